@@ -1,0 +1,1 @@
+"""Unpaired image style translation: photographs to paintings and back."""

@@ -1,0 +1,233 @@
+"""Folders of tensors and facts from which training continues exactly, never half-written.
+
+A checkpoint is a folder of safetensors files: what all processes share, one file for each process
+whose state is its own, and ``state.json``, written last, with the checksum of every other file.
+It is made under another name and renamed when it is whole. Nothing in it is ever unpickled.
+"""
+
+import hashlib
+import json
+import os
+import random
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.optim import Optimizer
+
+from cyclegan_style.errors import UserError
+
+FORMAT = 1
+STATE_FILE = "state.json"
+
+Tensors = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class ProcessState:
+    """What every process has of its own: tensors, and facts that JSON can hold."""
+
+    tensors: Tensors
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A whole checkpoint on disk."""
+
+    folder: Path
+    facts: dict[str, Any]
+
+    def shared(self, name: str) -> Tensors:
+        """Tensors that were saved under this name for all processes."""
+        return read_tensors(self.folder / f"{name}.safetensors")[0]
+
+    def of_process(self, index: int) -> ProcessState | None:
+        """The state of one process, None if there were fewer."""
+        path = self.folder / process_file(index)
+        return ProcessState(*read_tensors(path)) if path.exists() else None
+
+
+def process_file(index: int) -> str:
+    """Name of the file with one process's own state."""
+    return f"process-{index:05d}.safetensors"
+
+
+def checkpoint_folder(run: Path, step: int) -> Path:
+    """Where the checkpoint of a step lies."""
+    return run / "checkpoints" / f"step-{step:08d}"
+
+
+def save_checkpoint(
+    accelerator: Accelerator,
+    run: Path,
+    step: int,
+    shared: Mapping[str, Tensors],
+    own: ProcessState,
+    facts: dict[str, Any],
+    keep: int,
+) -> Path:
+    """Write the checkpoint of a step with all processes taking part; then drop the oldest ones."""
+    folder = checkpoint_folder(run, step)
+    partial = folder.with_name(f".{folder.name}.partial")
+    if accelerator.is_main_process:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+    accelerator.wait_for_everyone()
+    write_tensors(partial / process_file(accelerator.process_index), own.tensors, own.facts)
+    if accelerator.is_main_process:
+        for name, tensors in shared.items():
+            write_tensors(partial / f"{name}.safetensors", tensors)
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        checksums = {path.name: checksum(path) for path in sorted(partial.iterdir())}
+        state = {"format": FORMAT, "step": step, **facts, "files": checksums}
+        write_durably(partial / STATE_FILE, json.dumps(state, indent=1).encode())
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+        flush_folder(folder.parent)
+        for old in _folders(run)[:-keep]:
+            shutil.rmtree(old, ignore_errors=True)
+    accelerator.wait_for_everyone()
+    return folder
+
+
+def newest_checkpoint(run: Path) -> tuple[Checkpoint | None, list[str]]:
+    """The newest whole checkpoint of a run, and a line for each damaged one passed over."""
+    complaints = []
+    for folder in reversed(_folders(run)):
+        try:
+            return read_checkpoint(folder), complaints
+        except UserError as error:
+            complaints.append(str(error))
+    return None, complaints
+
+
+def read_checkpoint(folder: Path) -> Checkpoint:
+    """Check that a checkpoint is whole and return it."""
+    try:
+        facts = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
+        damaged = [
+            name for name, expected in facts["files"].items() if checksum(folder / name) != expected
+        ]
+        if facts["format"] != FORMAT:
+            raise UserError(f"{folder}: a checkpoint of another format, {facts['format']}")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{folder}: not a whole checkpoint: {error!r}") from None
+    if damaged:
+        raise UserError(f"{folder}: damaged: {', '.join(damaged)}")
+    return Checkpoint(folder, facts)
+
+
+def _folders(run: Path) -> list[Path]:
+    return sorted((run / "checkpoints").glob("step-*"))
+
+
+def write_tensors(path: Path, tensors: Tensors, facts: dict[str, Any] | None = None) -> None:
+    """Write tensors, and facts as JSON in the file's header, so that they survive a power cut."""
+    dense = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    save_file(dense, path, metadata={"facts": json.dumps(facts or {})})
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def read_tensors(path: Path) -> tuple[Tensors, dict[str, Any]]:
+    """Read what ``write_tensors`` wrote."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return tensors, json.loads((file.metadata() or {}).get("facts", "{}"))
+    except (OSError, SafetensorError, ValueError) as error:
+        raise UserError(f"{path}: not readable: {error}") from None
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Replace a file in one move, so that it holds the old or the new content whatever happens."""
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+    flush_folder(path.parent)
+
+
+def flush_folder(folder: Path) -> None:
+    """Make renames inside a folder survive a power cut; Windows has no such call."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def optimizer_tensors(optimizer: Optimizer) -> Tensors:
+    """Adam's moments and step counts, named by the number of their parameter."""
+    return {
+        f"{number}.{name}": value
+        for number, state in optimizer.state_dict()["state"].items()
+        for name, value in state.items()
+    }
+
+
+def restore_optimizer(optimizer: Optimizer, tensors: Tensors) -> None:
+    """Put back what ``optimizer_tensors`` returned."""
+    parameters = [
+        parameter for group in optimizer.param_groups for parameter in group["params"]
+    ]
+    state: dict[int, Tensors] = {}
+    for key, value in tensors.items():
+        number, _, name = key.partition(".")
+        parameter = parameters[int(number)]
+        if value.shape == parameter.shape:
+            # The fused update walks through memory: moments must lie in their parameter's order.
+            value = torch.empty_like(parameter, requires_grad=False).copy_(value)
+        state.setdefault(int(number), {})[name] = value
+    optimizer.load_state_dict(
+        {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
+    )
+
+
+def random_state() -> ProcessState:
+    """Every random generator of this process: Python's, NumPy's, torch's on CPU and GPU."""
+    version, python_state, python_gauss = random.getstate()
+    kind, keys, position, has_gauss, gauss = np.random.get_state()  # type: ignore[misc]
+    tensors = {
+        "random.torch": torch.get_rng_state(),
+        "random.numpy": torch.from_numpy(np.asarray(keys).astype(np.int64)),
+    }
+    if torch.cuda.is_available():
+        tensors["random.cuda"] = torch.cuda.get_rng_state()
+    facts = {
+        "python": [version, list(python_state), python_gauss],
+        "numpy": [kind, int(position), int(has_gauss), float(gauss)],
+    }
+    return ProcessState(tensors, {"random": facts})
+
+
+def restore_random_state(state: ProcessState) -> None:
+    """Put back what ``random_state`` returned."""
+    facts, tensors = state.facts["random"], state.tensors
+    version, python_state, python_gauss = facts["python"]
+    random.setstate((version, tuple(python_state), python_gauss))
+    kind, position, has_gauss, gauss = facts["numpy"]
+    keys = tensors["random.numpy"].numpy().astype(np.uint32)
+    np.random.set_state((kind, keys, position, has_gauss, gauss))
+    torch.set_rng_state(tensors["random.torch"])
+    if "random.cuda" in tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(tensors["random.cuda"])

@@ -1,0 +1,149 @@
+"""The command line: parse, call one function, print."""
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentError, ArgumentParser, Namespace, set_parsing_settings
+
+from cyclegan_style.config import Config
+from cyclegan_style.errors import UserError
+
+set_parsing_settings(docstring_parse_attribute_docstrings=True)
+
+PACKAGE = Path(__file__).parent
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one sub-command and return the exit status: 0 done, 1 partly failed, 2 bad input."""
+    logging.basicConfig(format="%(message)s")
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return run_command(arguments)
+    except (UserError, ArgumentError) as error:
+        print(f"error: {one_line(str(error))}", file=sys.stderr)
+        return 2
+
+
+def run_command(arguments: list[str]) -> int:
+    """Find the sub-command and run it with the arguments that are left."""
+    commands: dict[str, tuple[Callable[[list[str]], int], str]] = {
+        "train": (train_command, "train a CycleGAN on two folders of pictures"),
+        "replay": (replay_command, "compare the training step with a recorded reference"),
+        "benchmark": (benchmark_command, "time the product against the obvious way"),
+    }
+    name = arguments[0] if arguments else "--help"
+    if name in ("-h", "--help"):
+        print("usage: cyclegan-style COMMAND [options]; COMMAND --help says more\n")
+        for command, (_, purpose) in commands.items():
+            print(f"  {command:<12}{purpose}")
+        return 0
+    if name not in commands:
+        raise UserError(f"unknown command {name!r}; there are {', '.join(commands)}")
+    function, _ = commands[name]
+    return function(arguments[1:])
+
+
+def train_command(arguments: list[str]) -> int:
+    """``train``: every field of the configuration is an option."""
+    from cyclegan_style.trainer import train
+
+    options, config = parse_training_options(arguments)
+    result = train(config)
+    if options.json:
+        scores = {
+            direction: {method: asdict(score) for method, score in methods.items()}
+            for direction, methods in result.scores.items()
+        }
+        print(json.dumps({"run": str(result.run), "step": result.step, "scores": scores}))
+    return 0
+
+
+def parse_training_options(arguments: list[str]) -> tuple[Namespace, Config]:
+    """Read ``--config`` and the options that override it; without one, the demo is configured."""
+    parser = ArgumentParser(
+        prog="cyclegan-style train",
+        exit_on_error=False,
+        description="Train a CycleGAN on pictures of two domains that need not be paired. Without"
+        " --config it trains the built-in demo; the other configurations lie in configs/. Every"
+        " field can be set on the command line, such as --train.batch_size 4.",
+    )
+    parser.add_argument("--config", action="config", help="YAML file with fields of these sections")
+    parser.add_argument("--json", action="store_true", help="end stdout with one JSON object")
+    parser.add_class_arguments(Config)
+    if not any(argument.partition("=")[0] == "--config" for argument in arguments):
+        arguments = ["--config", str(shipped_config("demo")), *arguments]
+    options = parser.parse_args(arguments)
+    built = parser.instantiate(options)
+    sections = {name: built[name] for name in Config.__dataclass_fields__}
+    return options, Config(**sections)
+
+
+def shipped_config(name: str) -> Path:
+    """A configuration of the repository, or of the package where that was installed alone."""
+    candidates = [PACKAGE.parent / "configs", PACKAGE / "configs"]
+    return next(
+        (path for folder in candidates if (path := folder / f"{name}.yaml").exists()),
+        candidates[0] / f"{name}.yaml",
+    )
+
+
+def replay_command(arguments: list[str]) -> int:
+    """``replay``: a recorded trajectory of the reference through our own step."""
+    from cyclegan_style.reference import replay
+
+    parser = ArgumentParser(
+        prog="cyclegan-style replay",
+        exit_on_error=False,
+        description="Run a recorded trajectory of the reference implementation through the"
+        " trainer's own step in float64 and print the largest differences.",
+    )
+    parser.add_argument("trajectory", type=Path, help="safetensors file; its .json lies beside it")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    options = parser.parse_args(arguments)
+    errors: dict[str, Any] = asdict(replay(options.trajectory))
+    print_result(errors, options.json)
+    return 0
+
+
+def benchmark_command(arguments: list[str]) -> int:
+    """``benchmark``: paired timings on this machine."""
+    from cyclegan_style.benchmark import compare_training
+
+    parser = ArgumentParser(
+        prog="cyclegan-style benchmark",
+        exit_on_error=False,
+        description="Time the product against the obvious way of doing the same, in turns and in"
+        " one process; prints the medians and the ratio.",
+    )
+    parser.add_argument("subject", choices=["train"], help="train: one training step")
+    parser.add_argument("--size", type=int, default=128, help="side of the images in pixels")
+    parser.add_argument("--batch-size", type=int, default=1, help="images of each domain")
+    parser.add_argument("--channels", type=int, default=64, help="filters of the first layer")
+    parser.add_argument("--blocks", type=int, default=9, help="residual blocks")
+    parser.add_argument("--runs", type=int, default=7, help="timed pairs")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    options = parser.parse_args(arguments)
+    comparison = compare_training(
+        options.size, options.batch_size, options.channels, options.blocks, options.runs
+    )
+    print_result(asdict(comparison), options.json)
+    return 0
+
+
+def print_result(values: dict[str, Any], as_json: bool) -> None:
+    """Print numbers as one JSON object, or as lines for people."""
+    if as_json:
+        print(json.dumps(values))
+    else:
+        for name, value in values.items():
+            print(f"{name.replace('_', ' '):<28}{value}")
+
+
+def one_line(message: str) -> str:
+    """A message of several lines on one."""
+    return " ".join(message.split())

@@ -1,0 +1,392 @@
+"""Everything that can be chosen about a run, and the only place that knows a default.
+
+The defaults are the recipe of the CycleGAN paper. A YAML file and dotted options
+(``--train.batch_size 4``) override them; ``validate`` collects every complaint about the result.
+"""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from cyclegan_style.errors import UserError
+
+
+class ConfigError(UserError):
+    """A configuration that cannot be trained, with every field at fault named."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Where the run lives."""
+
+    dir: str = "runs/cyclegan"
+    """Folder of the run: configuration, metrics, samples, checkpoints and the trained model."""
+    resume: Literal["auto", "never"] = "auto"
+    """auto: go on from the newest checkpoint in the folder; never: refuse a folder in use."""
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """The two domains (A: photographs, B: paintings) and how a picture becomes a sample."""
+
+    root: str | None = None
+    """Folder with trainA, trainB and, if present, testA and testB; instead of a and b."""
+    a: str | None = None
+    """Training pictures of domain A: a folder, a glob pattern or demo:photo."""
+    b: str | None = None
+    """Training pictures of domain B: a folder, a glob pattern or demo:painting."""
+    test_a: str | None = None
+    """Pictures of A for samples and scores; the demo's own test set, else those of a."""
+    test_b: str | None = None
+    """Pictures of B for samples and scores; the demo's own test set, else those of b."""
+    channels_a: int = 3
+    """Channels of domain A: 1 grey, 2 grey with alpha, 3 RGB, 4 RGB with alpha."""
+    channels_b: int = 3
+    """Channels of domain B."""
+    resize: Literal["square", "shortest", "none"] = "square"
+    """Before the crop: square to load_size × load_size, shorter side to load_size, or not at all."""
+    load_size: int = 286
+    """Size in pixels to which pictures are resized (bicubic)."""
+    crop_size: int = 256
+    """Side in pixels of the random square crop that the networks are trained on."""
+    flip: bool = True
+    """Mirror half of the samples, chosen at random."""
+    num_workers: int = 2
+    """Processes that prepare samples; 0 prepares them in the training process."""
+    memory_budget: str = "4GB"
+    """Decoded pictures are kept in memory when a domain fits into half of this, such as 500MB."""
+    min_readable: float = 0.9
+    """Share of a domain's files that must be readable for training to begin."""
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """The two networks that translate."""
+
+    architecture: Literal["resnet", "unet"] = "resnet"
+    """resnet: residual blocks at a quarter of the resolution; unet: encoder-decoder with skips."""
+    channels: int = 64
+    """Filters of the first layer; deeper layers have multiples of it."""
+    blocks: int = 9
+    """Residual blocks (resnet); the paper has 9 for 256 pixels and 6 for 128."""
+    levels: int = 8
+    """Halvings of the resolution (unet): 7 for 128 pixels, 8 for 256."""
+    norm: Literal["instance", "batch", "none"] = "instance"
+    """Normalisation after each convolution."""
+    dropout: bool = False
+    """Dropout of one half inside the residual blocks (resnet) or the inner levels (unet)."""
+
+
+@dataclass(frozen=True)
+class DiscriminatorConfig:
+    """The two networks that judge; discriminator_b judges domain B."""
+
+    architecture: Literal["patch", "pixel"] = "patch"
+    """patch: PatchGAN, one verdict per patch; pixel: one verdict per pixel."""
+    channels: int = 64
+    """Filters of the first layer."""
+    layers: int = 3
+    """Strided layers of the PatchGAN; 3 see patches of 70 × 70 pixels."""
+    norm: Literal["instance", "batch", "none"] = "instance"
+    """Normalisation after the inner convolutions."""
+    spectral_norm: bool = False
+    """Bound every layer's largest singular value to one (Miyato et al., 2018)."""
+    augment: tuple[Literal["color", "translation", "cutout"], ...] = ()
+    """Differentiable augmentations of all that the discriminators see (Zhao et al., 2020)."""
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """What the networks are trained for."""
+
+    adversarial: Literal["least_squares", "cross_entropy", "hinge", "wgan_gp"] = "least_squares"
+    """Objective of the game between generators and discriminators."""
+    cycle_a: float = 10.0
+    """Weight of ‖generator_ba(generator_ab(a)) − a‖."""
+    cycle_b: float = 10.0
+    """Weight of ‖generator_ab(generator_ba(b)) − b‖."""
+    identity_a: float = 5.0
+    """Weight of ‖generator_ba(a) − a‖; 0 leaves the term out."""
+    identity_b: float = 5.0
+    """Weight of ‖generator_ab(b) − b‖; 0 leaves the term out."""
+    gradient_penalty: Literal["none", "r1", "zero_centred"] = "none"
+    """Penalty on the discriminators' gradients: r1 on real images, zero_centred between real and
+    translated ones. wgan_gp brings its own."""
+    penalty_weight: float = 10.0
+    """Weight of the gradient penalty, wgan_gp's included."""
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """Adam, one for both generators and one for both discriminators."""
+
+    learning_rate: float = 2e-4
+    """Learning rate before it decays."""
+    beta1: float = 0.5
+    """Adam's decay of the mean gradient."""
+    beta2: float = 0.999
+    """Adam's decay of the mean squared gradient."""
+    schedule: Literal["linear", "cosine"] = "linear"
+    """Shape of the decay towards 0 over train.decay_epochs."""
+    clip_norm: float | None = None
+    """Largest norm of the generators' and of the discriminators' gradients; null: no limit."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How long and how training runs."""
+
+    epochs: int = 100
+    """Epochs at the full learning rate; an epoch has max(|A|, |B|) images."""
+    decay_epochs: int = 100
+    """Epochs over which the learning rate then decays to 0."""
+    max_steps: int | None = None
+    """Stop after so many steps even if epochs are left; the schedule does not change."""
+    batch_size: int = 1
+    """Images of each domain per process and step."""
+    accumulation_steps: int = 1
+    """Batches per step: the step of a larger batch with the memory of a small one."""
+    seed: int = 0
+    """Seed of the weights, the order of the pictures, their crops and the image pools."""
+    pool_size: int = 50
+    """Past translations kept per domain to show to the discriminators; 0: only the newest."""
+    mixed_precision: Literal["auto", "no", "bf16", "fp16"] = "no"
+    """Number format of the networks' arithmetic; auto takes what the hardware is fast at."""
+    compile: bool = False
+    """Compile the networks with torch.compile: a minute or two first, faster steps after."""
+    channels_last: bool = False
+    """Keep images in channels-last order, which is faster with bf16 and fp16."""
+    tf32: bool = True
+    """Let NVIDIA GPUs multiply float32 with TF32 precision."""
+    ema_decay: float = 0.0
+    """Decay per step of the generators' moving average, which is then the exported model; 0: off."""
+
+
+@dataclass(frozen=True)
+class CheckpointConfig:
+    """Saving of the state from which training continues."""
+
+    every_steps: int = 1200
+    """Steps between checkpoints; one is also written at the end."""
+    keep: int = 2
+    """Newest checkpoints that are kept."""
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """Scores during training."""
+
+    every_steps: int = 0
+    """Steps between scores on the demo's test pictures, whose translation is known; 0: only at
+    the end."""
+
+
+@dataclass(frozen=True)
+class TrackingConfig:
+    """What can be watched while training runs."""
+
+    backend: Literal["wandb", "tensorboard", "none"] = "none"
+    """Where metrics and samples go beside the run folder."""
+    project: str = "cyclegan_style"
+    """Project name at the tracker."""
+    log_every_steps: int = 50
+    """Steps between lines of metrics.jsonl."""
+    sample_every_steps: int = 500
+    """Steps between pictures of samples."""
+    sample_count: int = 4
+    """Test pictures of each domain in a picture of samples."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole run."""
+
+    run: RunConfig = field(default_factory=RunConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
+    discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+
+
+def parse_bytes(text: str) -> int:
+    """Number of bytes that a size such as 500MB, 2GB or 1048576 means."""
+    units = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "B": 1}
+    number, factor = text.strip().upper(), 1
+    for ending, value in units.items():
+        if number.endswith(ending):
+            number, factor = number.removesuffix(ending), value
+            break
+    try:
+        size = float(number) * factor
+    except ValueError:
+        size = -1.0
+    if not 0 <= size < 2**63:
+        raise ValueError(f"{text!r} is not a size such as 500MB or 2GB")
+    return int(size)
+
+
+def to_yaml(config: Config) -> str:
+    """The whole configuration as YAML that ``--config`` reads back."""
+    return yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """The whole configuration as nested dictionaries of plain values."""
+    values = asdict(config)
+    values["discriminator"]["augment"] = list(config.discriminator.augment)
+    return values
+
+
+def validate(config: Config) -> None:
+    """Raise one ConfigError that names every field at fault."""
+    problems = [
+        *_problems_of_domains(config.data),
+        *_problems_of_sizes(config),
+        *_problems_of_ranges(config),
+        *_problems_of_combinations(config),
+    ]
+    if problems:
+        raise ConfigError("; ".join(problems))
+
+
+def _problems_of_domains(data: DataConfig) -> list[str]:
+    problems = []
+    if data.root is not None and (data.a is not None or data.b is not None):
+        problems.append("data.root already names both domains: leave out data.a and data.b")
+    if data.root is None:
+        problems += [
+            f"data.{name} is missing: name a folder, a glob pattern or demo:{demo}"
+            for name, spec, demo in (("a", data.a, "photo"), ("b", data.b, "painting"))
+            if not spec
+        ]
+    try:
+        parse_bytes(data.memory_budget)
+    except ValueError as error:
+        problems.append(f"data.memory_budget: {error}")
+    return problems
+
+
+def _problems_of_sizes(config: Config) -> list[str]:
+    data, generator, discriminator = config.data, config.generator, config.discriminator
+    problems = []
+    if data.resize != "none" and data.crop_size > data.load_size:
+        problems.append(
+            f"data.crop_size ({data.crop_size}) is larger than data.load_size ({data.load_size})"
+        )
+    divisor = size_divisor(generator)
+    if data.crop_size % divisor:
+        problems.append(
+            f"data.crop_size ({data.crop_size}) must be divisible by {divisor}, by which the"
+            f" {generator.architecture} generator divides the resolution"
+        )
+    if generator.architecture == "resnet" and data.crop_size < 8:
+        problems.append(f"data.crop_size ({data.crop_size}) must be at least 8")
+    if discriminator.architecture == "patch" and discriminator.layers >= 1:
+        # Each strided layer halves, then two 4×4 convolutions with padding 1 take a pixel each.
+        smallest = 2**discriminator.layers * 3
+        if data.crop_size < smallest:
+            problems.append(
+                f"data.crop_size ({data.crop_size}) must be at least {smallest}"
+                f" for discriminator.layers ({discriminator.layers})"
+            )
+    return problems
+
+
+def size_divisor(generator: GeneratorConfig) -> int:
+    """Number that divides the side of every picture the generator can map to its own size."""
+    return 4 if generator.architecture == "resnet" else 2 ** max(generator.levels, 0)
+
+
+def _problems_of_ranges(config: Config) -> list[str]:
+    data, train = config.data, config.train
+    at_least = [
+        ("data.load_size", data.load_size, 1),
+        ("data.crop_size", data.crop_size, 1),
+        ("data.num_workers", data.num_workers, 0),
+        ("data.channels_a", data.channels_a, 1),
+        ("data.channels_b", data.channels_b, 1),
+        ("generator.channels", config.generator.channels, 1),
+        ("generator.blocks", config.generator.blocks, 0),
+        ("generator.levels", config.generator.levels, 5),
+        ("discriminator.channels", config.discriminator.channels, 1),
+        ("discriminator.layers", config.discriminator.layers, 1),
+        ("train.epochs", train.epochs, 0),
+        ("train.decay_epochs", train.decay_epochs, 0),
+        ("train.epochs + train.decay_epochs", train.epochs + train.decay_epochs, 1),
+        ("train.max_steps", 1 if train.max_steps is None else train.max_steps, 1),
+        ("train.batch_size", train.batch_size, 1),
+        ("train.accumulation_steps", train.accumulation_steps, 1),
+        ("train.seed", train.seed, 0),
+        ("train.pool_size", train.pool_size, 0),
+        ("checkpoint.every_steps", config.checkpoint.every_steps, 1),
+        ("checkpoint.keep", config.checkpoint.keep, 1),
+        ("evaluation.every_steps", config.evaluation.every_steps, 0),
+        ("tracking.log_every_steps", config.tracking.log_every_steps, 1),
+        ("tracking.sample_every_steps", config.tracking.sample_every_steps, 1),
+        ("tracking.sample_count", config.tracking.sample_count, 1),
+        ("loss.cycle_a", config.loss.cycle_a, 0),
+        ("loss.cycle_b", config.loss.cycle_b, 0),
+        ("loss.identity_a", config.loss.identity_a, 0),
+        ("loss.identity_b", config.loss.identity_b, 0),
+        ("loss.penalty_weight", config.loss.penalty_weight, 0),
+        ("optimizer.learning_rate", config.optimizer.learning_rate, 0),
+    ]
+    below_one = [
+        ("optimizer.beta1", config.optimizer.beta1),
+        ("optimizer.beta2", config.optimizer.beta2),
+        ("train.ema_decay", train.ema_decay),
+    ]
+    problems = [
+        f"{name} must be at least {least}, not {value}"
+        for name, value, least in at_least
+        if not value >= least
+    ]
+    problems += [
+        f"{name} must be at least 0 and below 1, not {value}"
+        for name, value in below_one
+        if not 0 <= value < 1
+    ]
+    problems += [
+        f"{name} must be at most 4 (RGB with alpha), not {value}"
+        for name, value in (
+            ("data.channels_a", data.channels_a),
+            ("data.channels_b", data.channels_b),
+        )
+        if value > 4
+    ]
+    if not 0 < data.min_readable <= 1:
+        problems.append(f"data.min_readable must be above 0 and at most 1, not {data.min_readable}")
+    if config.optimizer.clip_norm is not None and not config.optimizer.clip_norm > 0:
+        problems.append("optimizer.clip_norm must be above 0, or null for no limit")
+    return problems
+
+
+def _problems_of_combinations(config: Config) -> list[str]:
+    loss, train = config.loss, config.train
+    problems = []
+    different_channels = config.data.channels_a != config.data.channels_b
+    if different_channels and (loss.identity_a or loss.identity_b):
+        problems.append(
+            "loss.identity_a and loss.identity_b must be 0 when data.channels_a and"
+            " data.channels_b differ: an identity needs equal channels"
+        )
+    if loss.adversarial == "wgan_gp" and loss.gradient_penalty != "none":
+        problems.append("loss.gradient_penalty must be none with wgan_gp, which brings its own")
+    penalised = loss.adversarial == "wgan_gp" or loss.gradient_penalty != "none"
+    if penalised and config.discriminator.norm == "batch":
+        problems.append(
+            "discriminator.norm must be instance or none with a gradient penalty, which is"
+            " defined for each image alone"
+        )
+    if "color" in config.discriminator.augment and not (
+        config.data.channels_a == config.data.channels_b == 3
+    ):
+        problems.append("discriminator.augment: color needs domains of 3 channels")
+    return problems

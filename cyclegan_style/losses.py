@@ -1,0 +1,81 @@
+"""Objectives as pure functions of verdicts and images.
+
+Verdicts are a discriminator's raw outputs, of any shape; every function returns a scalar.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+AdversarialName = Literal["least_squares", "cross_entropy", "hinge", "wgan_gp"]
+PenaltyName = Literal["none", "r1", "zero_centred"]
+
+
+def generator_adversarial(objective: AdversarialName, fake: Tensor) -> Tensor:
+    """Loss of a generator whose translations received the verdicts ``fake``."""
+    if objective == "least_squares":  # Mao et al. 2017, equation 9 with c = 1
+        return F.mse_loss(fake, torch.ones_like(fake))
+    if objective == "cross_entropy":  # Goodfellow et al. 2014, the non-saturating form
+        return F.binary_cross_entropy_with_logits(fake, torch.ones_like(fake))
+    return -fake.mean()  # hinge (Lim & Ye 2017) and Wasserstein (Arjovsky et al. 2017)
+
+
+def discriminator_adversarial(objective: AdversarialName, real: Tensor, fake: Tensor) -> Tensor:
+    """Loss of a discriminator that gave the verdicts ``real`` and ``fake``, not yet halved."""
+    if objective == "least_squares":  # Mao et al. 2017, equation 9 with a = 0, b = 1
+        return F.mse_loss(real, torch.ones_like(real)) + F.mse_loss(fake, torch.zeros_like(fake))
+    if objective == "cross_entropy":  # Goodfellow et al. 2014, equation 1
+        return F.binary_cross_entropy_with_logits(
+            real, torch.ones_like(real)
+        ) + F.binary_cross_entropy_with_logits(fake, torch.zeros_like(fake))
+    if objective == "hinge":  # Lim & Ye 2017; Miyato et al. 2018, equation 16
+        return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+    return fake.mean() - real.mean()  # Arjovsky et al. 2017, equation 2
+
+
+def gradient_penalty(
+    objective: AdversarialName,
+    penalty: PenaltyName,
+    judge: Callable[[Tensor], Tensor],
+    real: Tensor,
+    fake: Tensor,
+) -> Tensor:
+    """Penalty on the gradient of ``judge`` with respect to its images, 0 if there is none.
+
+    It is meant to be weighted, added to the adversarial loss and halved with it.
+    """
+    if objective == "wgan_gp":  # Gulrajani et al. 2017, equation 3: E[(‖∇D(x̂)‖ − 1)²]
+        gradients = image_gradients(judge, interpolate(real, fake))
+        norms = (gradients.square().sum(dim=1) + 1e-12).sqrt()  # differentiable at 0 as well
+        return (norms - 1).square().mean()
+    if penalty == "r1":  # Mescheder et al. 2018, equation 9: E[‖∇D(x)‖²], x real
+        return image_gradients(judge, real).square().sum(dim=1).mean()
+    if penalty == "zero_centred":  # Thanh-Tung et al. 2019, equation 8: E[‖∇D(x̂)‖²]
+        return image_gradients(judge, interpolate(real, fake)).square().sum(dim=1).mean()
+    return real.new_zeros(())
+
+
+def interpolate(real: Tensor, fake: Tensor) -> Tensor:
+    """Images at a random place on the line between each real and each translated image."""
+    share = torch.rand(len(real), 1, 1, 1, device=real.device, dtype=real.dtype)
+    return share * real + (1 - share) * fake
+
+
+def image_gradients(judge: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    """Gradient of each image's summed verdicts, one row per image, itself differentiable."""
+    images = images.detach().requires_grad_(True)
+    (gradients,) = torch.autograd.grad(judge(images).sum(), images, create_graph=True)
+    return gradients.flatten(start_dim=1)
+
+
+def cycle(reconstruction: Tensor, original: Tensor) -> Tensor:
+    """‖G_ba(G_ab(a)) − a‖₁ per value; Zhu et al. 2017, equation 2."""
+    return F.l1_loss(reconstruction, original)
+
+
+def identity(translation: Tensor, original: Tensor) -> Tensor:
+    """‖G_ab(b) − b‖₁ per value; Zhu et al. 2017, section 5.2."""
+    return F.l1_loss(translation, original)

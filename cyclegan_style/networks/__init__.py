@@ -1,0 +1,61 @@
+"""Networks, and their construction from the configuration."""
+
+from torch import nn
+from torch.nn.utils import parametrizations
+
+from cyclegan_style.config import DiscriminatorConfig, GeneratorConfig
+from cyclegan_style.networks.discriminators import PatchDiscriminator, PixelDiscriminator
+from cyclegan_style.networks.layers import initialise
+from cyclegan_style.networks.resnet import ResnetGenerator
+from cyclegan_style.networks.unet import UnetGenerator
+
+__all__ = ["build_discriminator", "build_generator", "mixes_samples"]
+
+
+def build_generator(
+    config: GeneratorConfig, in_channels: int = 3, out_channels: int = 3
+) -> nn.Module:
+    """Generator with fresh weights from torch's random generator."""
+    network: nn.Module
+    if config.architecture == "resnet":
+        network = ResnetGenerator(
+            in_channels,
+            out_channels,
+            channels=config.channels,
+            blocks=config.blocks,
+            norm=config.norm,
+            dropout=config.dropout,
+        )
+    else:
+        network = UnetGenerator(
+            in_channels,
+            out_channels,
+            channels=config.channels,
+            levels=config.levels,
+            norm=config.norm,
+            dropout=config.dropout,
+        )
+    initialise(network)
+    return network
+
+
+def build_discriminator(config: DiscriminatorConfig, in_channels: int = 3) -> nn.Module:
+    """Discriminator with fresh weights from torch's random generator."""
+    network: nn.Module
+    if config.architecture == "patch":
+        network = PatchDiscriminator(
+            in_channels, channels=config.channels, layers=config.layers, norm=config.norm
+        )
+    else:
+        network = PixelDiscriminator(in_channels, channels=config.channels, norm=config.norm)
+    initialise(network)
+    if config.spectral_norm:
+        for module in network.modules():
+            if isinstance(module, nn.Conv2d):
+                parametrizations.spectral_norm(module)
+    return network
+
+
+def mixes_samples(network: nn.Module) -> bool:
+    """Whether an image's output depends on the other images of its batch."""
+    return any(isinstance(module, nn.BatchNorm2d) for module in network.modules())

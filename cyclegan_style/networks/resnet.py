@@ -1,0 +1,76 @@
+"""The residual generator of Johnson et al. (2016) as CycleGAN uses it."""
+
+from torch import Tensor, nn
+
+from cyclegan_style.networks.layers import NormName, build_norm, has_bias
+
+
+class ResidualBlock(nn.Module):
+    """x + f(x), where f is two 3×3 convolutions with reflection padding."""
+
+    def __init__(self, channels: int, norm: NormName, dropout: bool) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [
+            nn.ReflectionPad2d(1),
+            nn.Conv2d(channels, channels, 3, bias=has_bias(norm)),
+            build_norm(norm, channels),
+            nn.ReLU(),
+        ]
+        if dropout:
+            layers.append(nn.Dropout(0.5))
+        layers += [
+            nn.ReflectionPad2d(1),
+            nn.Conv2d(channels, channels, 3, bias=has_bias(norm)),
+            build_norm(norm, channels),
+        ]
+        self.conv_block = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map N×C×H×W to the same shape."""
+        out: Tensor = x + self.conv_block(x)
+        return out
+
+
+class ResnetGenerator(nn.Module):
+    """Two halvings, residual blocks, two doublings, tanh; the keys are the reference's."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        channels: int = 64,
+        blocks: int = 9,
+        norm: NormName = "instance",
+        dropout: bool = False,
+    ) -> None:
+        super().__init__()
+        bias = has_bias(norm)
+        layers: list[nn.Module] = [
+            nn.ReflectionPad2d(3),
+            nn.Conv2d(in_channels, channels, 7, bias=bias),
+            build_norm(norm, channels),
+            nn.ReLU(),
+        ]
+        for width in (channels, 2 * channels):
+            layers += [
+                nn.Conv2d(width, 2 * width, 3, stride=2, padding=1, bias=bias),
+                build_norm(norm, 2 * width),
+                nn.ReLU(),
+            ]
+        layers += [ResidualBlock(4 * channels, norm, dropout) for _ in range(blocks)]
+        for width in (4 * channels, 2 * channels):
+            layers += [
+                nn.ConvTranspose2d(
+                    width, width // 2, 3, stride=2, padding=1, output_padding=1, bias=bias
+                ),
+                build_norm(norm, width // 2),
+                nn.ReLU(),
+            ]
+        layers += [nn.ReflectionPad2d(3), nn.Conv2d(channels, out_channels, 7), nn.Tanh()]
+        self.model = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Translate N×C×H×W in [-1, 1]; H and W divisible by 4 come out unchanged."""
+        out: Tensor = self.model(x)
+        return out

@@ -1,0 +1,70 @@
+"""The folder of a run: who may train in it, and with which configuration."""
+
+from pathlib import Path
+
+import yaml
+
+from cyclegan_style.checkpoint import write_durably
+from cyclegan_style.config import Config, to_dict, to_yaml
+from cyclegan_style.errors import UserError
+from cyclegan_style.tracking import METRICS_FILE, flatten
+
+CONFIG_FILE = "config.yaml"
+
+FREE_TO_CHANGE = (
+    "run.",
+    "checkpoint.",
+    "evaluation.",
+    "tracking.",
+    "train.max_steps",
+    "train.epochs",
+    "train.decay_epochs",
+    "train.compile",
+    "data.num_workers",
+    "data.memory_budget",
+    "data.min_readable",
+    "data.test_",
+)
+"""Fields that do not change what was trained so far; a run may go on with others."""
+
+
+def claim_run_folder(config: Config) -> Path:
+    """Check that this configuration may train in its run folder, and write it there."""
+    folder = Path(config.run.dir)
+    saved = folder / CONFIG_FILE
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if saved.exists():
+            if config.run.resume == "never":
+                raise UserError(
+                    f"run.dir: {folder} already holds a run; choose another folder,"
+                    " or set run.resume to auto to go on with it"
+                )
+            refuse_differences(folder, saved, config)
+        write_durably(saved, to_yaml(config).encode())
+    except OSError as error:
+        raise UserError(f"run.dir: {folder} cannot be used: {error.strerror}") from None
+    return folder
+
+
+def refuse_differences(folder: Path, saved: Path, config: Config) -> None:
+    """Raise a UserError that lists what differs from the configuration the run began with."""
+    try:
+        before = flatten(yaml.safe_load(saved.read_text(encoding="utf-8")))
+    except (yaml.YAMLError, UnicodeDecodeError, AttributeError):
+        raise UserError(f"{saved} is not a configuration; choose another run.dir") from None
+    now = flatten(to_dict(config))
+    differences = [
+        f"{name} was {before.get(name, 'unset')} and is now {now.get(name, 'unset')}"
+        for name in sorted(before.keys() | now.keys())
+        if before.get(name) != now.get(name) and not name.startswith(FREE_TO_CHANGE)
+    ]
+    # Without a single measured or saved step there is nothing that the change could contradict.
+    begun = (folder / METRICS_FILE).exists() or any((folder / "checkpoints").glob("step-*"))
+    if differences and begun:
+        raise UserError(
+            f"run.dir: {folder} holds a run of another configuration ({'; '.join(differences)});"
+            " choose another run.dir"
+        )
+
+

@@ -1,0 +1,438 @@
+"""Training from a configuration to a run folder with a model in it."""
+
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar, cast
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list, set_seed
+from torch import Tensor
+from tqdm import tqdm
+
+from cyclegan_style.checkpoint import (
+    Checkpoint,
+    ProcessState,
+    newest_checkpoint,
+    optimizer_tensors,
+    random_state,
+    read_checkpoint,
+    restore_optimizer,
+    restore_random_state,
+    save_checkpoint,
+)
+from cyclegan_style.config import Config, DataConfig, parse_bytes, size_divisor, to_yaml, validate
+from cyclegan_style.cyclegan import Images
+from cyclegan_style.demo import Score, compare_with_baselines, known_translations, translation_strip
+from cyclegan_style.domains import (
+    ImageDomain,
+    UnpairedBatchSampler,
+    UnpairedDataset,
+    list_images,
+    reference_layout,
+    training_loader,
+)
+from cyclegan_style.errors import UserError
+from cyclegan_style.export import export_model
+from cyclegan_style.hardware import build_accelerator
+from cyclegan_style.images import write_image
+from cyclegan_style.run_folder import claim_run_folder
+from cyclegan_style.samples import sample_sheet
+from cyclegan_style.schedule import learning_rate
+from cyclegan_style.tracking import Tracking
+from cyclegan_style.training_step import TrainingStep
+
+SAMPLE_FOLDER = "samples"
+MODEL_FOLDER = "model"
+STRIP_FILE = "translations.png"
+
+METHOD_TITLES = {
+    "model": "trained model",
+    "color_statistics": "colour statistics transfer",
+    "nothing": "doing nothing",
+}
+
+T = TypeVar("T")
+
+
+class Diverged(UserError):
+    """A loss became infinite or not a number, from which there is no way back."""
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a run came to."""
+
+    run: Path
+    step: int
+    scores: dict[str, dict[str, Score]]
+    """By direction and method, where the true translations are known."""
+
+
+def train(config: Config) -> TrainingResult:
+    """Train a CycleGAN, or go on with the run in the folder, until its last step."""
+    config = name_domains(config)
+    validate(config)
+    accelerator = build_accelerator(config)
+    run = on_main_process(accelerator, lambda: claim_run_folder(config))
+    dataset = open_dataset(config.data, accelerator)
+    return Trainer(config, accelerator, run, dataset).fit()
+
+
+def name_domains(config: Config) -> Config:
+    """Spell out the folders that ``data.root`` stands for."""
+    data = config.data
+    if data.root is None or data.a is not None or data.b is not None:
+        return config
+    folders = {name: str(path) for name, path in reference_layout(data.root).items()}
+    chosen = {"test_a": data.test_a, "test_b": data.test_b}
+    folders |= {name: spec for name, spec in chosen.items() if spec is not None}
+    return replace(config, data=replace(data, root=None, **folders))
+
+
+def on_main_process(accelerator: Accelerator, function: Callable[[], T]) -> T:
+    """Let the main process decide something for all; an error of the user's stops them all."""
+    outcome: list[T | UserError | None] = [None]
+    if accelerator.is_main_process:
+        try:
+            outcome[0] = function()
+        except UserError as error:
+            outcome[0] = error
+    broadcast_object_list(outcome)
+    if isinstance(outcome[0], UserError):
+        raise outcome[0]
+    return cast(T, outcome[0])
+
+
+def open_dataset(data: DataConfig, accelerator: Accelerator) -> UnpairedDataset:
+    """Find, check and, if they fit, load the training pictures of both domains."""
+    specs = {"a": str(data.a), "b": str(data.b)}
+    with accelerator.local_main_process_first():  # who comes first renders the demo's pictures
+        for domain, spec in specs.items():
+            list_images(spec, field=f"data.{domain}")
+    channels = {"a": data.channels_a, "b": data.channels_b}
+    domains = [
+        ImageDomain.open(
+            spec,
+            split="train",
+            field=f"data.{domain}",
+            channels=channels[domain],
+            resize=data.resize,
+            size=data.load_size,
+            min_readable=data.min_readable,
+            memory_budget=parse_bytes(data.memory_budget) // 2,
+            progress=accelerator.is_main_process,
+        )
+        for domain, spec in specs.items()
+    ]
+    return UnpairedDataset(domains[0], domains[1], data.crop_size, data.flip)
+
+
+def open_test_images(config: Config) -> dict[str, list[Tensor]]:
+    """A few pictures of each domain, the same throughout a run, spread over its test set."""
+    data, divisor = config.data, size_divisor(config.generator)
+    chosen = {
+        "a": ("data.test_a", data.test_a or str(data.a), data.channels_a),
+        "b": ("data.test_b", data.test_b or str(data.b), data.channels_b),
+    }
+    images = {}
+    for name, (field, spec, channels) in chosen.items():
+        paths = list_images(spec, "test", field)
+        domain = ImageDomain(spec, field, paths, channels, data.resize, data.crop_size)
+        count = min(config.tracking.sample_count, len(paths))
+        places = [number * len(paths) // count for number in range(count)]
+        images[name] = [domain.test_tensor(place, divisor) for place in places]
+    return images
+
+
+class Trainer:
+    """The training loop and what it reads and writes on its way."""
+
+    def __init__(
+        self, config: Config, accelerator: Accelerator, run: Path, dataset: UnpairedDataset
+    ) -> None:
+        self.config = config
+        self.accelerator = accelerator
+        self.run = run
+        self.dataset = dataset
+        self.training_step = TrainingStep(config, accelerator)
+        # From here on chance differs between processes: dropout, augmentations, interpolations.
+        set_seed(config.train.seed, device_specific=True)
+        processes, train_config = accelerator.num_processes, config.train
+        self.sampler = UnpairedBatchSampler(
+            len(dataset.domain_a),
+            len(dataset.domain_b),
+            train_config.batch_size,
+            train_config.seed,
+            batches_per_global_step=processes * train_config.accumulation_steps,
+        )
+        self.loader = accelerator.prepare_data_loader(
+            training_loader(
+                dataset, self.sampler, config.data.num_workers, accelerator.device.type == "cuda"
+            )
+        )
+        self.batches_per_step = processes * train_config.accumulation_steps
+        self.images_per_step = self.batches_per_step * train_config.batch_size
+        self.steps_per_epoch = self.sampler.batches_per_epoch // self.batches_per_step
+        self.epochs = train_config.epochs + train_config.decay_epochs
+        self.total_steps = min(
+            self.epochs * self.steps_per_epoch, train_config.max_steps or sys.maxsize
+        )
+        self.tests = open_test_images(config)
+        self.known = known_translations(config.data)
+        self.scores: dict[str, dict[str, Score]] = {}
+        self.step = 0
+        self.unreported: list[Tensor] = []
+        self.loss_names: list[str] = []
+        self.last_checkpoint: Path | None = None
+
+    def fit(self) -> TrainingResult:
+        """Train from where the run stands to its last step."""
+        self.restore()
+        self.tracking = Tracking(
+            self.accelerator, self.config, self.run, self.step, self.total_steps
+        )
+        self.describe()
+        self.reported_at = time.perf_counter()
+        for batches in self.remaining_steps():
+            epoch = self.step / self.steps_per_epoch
+            rate = learning_rate(self.config.optimizer, self.config.train, epoch)
+            self.training_step.set_learning_rate(rate)
+            losses, _ = self.training_step.run(batches)
+            self.step += 1
+            self.remember(losses)
+            self.tracking.advance()
+            if self.is_due(self.config.evaluation.every_steps):
+                self.evaluate()
+            if self.is_due(self.config.tracking.log_every_steps):
+                self.report(rate)
+            if self.is_due(self.config.tracking.sample_every_steps):
+                self.show_samples()
+            if self.is_due(self.config.checkpoint.every_steps):
+                self.save()
+        self.finish()
+        return TrainingResult(self.run, self.step, self.scores)
+
+    def remaining_steps(self) -> Iterator[list[Images]]:
+        """The batches of each step that is left, epoch by epoch."""
+        while self.step < self.total_steps:
+            epoch, step_in_epoch = divmod(self.step, self.steps_per_epoch)
+            self.sampler.set_position(epoch, step_in_epoch * self.batches_per_step)
+            batches = iter(self.loader)
+            for _ in range(self.steps_per_epoch - step_in_epoch):
+                yield list(islice(batches, self.config.train.accumulation_steps))
+                if self.step == self.total_steps:
+                    return
+
+    def is_due(self, every: int) -> bool:
+        """Whether something that happens every so many steps, and at the end, happens now."""
+        return bool(every) and (self.step % every == 0 or self.step == self.total_steps)
+
+    def remember(self, losses: dict[str, Tensor]) -> None:
+        """Keep a step's losses on the device until they are reported."""
+        self.loss_names = list(losses)
+        self.unreported.append(torch.stack(list(losses.values())))
+
+    def mean_losses(self) -> dict[str, float]:
+        """Losses since the last report, over all processes; the host waits for the device here."""
+        by_step = self.accelerator.reduce(torch.stack(self.unreported), "mean").cpu()
+        for number, row in enumerate(by_step):
+            for name, value in zip(self.loss_names, row.tolist(), strict=True):
+                if not math.isfinite(value):
+                    step = self.step - len(by_step) + number + 1
+                    raise Diverged(self.divergence_message(step, name, value))
+        return dict(zip(self.loss_names, by_step.double().mean(0).tolist(), strict=True))
+
+    def divergence_message(self, step: int, name: str, value: float) -> str:
+        """What happened, and from where one can go on."""
+        good = self.last_checkpoint or "none was written yet"
+        return (
+            f"training diverged: {name} became {value} at step {step}; last good checkpoint:"
+            f" {good}; a lower optimizer.learning_rate or optimizer.clip_norm may help"
+        )
+
+    def report(self, rate: float) -> None:
+        """Write the means since the last report to metrics.jsonl, the tracker and the terminal."""
+        losses = self.mean_losses()
+        now = time.perf_counter()
+        seconds, self.reported_at = now - self.reported_at, now
+        speed = self.images_per_step * len(self.unreported) / max(seconds, 1e-9)
+        self.unreported.clear()
+        values = {
+            "step": self.step,
+            "epoch": round(self.step / self.steps_per_epoch, 4),
+            "lr": rate,
+            "images_per_second": round(speed, 3),
+            **losses,
+            **flat_scores(self.scores),
+        }
+        self.tracking.metrics(self.step, values)
+
+    def show_samples(self) -> None:
+        """Draw the test images as the exported generators see them now."""
+        if self.accelerator.is_main_process:
+            path = self.run / SAMPLE_FOLDER / f"step-{self.step:08d}.png"
+            pixels = sample_sheet(self.training_step.exported_generators, self.tests)
+            self.tracking.picture(self.step, "samples", path, pixels)
+
+    def evaluate(self) -> None:
+        """Compare translations with the truth, where it is known."""
+        if self.accelerator.is_main_process:
+            self.scores = {
+                known.direction.name: compare_with_baselines(
+                    self.training_step.exported_generators, known
+                )
+                for known in self.known
+            }
+
+    def save(self) -> None:
+        """Write a checkpoint of everything that shapes the next step, and the model beside it."""
+        if self.unreported:
+            self.mean_losses()  # a checkpoint after a divergence would not be a good one
+        step = self.training_step
+        shared = {
+            "generators": step.generators.state_dict(),
+            "discriminators": step.discriminators.state_dict(),
+            "generator_optimizer": optimizer_tensors(step.generator_optimizer),
+            "discriminator_optimizer": optimizer_tensors(step.discriminator_optimizer),
+        }
+        if step.average is not None:
+            shared["average"] = step.average.state_dict()
+        scaler = self.accelerator.scaler
+        self.last_checkpoint = save_checkpoint(
+            self.accelerator,
+            self.run,
+            self.step,
+            shared,
+            self.own_state(),
+            {
+                "processes": self.accelerator.num_processes,
+                "loss_names": self.loss_names,
+                "scaler": None if scaler is None else scaler.state_dict(),
+            },
+            keep=self.config.checkpoint.keep,
+        )
+        if self.accelerator.is_main_process:
+            export_model(
+                self.run / MODEL_FOLDER, step.exported_generators, to_yaml(self.config)
+            )
+
+    def own_state(self) -> ProcessState:
+        """What this process has that the others have not: chance, pools, unreported losses."""
+        state = random_state()
+        for domain, pool in self.training_step.pools.items():
+            state.tensors |= {f"pool.{domain}.{k}": v for k, v in pool.state().items()}
+        if self.unreported:
+            state.tensors["unreported"] = torch.stack(self.unreported)
+        return state
+
+    def restore(self) -> None:
+        """Go on from the newest whole checkpoint of the run, if there is one."""
+        folder, complaints = on_main_process(self.accelerator, lambda: find_newest(self.run))
+        for complaint in complaints:
+            self.say(f"passed over {complaint}")
+        if folder is not None:
+            self.restore_from(read_checkpoint(folder))
+
+    def restore_from(self, checkpoint: Checkpoint) -> None:
+        """Put back everything that ``save`` wrote."""
+        step = self.training_step
+        step.generators.load_state_dict(checkpoint.shared("generators"))
+        step.discriminators.load_state_dict(checkpoint.shared("discriminators"))
+        restore_optimizer(step.generator_optimizer, checkpoint.shared("generator_optimizer"))
+        restore_optimizer(
+            step.discriminator_optimizer, checkpoint.shared("discriminator_optimizer")
+        )
+        if step.average is not None:
+            step.average.load_state_dict(checkpoint.shared("average"))
+        if self.accelerator.scaler is not None and checkpoint.facts["scaler"]:
+            self.accelerator.scaler.load_state_dict(checkpoint.facts["scaler"])
+        own = checkpoint.of_process(self.accelerator.process_index)
+        if own is not None:
+            self.restore_own(own)
+        if checkpoint.facts["processes"] != self.accelerator.num_processes:
+            self.say(
+                f"the run had {checkpoint.facts['processes']} processes and now has"
+                f" {self.accelerator.num_processes}: it goes on, but not bit for bit"
+            )
+        self.step = checkpoint.facts["step"]
+        self.loss_names = checkpoint.facts["loss_names"]
+        self.last_checkpoint = checkpoint.folder
+
+    def restore_own(self, own: ProcessState) -> None:
+        """Put back what ``own_state`` returned."""
+        restore_random_state(own)
+        for domain, pool in self.training_step.pools.items():
+            prefix = f"pool.{domain}."
+            pool.restore(
+                {k.removeprefix(prefix): v for k, v in own.tensors.items() if k.startswith(prefix)},
+                self.accelerator.device,
+            )
+        if "unreported" in own.tensors:
+            self.unreported = list(own.tensors["unreported"].to(self.accelerator.device))
+
+    def say(self, line: str) -> None:
+        """Tell the person at the terminal."""
+        if self.accelerator.is_main_process:
+            tqdm.write(line, file=sys.stderr)
+
+    def describe(self) -> None:
+        """Say what is about to happen."""
+        processes = self.accelerator.num_processes
+        where = self.accelerator.device.type + (f" × {processes}" if processes > 1 else "")
+        beginning = f"going on from step {self.step}" if self.step else "starting"
+        sizes = f"{len(self.dataset.domain_a)} and {len(self.dataset.domain_b)}"
+        self.say(
+            f"{beginning} in {self.run}: {sizes} pictures, {self.total_steps} steps of"
+            f" {self.images_per_step} on {where}, precision {self.accelerator.mixed_precision}"
+        )
+
+    def finish(self) -> None:
+        """Score and show the trained model, and say where everything is."""
+        if not self.scores:
+            self.evaluate()
+        self.tracking.close()
+        lines = [*score_table(self.scores), f"run folder: {self.run}"]
+        if self.accelerator.is_main_process and self.known:
+            generators = self.training_step.exported_generators
+            write_image(self.run / STRIP_FILE, translation_strip(generators, self.known, 6))
+            lines.append(f"open:       {self.run / STRIP_FILE} (input, translation, truth)")
+        newest = self.run / SAMPLE_FOLDER / f"step-{self.step:08d}.png"
+        lines += [
+            f"samples:    {newest}",
+            f"model:      {self.run / MODEL_FOLDER}",
+        ]
+        for line in lines:
+            self.say(line)
+
+
+def find_newest(run: Path) -> tuple[Path | None, list[str]]:
+    """Folder of the newest whole checkpoint, and complaints about damaged ones."""
+    checkpoint, complaints = newest_checkpoint(run)
+    return (None if checkpoint is None else checkpoint.folder), complaints
+
+
+def flat_scores(scores: dict[str, dict[str, Score]]) -> dict[str, float]:
+    """The model's scores under names such as ``psnr_ab``."""
+    return {
+        f"{name}_{direction}": value
+        for direction, methods in scores.items()
+        for name, value in asdict(methods["model"]).items()
+    }
+
+
+def score_table(scores: dict[str, dict[str, Score]]) -> list[str]:
+    """Lines of a table for people."""
+    lines = []
+    for direction, methods in scores.items():
+        lines.append(f"{' to '.join(direction.upper())} against the truth    PSNR    SSIM")
+        lines += [
+            f"  {METHOD_TITLES[method]:<26}{score.psnr:6.2f}  {score.ssim:6.3f}"
+            for method, score in methods.items()
+        ]
+    return lines

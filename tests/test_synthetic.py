@@ -1,0 +1,206 @@
+"""The demo domains: the same pixels everywhere, honest splits, safe writing, a real difference."""
+
+import hashlib
+import multiprocessing
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+from cyclegan_style import synthetic
+from cyclegan_style.synthetic import demo_folder, demo_sources, paint, render_photo
+
+Pixels = npt.NDArray[np.uint8]
+
+# A change of these means a change of the demo's pictures: raise DEMO_VERSION with it.
+PHOTO_SHA256 = "36b2faa6ff0e3ea376779b866097e837722d2d6c08a60f6cc8c20853f4fc3609"
+PAINTING_SHA256 = "78be085677cbc1afd2736b99c3dd84f71ea785e25d17f5b30d01ed68f66f4e11"
+
+
+def _sha256(picture: Pixels) -> str:
+    return hashlib.sha256(picture.tobytes()).hexdigest()
+
+
+def _read(path: Path) -> Pixels:
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def _write_small_folder(cache: Path) -> None:
+    demo_folder("painting", "train", cache=cache, count=4, progress=False)
+
+
+def test_pixels_are_the_same_on_every_machine() -> None:
+    photo = render_photo(seed=1, index=2)
+    assert photo.shape == (synthetic.DEMO_SIZE, synthetic.DEMO_SIZE, 3)
+    assert photo.dtype == np.uint8
+    assert _sha256(photo) == PHOTO_SHA256
+    assert _sha256(paint(photo)) == PAINTING_SHA256
+
+
+def test_an_index_names_one_picture() -> None:
+    first, again = render_photo(7, 3, size=32), render_photo(7, 3, size=32)
+    assert np.array_equal(first, again)
+    others = [render_photo(7, 4, size=32), render_photo(8, 3, size=32)]
+    assert all(not np.array_equal(first, other) for other in others)
+
+
+def test_no_landscape_is_in_two_sets() -> None:
+    sets = [demo_sources(d, s) for d in ("photo", "painting") for s in ("train", "test")]
+    numbers = [number for sources in sets for number in sources]
+    assert len(numbers) == len(set(numbers)) == 2 * sum(synthetic.DEMO_COUNTS.values())
+    assert demo_sources("photo", "truth") == demo_sources("photo", "test")
+    assert demo_sources("painting", "truth") == demo_sources("painting", "test")
+
+
+def test_an_unknown_domain_is_refused() -> None:
+    with pytest.raises(ValueError, match="'paintings'"):
+        demo_folder("paintings", "train")  # type: ignore[arg-type]
+
+
+def test_truth_is_the_other_side_of_test(tmp_path: Path) -> None:
+    folders = {
+        (domain, split): demo_folder(domain, split, cache=tmp_path, count=2, progress=False)
+        for domain in ("photo", "painting")
+        for split in ("train", "test", "truth")
+    }
+    assert len(set(folders.values())) == 6
+    for folder in folders.values():
+        assert _names(folder) == ["0000.png", "0001.png"]
+    for name in ("0000.png", "0001.png"):
+        photo = _read(folders["photo", "test"] / name)
+        assert np.array_equal(_read(folders["photo", "truth"] / name), paint(photo))
+        photo = _read(folders["painting", "truth"] / name)
+        assert np.array_equal(_read(folders["painting", "test"] / name), paint(photo))
+
+
+def test_a_finished_folder_is_not_rendered_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = demo_folder("photo", "test", cache=tmp_path, count=1, progress=False)
+    monkeypatch.setattr(synthetic, "render_photo", lambda *_: pytest.fail("rendered again"))
+    assert demo_folder("photo", "test", cache=tmp_path, count=1, progress=False) == folder
+
+
+def test_the_cache_is_found_in_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "shared"))
+    monkeypatch.delenv("CYCLEGAN_STYLE_CACHE", raising=False)
+    folder = demo_folder("photo", "test", count=1, progress=False)
+    assert folder.is_relative_to(tmp_path / "shared" / "cyclegan_style")
+    monkeypatch.setenv("CYCLEGAN_STYLE_CACHE", str(tmp_path / "own"))
+    folder = demo_folder("photo", "test", count=1, progress=False)
+    assert folder.is_relative_to(tmp_path / "own")
+    assert f"demo-{synthetic.DEMO_VERSION}" in folder.parts
+
+
+def test_what_a_killed_process_left_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Die in the middle, without the cleaning that even an exception would bring.
+    monkeypatch.setattr("shutil.rmtree", lambda *_, **__: None)
+    monkeypatch.setattr(synthetic, "paint", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        _write_small_folder(tmp_path)
+    monkeypatch.undo()
+    leftovers = [path for path in tmp_path.glob("*/*") if path.is_dir()]
+    assert len(leftovers) == 1
+    folder = demo_folder("painting", "train", cache=tmp_path, count=4, progress=False)
+    assert folder not in leftovers
+    assert _names(folder) == ["0000.png", "0001.png", "0002.png", "0003.png"]
+
+
+def test_an_interrupted_process_cleans_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(synthetic, "paint", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        _write_small_folder(tmp_path)
+    assert list(tmp_path.glob("*/*")) == []
+
+
+def test_the_slower_of_two_takes_the_folder_of_the_faster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest_render = synthetic._render_into
+
+    def render_while_another_finishes(unfinished: Path, *rest: object) -> None:
+        honest_render(unfinished, *rest)  # type: ignore[arg-type]
+        monkeypatch.setattr(synthetic, "_render_into", honest_render)
+        _write_small_folder(tmp_path)
+
+    monkeypatch.setattr(synthetic, "_render_into", render_while_another_finishes)
+    folder = demo_folder("painting", "train", cache=tmp_path, count=4, progress=False)
+    assert list(folder.parent.iterdir()) == [folder]
+    assert len(_names(folder)) == 4
+
+
+def test_two_processes_end_with_one_complete_folder(tmp_path: Path) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    processes = [spawn.Process(target=_write_small_folder, args=(tmp_path,)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(timeout=60)
+    assert [process.exitcode for process in processes] == [0, 0]
+    (folder,) = tmp_path.glob("*/*")
+    assert folder == demo_folder("painting", "train", cache=tmp_path, count=4, progress=False)
+    assert _names(folder) == ["0000.png", "0001.png", "0002.png", "0003.png"]
+
+
+def test_an_unwritable_cache_is_named(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    with pytest.raises(OSError, match="CYCLEGAN_STYLE_CACHE") as failure:
+        demo_folder("photo", "train", cache=blocked, count=1, progress=False)
+    assert str(blocked) in str(failure.value)
+    assert "\n" not in str(failure.value)
+
+
+@pytest.mark.parametrize("shape", [(16, 16, 3), (17, 33, 3), (50, 21, 3)])
+def test_paint_keeps_the_shape(shape: tuple[int, int, int]) -> None:
+    photo = render_photo(1, 5, size=64)[: shape[0], : shape[1]]
+    painting = paint(photo)
+    assert painting.shape == shape
+    assert painting.dtype == np.uint8
+
+
+@pytest.mark.parametrize("level", [0, 128, 255])
+def test_paint_takes_a_flat_picture(level: int) -> None:
+    painting = paint(np.full((20, 20, 3), level, dtype=np.uint8)).astype(int)
+    assert int(np.ptp(painting, axis=(0, 1)).max()) <= 4  # the weave of the canvas
+
+
+def test_paint_refuses_what_is_no_photo() -> None:
+    for shape in ((15, 40, 3), (40, 40, 4), (40, 40)):
+        with pytest.raises(ValueError, match="a photo is"):
+            paint(np.zeros(shape, dtype=np.uint8))
+
+
+def test_statistics_of_colour_do_not_explain_the_painting() -> None:
+    """Doing nothing and matching mean and deviation fall short of one smooth map of colours."""
+    photos = [render_photo(11, index) for index in range(8)]
+    truths = [paint(photo) for photo in photos]
+    samples = np.concatenate([photo.reshape(-1, 3) for photo in photos]).astype(float)
+    targets = np.concatenate([truth.reshape(-1, 3) for truth in truths]).astype(float)
+
+    def mean_psnr(outputs: npt.NDArray[np.float64]) -> float:
+        errors = np.square(np.clip(outputs, 0.0, 255.0) - targets).reshape(len(photos), -1)
+        return float(np.mean(10.0 * np.log10(255.0**2 / errors.mean(axis=1))))
+
+    normed = (samples - samples.mean(0)) / samples.std(0)
+    matched = mean_psnr(normed * targets.std(0) + targets.mean(0))
+    red, green, blue = normed.T
+    terms = [np.ones_like(red), red, green, blue, red * red, green * green, blue * blue]
+    terms += [red * green, green * blue, blue * red]
+    design = np.stack(terms, axis=1)
+    fitted = mean_psnr(design @ np.linalg.lstsq(design, targets, rcond=None)[0])
+
+    assert mean_psnr(samples) < 18.5
+    assert matched < 20.5
+    assert fitted > matched + 3.0
