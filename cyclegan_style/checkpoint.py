@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -134,9 +134,7 @@ def _folders(run: Path) -> list[Path]:
 def write_tensors(path: Path, tensors: Tensors, facts: dict[str, Any] | None = None) -> None:
     """Write tensors, and facts as JSON in the file's header, so that they survive a power cut."""
     dense = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    save_file(dense, path, metadata={"facts": json.dumps(facts or {})})
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+    write_durably(path, save(dense, metadata={"facts": json.dumps(facts or {})}))
 
 
 def read_tensors(path: Path) -> tuple[Tensors, dict[str, Any]]:

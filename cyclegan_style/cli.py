@@ -2,13 +2,14 @@
 
 import json
 import logging
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentError, ArgumentParser, Namespace, set_parsing_settings
+from jsonargparse import SUPPRESS, ArgumentError, ArgumentParser, Namespace, set_parsing_settings
 
 from cyclegan_style.config import Config
 from cyclegan_style.errors import UserError
@@ -25,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return run_command(arguments)
     except (UserError, ArgumentError) as error:
-        print(f"error: {one_line(str(error))}", file=sys.stderr)
+        print(f"error: {one_line(readable(str(error)))}", file=sys.stderr)
         return 2
 
 
@@ -54,7 +55,7 @@ def train_command(arguments: list[str]) -> int:
 
     options, config = parse_training_options(arguments)
     result = train(config)
-    if options.json:
+    if "json" in options:
         scores = {
             direction: {method: asdict(score) for method, score in methods.items()}
             for direction, methods in result.scores.items()
@@ -68,12 +69,15 @@ def parse_training_options(arguments: list[str]) -> tuple[Namespace, Config]:
     parser = ArgumentParser(
         prog="cyclegan-style train",
         exit_on_error=False,
+        allow_abbrev=False,
         description="Train a CycleGAN on pictures of two domains that need not be paired. Without"
         " --config it trains the built-in demo; the other configurations lie in configs/. Every"
         " field can be set on the command line, such as --train.batch_size 4.",
     )
     parser.add_argument("--config", action="config", help="YAML file with fields of these sections")
-    parser.add_argument("--json", action="store_true", help="end stdout with one JSON object")
+    parser.add_argument(
+        "--json", action="store_true", default=SUPPRESS, help="end stdout with one JSON object"
+    )
     parser.add_class_arguments(Config)
     if not any(argument.partition("=")[0] == "--config" for argument in arguments):
         arguments = ["--config", str(shipped_config("demo")), *arguments]
@@ -142,6 +146,13 @@ def print_result(values: dict[str, Any], as_json: bool) -> None:
     else:
         for name, value in values.items():
             print(f"{name.replace('_', ' '):<28}{value}")
+
+
+def readable(message: str) -> str:
+    """The parser's complaint without Python's names for types."""
+    message = re.sub(r'Parser key "([^"]*)"', r"\1", message)
+    message = re.sub(r"an? <class '(\w+)'>", r"\1", message)
+    return re.sub(r"a typing\.Literal\[([^]]*)\]", r"one of \1", message)
 
 
 def one_line(message: str) -> str:

@@ -19,7 +19,4 @@ def export_model(folder: Path, generators: nn.ModuleDict, config_yaml: str) -> N
     folder.mkdir(parents=True, exist_ok=True)
     write_durably(folder / CONFIG_FILE, config_yaml.encode())
     for direction, generator in generators.items():
-        path = folder / generator_file(direction)
-        partial = path.with_name(f".{path.name}.partial")
-        write_tensors(partial, generator.state_dict())
-        partial.replace(path)
+        write_tensors(folder / generator_file(direction), generator.state_dict())

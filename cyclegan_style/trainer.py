@@ -326,7 +326,7 @@ class Trainer:
         """What this process has that the others have not: chance, pools, unreported losses."""
         state = random_state()
         for domain, pool in self.training_step.pools.items():
-            state.tensors |= {f"pool.{domain}.{k}": v for k, v in pool.state().items()}
+            state.tensors.update({f"pool.{domain}.{k}": v for k, v in pool.state().items()})
         if self.unreported:
             state.tensors["unreported"] = torch.stack(self.unreported)
         return state
