@@ -4,10 +4,13 @@ The two take turns in one process, so that a machine whose speed drifts drifts f
 """
 
 import itertools
+import multiprocessing
+import resource
 import statistics
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
 import torch
@@ -16,53 +19,103 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from cyclegan_style.config import Config, DataConfig, GeneratorConfig, TrainConfig
-from cyclegan_style.cyclegan import build_discriminators, build_generators
+from cyclegan_style.cyclegan import DOMAINS, build_discriminators, build_generators
 from cyclegan_style.hardware import build_accelerator
 from cyclegan_style.training_step import TrainingStep
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Medians over paired runs."""
+    """Medians over paired runs, and the most memory that each needed in a process of its own."""
 
     baseline_seconds: float
     seconds: float
     ratio: float
     """Median of the ratios of the pairs."""
+    warm_up_seconds: float
+    """The product's first two steps, in which it compiles."""
+    baseline_peak_gigabytes: float
+    peak_gigabytes: float
     device: str
 
 
 def compare_training(
-    size: int, batch_size: int, channels: int, blocks: int, runs: int, seed: int = 0
+    size: int, batch_size: int, channels: int, blocks: int, runs: int
 ) -> Comparison:
     """Time a step of the paper's networks, written plainly, against the product's own step."""
     config = Config(
         data=DataConfig(crop_size=size, load_size=size),
         generator=GeneratorConfig(channels=channels, blocks=blocks),
         train=TrainConfig(
-            seed=seed, mixed_precision="auto", compile=True, channels_last=True, pool_size=0
+            batch_size=batch_size, mixed_precision="auto", compile=True, channels_last=True
         ),
     )
-    accelerator = build_accelerator(config)
-    generator = torch.Generator().manual_seed(seed)
-    images = {
-        domain: (torch.rand(batch_size, 3, size, size, generator=generator) * 2 - 1).to(
-            accelerator.device
-        )
-        for domain in ("a", "b")
-    }
-    baseline = PlainStep(config, accelerator.device)
-    product = TrainingStep(config, accelerator)
-    baseline_times, times = time_in_pairs(
-        lambda: baseline.run(images["a"], images["b"]), lambda: product.run([images]), runs
-    )
-    ratios = [plain / ours for plain, ours in zip(baseline_times, times, strict=True)]
+    plain, fast = plain_step(config), product_step(config)
+    warm_up(plain)
+    warm_up_seconds = warm_up(fast)
+    times = [
+        (seconds_of(plain), seconds_of(fast))
+        for _ in tqdm(range(runs), "timing pairs", file=sys.stderr)
+    ]
     return Comparison(
-        statistics.median(baseline_times),
-        statistics.median(times),
-        statistics.median(ratios),
-        device_name(accelerator.device),
+        baseline_seconds=statistics.median(pair[0] for pair in times),
+        seconds=statistics.median(pair[1] for pair in times),
+        ratio=statistics.median(pair[0] / pair[1] for pair in times),
+        warm_up_seconds=warm_up_seconds,
+        baseline_peak_gigabytes=in_own_process(peak_gigabytes, plain_step, config),
+        peak_gigabytes=in_own_process(peak_gigabytes, product_step, config),
+        device=device_name(),
     )
+
+
+Step = Callable[[], object]
+
+
+def plain_step(config: Config) -> Step:
+    """The step of the reference, written the obvious way."""
+    device = build_accelerator(config).device
+    images = random_images(config, device)
+    step = PlainStep(config, device)
+    return lambda: step.run(images["a"], images["b"])
+
+
+def product_step(config: Config) -> Step:
+    """The step that training runs."""
+    accelerator = build_accelerator(config)
+    images = random_images(config, accelerator.device)
+    step = TrainingStep(config, accelerator)
+    return lambda: step.run([images])
+
+
+def random_images(config: Config, device: torch.device) -> dict[str, Tensor]:
+    """A batch of noise for each domain."""
+    size = config.data.crop_size
+    shape = (config.train.batch_size, 3, size, size)
+    generator = torch.Generator().manual_seed(config.train.seed)
+    return {
+        domain: (torch.rand(shape, generator=generator) * 2 - 1).to(device) for domain in DOMAINS
+    }
+
+
+def in_own_process(
+    function: Callable[[Callable[[Config], Step], Config], float],
+    build: Callable[[Config], Step],
+    config: Config,
+) -> float:
+    """Result of the function in a fresh process, whose memory holds nothing else."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(max_workers=1, mp_context=context) as pool:
+        return pool.submit(function, build, config).result()
+
+
+def peak_gigabytes(build: Callable[[Config], Step], config: Config) -> float:
+    """Most memory that this process, or the GPU for it, held over a few steps."""
+    step = build(config)
+    for _ in range(4):
+        step()
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 1e9
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
 class PlainStep:
@@ -120,18 +173,9 @@ def set_trained(networks: list[nn.Module], trained: bool) -> None:
         network.requires_grad_(trained)
 
 
-def time_in_pairs(
-    baseline: Callable[[], object], product: Callable[[], object], runs: int
-) -> tuple[list[float], list[float]]:
-    """Seconds of ``runs`` runs of each, taking turns, after a warm-up that also compiles."""
-    for _ in range(2):
-        baseline()
-        product()
-    times: tuple[list[float], list[float]] = ([], [])
-    for _ in tqdm(range(runs), "timing pairs", file=sys.stderr):
-        times[0].append(seconds_of(baseline))
-        times[1].append(seconds_of(product))
-    return times
+def warm_up(step: Step) -> float:
+    """Seconds of the first two steps."""
+    return seconds_of(lambda: (step(), step()))
 
 
 def seconds_of(function: Callable[[], object]) -> float:
@@ -149,8 +193,8 @@ def synchronise() -> None:
         torch.cuda.synchronize()
 
 
-def device_name(device: torch.device) -> str:
+def device_name() -> str:
     """What the device calls itself."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
     return f"cpu, {torch.get_num_threads()} threads"

@@ -102,7 +102,7 @@ def save_checkpoint(
 
 def newest_checkpoint(run: Path) -> tuple[Checkpoint | None, list[str]]:
     """The newest whole checkpoint of a run, and a line for each damaged one passed over."""
-    complaints = []
+    complaints: list[str] = []
     for folder in reversed(_folders(run)):
         try:
             return read_checkpoint(folder), complaints
@@ -185,9 +185,7 @@ def optimizer_tensors(optimizer: Optimizer) -> Tensors:
 
 def restore_optimizer(optimizer: Optimizer, tensors: Tensors) -> None:
     """Put back what ``optimizer_tensors`` returned."""
-    parameters = [
-        parameter for group in optimizer.param_groups for parameter in group["params"]
-    ]
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, Tensors] = {}
     for key, value in tensors.items():
         number, _, name = key.partition(".")
@@ -204,7 +202,7 @@ def restore_optimizer(optimizer: Optimizer, tensors: Tensors) -> None:
 def random_state() -> ProcessState:
     """Every random generator of this process: Python's, NumPy's, torch's on CPU and GPU."""
     version, python_state, python_gauss = random.getstate()
-    kind, keys, position, has_gauss, gauss = np.random.get_state()  # type: ignore[misc]
+    kind, keys, position, has_gauss, gauss = np.random.get_state()
     tensors = {
         "random.torch": torch.get_rng_state(),
         "random.numpy": torch.from_numpy(np.asarray(keys).astype(np.int64)),

@@ -5,7 +5,6 @@ The defaults are the recipe of the CycleGAN paper. A YAML file and dotted option
 """
 
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 import yaml
@@ -46,7 +45,7 @@ class DataConfig:
     channels_b: int = 3
     """Channels of domain B."""
     resize: Literal["square", "shortest", "none"] = "square"
-    """Before the crop: square to load_size × load_size, shorter side to load_size, or not at all."""
+    """Before the crop: square to load_size × load_size, shortest side to load_size, or none."""
     load_size: int = 286
     """Size in pixels to which pictures are resized (bicubic)."""
     crop_size: int = 256
@@ -117,6 +116,11 @@ class LossConfig:
     penalty_weight: float = 10.0
     """Weight of the gradient penalty, wgan_gp's included."""
 
+    @property
+    def penalises_gradients(self) -> bool:
+        """Whether the discriminators' losses have a gradient penalty."""
+        return self.adversarial == "wgan_gp" or self.gradient_penalty != "none"
+
 
 @dataclass(frozen=True)
 class OptimizerConfig:
@@ -161,7 +165,7 @@ class TrainConfig:
     tf32: bool = True
     """Let NVIDIA GPUs multiply float32 with TF32 precision."""
     ema_decay: float = 0.0
-    """Decay per step of the generators' moving average, which is then the exported model; 0: off."""
+    """Decay per step of the generators' moving average, which is then the model; 0: off."""
 
 
 @dataclass(frozen=True)
@@ -369,7 +373,7 @@ def _problems_of_ranges(config: Config) -> list[str]:
 
 
 def _problems_of_combinations(config: Config) -> list[str]:
-    loss, train = config.loss, config.train
+    loss = config.loss
     problems = []
     different_channels = config.data.channels_a != config.data.channels_b
     if different_channels and (loss.identity_a or loss.identity_b):
@@ -379,8 +383,7 @@ def _problems_of_combinations(config: Config) -> list[str]:
         )
     if loss.adversarial == "wgan_gp" and loss.gradient_penalty != "none":
         problems.append("loss.gradient_penalty must be none with wgan_gp, which brings its own")
-    penalised = loss.adversarial == "wgan_gp" or loss.gradient_penalty != "none"
-    if penalised and config.discriminator.norm == "batch":
+    if loss.penalises_gradients and config.discriminator.norm == "batch":
         problems.append(
             "discriminator.norm must be instance or none with a gradient penalty, which is"
             " defined for each image alone"

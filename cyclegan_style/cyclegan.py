@@ -68,7 +68,11 @@ class Generators(nn.ModuleDict):
         return turn
 
     def _translate_and_judge(
-        self, direction: Direction, real: Images, discriminators: "Discriminators", turn: GeneratorTurn
+        self,
+        direction: Direction,
+        real: Images,
+        discriminators: "Discriminators",
+        turn: GeneratorTurn,
     ) -> None:
         name, source, target, reverse = direction
         fake, unchanged = self._translate(direction, real)
@@ -103,6 +107,7 @@ class Discriminators(nn.ModuleDict):
     ) -> None:
         super().__init__({"a": a, "b": b})
         self.objective = loss.adversarial
+        self.penalises_gradients = loss.penalises_gradients
         self.penalty = loss.gradient_penalty
         self.penalty_weight = loss.penalty_weight
         self.augmentations = config.augment
@@ -124,7 +129,7 @@ class Discriminators(nn.ModuleDict):
         fake = augment(fake, self.augmentations)
         real_verdict, fake_verdict = apply_to_both(self[domain], real, fake)
         loss = discriminator_adversarial(self.objective, real_verdict, fake_verdict)
-        if self.objective == "wgan_gp" or self.penalty != "none":
+        if self.penalises_gradients:
             # Squared gradients leave the range of 16 bits, so the penalty is kept out of autocast.
             with torch.autocast(real.device.type, enabled=False):
                 penalty = gradient_penalty(self.objective, self.penalty, self[domain], real, fake)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -43,7 +44,9 @@ def known_translations(data: DataConfig) -> list[KnownTranslations]:
     specs = {"a": data.a, "b": data.b}
     pairs = []
     for direction in DIRECTIONS:
-        domain = "photo" if specs[direction.source] == DEMO_PHOTO else "painting"
+        domain: Literal["photo", "painting"] = (
+            "photo" if specs[direction.source] == DEMO_PHOTO else "painting"
+        )
         inputs, truths = (
             [to_tensor(read_image(path)) for path in sorted(demo_folder(domain, split).iterdir())]
             for split in ("test", "truth")
@@ -53,9 +56,7 @@ def known_translations(data: DataConfig) -> list[KnownTranslations]:
     return pairs
 
 
-def compare_with_baselines(
-    generators: Generators, known: KnownTranslations
-) -> dict[str, Score]:
+def compare_with_baselines(generators: Generators, known: KnownTranslations) -> dict[str, Score]:
     """Scores of the trained model beside doing nothing and a transfer of colour statistics."""
     return {
         "model": score(translate_each(generators[known.direction.name], known.inputs), known),

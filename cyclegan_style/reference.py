@@ -84,7 +84,9 @@ def read_trajectory(path: Path) -> Trajectory:
         tensors = load_file(path)
         record = json.loads(record_path.read_text(encoding="utf-8"))
     except (OSError, SafetensorError, ValueError) as error:
-        raise UserError(f"{path}: no readable trajectory with its .json beside it: {error}") from None
+        raise UserError(
+            f"{path}: no readable trajectory with its .json beside it: {error}"
+        ) from None
     if not isinstance(record, dict) or not {"config", "losses"} <= record.keys():
         raise UserError(f"{record_path}: not the record of a trajectory: no 'config' or 'losses'")
     return Trajectory(tensors, record)
@@ -213,7 +215,7 @@ def _weight_error(network: nn.Module, final: Mapping[str, Tensor]) -> float:
     """Biases are left out: before an instance norm their gradient is nothing but rounding."""
     weights = network.state_dict()
     return max(
-        (weights[key] - expected).abs().max().item()
+        float((weights[key] - expected).abs().max())
         for key, expected in final.items()
         if expected.ndim == 4
     )

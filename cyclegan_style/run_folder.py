@@ -66,5 +66,3 @@ def refuse_differences(folder: Path, saved: Path, config: Config) -> None:
             f"run.dir: {folder} holds a run of another configuration ({'; '.join(differences)});"
             " choose another run.dir"
         )
-
-

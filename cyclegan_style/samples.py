@@ -1,6 +1,6 @@
 """Pictures that show what the generators do."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ def translate_each(network: torch.nn.Module, images: Sequence[Tensor]) -> list[T
         network.train(was_training)
 
 
-def sample_sheet(generators: Generators, tests: dict[str, Sequence[Tensor]]) -> Pixels:
+def sample_sheet(generators: Generators, tests: Mapping[str, Sequence[Tensor]]) -> Pixels:
     """Rows of test images: input, translation, reconstruction and identity, both ways."""
     columns: list[tuple[str, list[Pixels]]] = []
     for direction in DIRECTIONS:

@@ -60,7 +60,7 @@ METHOD_TITLES = {
 T = TypeVar("T")
 
 
-class Diverged(UserError):
+class DivergenceError(UserError):
     """A loss became infinite or not a number, from which there is no way back."""
 
 
@@ -89,10 +89,16 @@ def name_domains(config: Config) -> Config:
     data = config.data
     if data.root is None or data.a is not None or data.b is not None:
         return config
-    folders = {name: str(path) for name, path in reference_layout(data.root).items()}
-    chosen = {"test_a": data.test_a, "test_b": data.test_b}
-    folders |= {name: spec for name, spec in chosen.items() if spec is not None}
-    return replace(config, data=replace(data, root=None, **folders))
+    found = {name: str(path) for name, path in reference_layout(data.root).items()}
+    named = replace(
+        data,
+        root=None,
+        a=found["a"],
+        b=found["b"],
+        test_a=data.test_a or found.get("test_a"),
+        test_b=data.test_b or found.get("test_b"),
+    )
+    return replace(config, data=named)
 
 
 def on_main_process(accelerator: Accelerator, function: Callable[[], T]) -> T:
@@ -245,7 +251,7 @@ class Trainer:
             for name, value in zip(self.loss_names, row.tolist(), strict=True):
                 if not math.isfinite(value):
                     step = self.step - len(by_step) + number + 1
-                    raise Diverged(self.divergence_message(step, name, value))
+                    raise DivergenceError(self.divergence_message(step, name, value))
         return dict(zip(self.loss_names, by_step.double().mean(0).tolist(), strict=True))
 
     def divergence_message(self, step: int, name: str, value: float) -> str:
@@ -318,9 +324,7 @@ class Trainer:
             keep=self.config.checkpoint.keep,
         )
         if self.accelerator.is_main_process:
-            export_model(
-                self.run / MODEL_FOLDER, step.exported_generators, to_yaml(self.config)
-            )
+            export_model(self.run / MODEL_FOLDER, step.exported_generators, to_yaml(self.config))
 
     def own_state(self) -> ProcessState:
         """What this process has that the others have not: chance, pools, unreported losses."""

@@ -4,7 +4,7 @@ Everything that a step changes lives here: networks, optimisers, image pools, mo
 training loop, the replay of recorded trajectories and the benchmark all run this same step.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -51,7 +51,9 @@ class TrainingStep:
         self.average = build_average(self.generators, config.train.ema_decay)
         self.pools = build_pools(config, accelerator.process_index)
         if config.train.compile:
-            compile_networks(self.generators, self.discriminators, config)
+            compile_networks(self.generators.values())
+            if not config.loss.penalises_gradients:  # second derivatives cannot be compiled
+                compile_networks(self.discriminators.values())
         self.wrapped_generators = accelerator.prepare_model(self.generators)
         self.wrapped_discriminators = accelerator.prepare_model(self.discriminators)
         self.generator_optimizer = accelerator.prepare_optimizer(
@@ -165,5 +167,7 @@ def _mean(values: Sequence[Tensor]) -> Tensor:
     return torch.stack([value.detach() for value in values]).mean()
 
 
-def compile_networks(generators, discriminators, config) -> None:
-    """Placeholder."""
+def compile_networks(networks: Iterable[nn.Module]) -> None:
+    """Compile each network in place, which leaves its state-dict keys as they are."""
+    for network in networks:
+        network.compile(dynamic=False)
