@@ -29,20 +29,14 @@ from cyclegan_style.checkpoint import (
 from cyclegan_style.config import Config, DataConfig, parse_bytes, size_divisor, to_yaml, validate
 from cyclegan_style.cyclegan import Images
 from cyclegan_style.demo import Score, compare_with_baselines, known_translations, translation_strip
-from cyclegan_style.domains import (
-    ImageDomain,
-    UnpairedBatchSampler,
-    UnpairedDataset,
-    list_images,
-    reference_layout,
-    training_loader,
-)
+from cyclegan_style.domains import ImageDomain, list_images, reference_layout
 from cyclegan_style.errors import UserError
 from cyclegan_style.export import export_model
 from cyclegan_style.hardware import build_accelerator
 from cyclegan_style.images import write_image
 from cyclegan_style.run_folder import claim_run_folder
 from cyclegan_style.samples import sample_sheet
+from cyclegan_style.sampling import UnpairedBatchSampler, UnpairedDataset, training_loader
 from cyclegan_style.schedule import learning_rate
 from cyclegan_style.tracking import Tracking
 from cyclegan_style.training_step import TrainingStep
@@ -58,6 +52,8 @@ METHOD_TITLES = {
 }
 
 T = TypeVar("T")
+Scores = dict[str, dict[str, Score]]
+"""By direction and method, where the true translations are known."""
 
 
 class DivergenceError(UserError):
@@ -70,8 +66,7 @@ class TrainingResult:
 
     run: Path
     step: int
-    scores: dict[str, dict[str, Score]]
-    """By direction and method, where the true translations are known."""
+    scores: Scores
 
 
 def train(config: Config) -> TrainingResult:
@@ -191,7 +186,7 @@ class Trainer:
         )
         self.tests = open_test_images(config)
         self.known = known_translations(config.data)
-        self.scores: dict[str, dict[str, Score]] = {}
+        self.scores: Scores = {}
         self.step = 0
         self.unreported: list[Tensor] = []
         self.loss_names: list[str] = []
@@ -213,10 +208,11 @@ class Trainer:
             self.step += 1
             self.remember(losses)
             self.tracking.advance()
-            if self.is_due(self.config.evaluation.every_steps):
+            evaluated = self.is_due(self.config.evaluation.every_steps)
+            if evaluated:
                 self.evaluate()
-            if self.is_due(self.config.tracking.log_every_steps):
-                self.report(rate)
+            if evaluated or self.is_due(self.config.tracking.log_every_steps):
+                self.report(rate, self.scores if evaluated else {})
             if self.is_due(self.config.tracking.sample_every_steps):
                 self.show_samples()
             if self.is_due(self.config.checkpoint.every_steps):
@@ -262,7 +258,7 @@ class Trainer:
             f" {good}; a lower optimizer.learning_rate or optimizer.clip_norm may help"
         )
 
-    def report(self, rate: float) -> None:
+    def report(self, rate: float, scores: Scores) -> None:
         """Write the means since the last report to metrics.jsonl, the tracker and the terminal."""
         losses = self.mean_losses()
         now = time.perf_counter()
@@ -275,7 +271,7 @@ class Trainer:
             "lr": rate,
             "images_per_second": round(speed, 3),
             **losses,
-            **flat_scores(self.scores),
+            **flat_scores(scores),
         }
         self.tracking.metrics(self.step, values)
 
@@ -421,7 +417,7 @@ def find_newest(run: Path) -> tuple[Path | None, list[str]]:
     return (None if checkpoint is None else checkpoint.folder), complaints
 
 
-def flat_scores(scores: dict[str, dict[str, Score]]) -> dict[str, float]:
+def flat_scores(scores: Scores) -> dict[str, float]:
     """The model's scores under names such as ``psnr_ab``."""
     return {
         f"{name}_{direction}": value
@@ -430,7 +426,7 @@ def flat_scores(scores: dict[str, dict[str, Score]]) -> dict[str, float]:
     }
 
 
-def score_table(scores: dict[str, dict[str, Score]]) -> list[str]:
+def score_table(scores: Scores) -> list[str]:
     """Lines of a table for people."""
     lines = []
     for direction, methods in scores.items():

@@ -1,62 +1,18 @@
-"""Domains are found and checked as said, and samples follow from their keys and nothing else."""
+"""Domains are found, checked and brought to size as said."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from accelerate.data_loader import prepare_data_loader
+from pictures import make_images, open_domain
 from PIL import Image
-from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.transforms import functional
 
 from cyclegan_style import domains, synthetic
-from cyclegan_style.domains import (
-    DomainError,
-    ImageDomain,
-    SampleKey,
-    UnpairedBatchSampler,
-    UnpairedDataset,
-    list_images,
-    reference_layout,
-    training_loader,
-)
+from cyclegan_style.domains import DomainError, list_images, reference_layout
 from cyclegan_style.images import read_image, write_image
-
-
-def make_images(folder: Path, count: int, height: int = 40, width: int = 48) -> list[Path]:
-    folder.mkdir(parents=True, exist_ok=True)
-    generator = np.random.default_rng(len(str(folder)))
-    paths = [folder / f"{index:03}.png" for index in range(count)]
-    for index, path in enumerate(paths):
-        # Sides differ from picture to picture, as in a real collection.
-        size = (height + index % 3, width + index % 5, 3)
-        write_image(path, generator.integers(0, 256, size, dtype=np.uint8))
-    return paths
-
-
-def open_domain(spec: Path | str, **changes) -> ImageDomain:
-    options = {
-        "split": "train",
-        "field": "data.a",
-        "channels": 3,
-        "resize": "square",
-        "size": 36,
-        "min_readable": 0.9,
-        "memory_budget": 10**9,
-        "progress": False,
-    }
-    return ImageDomain.open(str(spec), **(options | changes))
-
-
-@pytest.fixture
-def dataset(tmp_path):
-    make_images(tmp_path / "a", 7)
-    make_images(tmp_path / "other b", 5)
-    a, b = open_domain(tmp_path / "a"), open_domain(tmp_path / "other b")
-    return UnpairedDataset(a, b, crop_size=32, flip=True)
-
 
 # Finding images
 
@@ -176,15 +132,6 @@ def test_a_file_that_goes_bad_later_is_replaced_by_the_next(tmp_path, caplog):
         domain.pixels(0)
 
 
-def test_files_that_workers_find_bad_are_counted(dataset):
-    sources = dataset.domain_a
-    dataset.domain_a = open_domain(sources.paths[0].parent, memory_budget=0)
-    sources.paths[4].unlink()
-    sampler = UnpairedBatchSampler(7, 5, 1, 0, 1)
-    assert len(list(training_loader(dataset, sampler, num_workers=2, pin_memory=False))) == 7
-    assert dataset.domain_a.unreadable_count == 1
-
-
 def test_huge_domains_are_checked_by_their_headers(tmp_path, monkeypatch):
     monkeypatch.setattr(domains, "FULLY_CHECKED", 3)
     paths = make_images(tmp_path, 4)
@@ -249,211 +196,3 @@ def test_tiny_pictures_are_enlarged(tmp_path):
     write_image(tmp_path / "a.png", np.full((3, 9, 3), 77, dtype=np.uint8))
     domain = open_domain(tmp_path, resize="none")
     assert domain.test_tensor(0, divisor=8).shape == (3, 8, 24)
-    sample = UnpairedDataset(domain, domain, 32, True)[SampleKey(0, 0, 5)]
-    assert sample["a"].shape == (3, 32, 32)
-    assert torch.equal(sample["b"], torch.full((3, 32, 32), 77.0).div(255).sub(0.5).div(0.5))
-
-
-# Samples
-
-
-def test_samples_equal_the_references_transform(dataset):
-    """Each is one of the 5 × 5 crops, mirrored or not, that torchvision makes of the file."""
-    crops_seen, mirrored = set(), 0
-    path = dataset.domain_a.paths[2]
-    whole = functional.resize(
-        Image.fromarray(read_image(path)), (36, 36), transforms.InterpolationMode.BICUBIC
-    )
-    to_tensor = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5,), (0.5,))])
-    candidates = {}
-    for top in range(5):
-        for left in range(5):
-            crop = functional.crop(whole, top, left, 32, 32)
-            for mirror, image in ((False, crop), (True, functional.hflip(crop))):
-                candidates[to_tensor(image).numpy().tobytes()] = (top, left, mirror)
-    for seed in range(400):
-        sample = dataset[SampleKey(2, 0, seed)]["a"]
-        top, left, mirror = candidates[sample.numpy().tobytes()]
-        crops_seen.add((top, left))
-        mirrored += mirror
-    assert len(crops_seen) == 25
-    assert 140 < mirrored < 260
-
-
-def test_samples_follow_from_their_key_alone(dataset):
-    key = SampleKey(1, 3, 2**62)
-    first = dataset[key]
-    dataset[SampleKey(1, 3, 8)]
-    torch.manual_seed(1)
-    again = dataset[key]
-    assert torch.equal(first["a"], again["a"])
-    assert torch.equal(first["b"], again["b"])
-    others = [dataset[SampleKey(1, 3, seed)]["a"] for seed in range(8)]
-    assert not all(torch.equal(first["a"], other) for other in others)
-
-
-def test_the_two_domains_are_augmented_independently(dataset):
-    same = UnpairedDataset(dataset.domain_a, dataset.domain_a, 32, True)
-    samples = [same[SampleKey(0, 0, seed)] for seed in range(20)]
-    assert sum(torch.equal(sample["a"], sample["b"]) for sample in samples) < 5
-
-
-def test_without_flip_nothing_is_mirrored(dataset):
-    upright = UnpairedDataset(dataset.domain_a, dataset.domain_b, 36, flip=False)
-    expected = dataset.domain_a.test_tensor(0, 4)
-    for seed in range(20):
-        assert torch.equal(upright[SampleKey(0, 0, seed)]["a"], expected)
-
-
-# The order
-
-
-def keys_of(sampler: UnpairedBatchSampler, epoch: int, first_batch: int = 0) -> list[SampleKey]:
-    sampler.set_position(epoch, first_batch)
-    return [key for batch in sampler for key in batch]
-
-
-def test_an_epoch_shows_every_a_once_and_draws_b_at_random():
-    sampler = UnpairedBatchSampler(60, 20, 1, seed=0, batches_per_global_step=1)
-    counts = np.zeros(20)
-    pairs, orders = set(), set()
-    epochs = [keys_of(sampler, epoch) for epoch in range(200)]
-    for keys in epochs:
-        assert sorted(key.index_a for key in keys) == list(range(60))
-        orders.add(tuple(key.index_a for key in keys))
-        counts += np.bincount([key.index_b for key in keys], minlength=20)
-        pairs |= {(key.index_a, key.index_b) for key in keys}
-    assert len(orders) == 200
-    # 12,000 draws: 600 of each, give or take 24; 60 × 20 pairs, each missed with e^-10.
-    assert counts.min() > 450
-    assert counts.max() < 750
-    assert len(pairs) > 1150
-    drawn = np.array([[key.index_a, key.index_b] for keys in epochs for key in keys])
-    assert abs(np.corrcoef(drawn.T)[0, 1]) < 0.06
-    seeds = [key.seed for keys in epochs for key in keys]
-    assert len(set(seeds)) == len(seeds)
-    # B is drawn with replacement, as in the reference: a third of its pictures sit an epoch out.
-    assert any(len({key.index_b for key in keys}) < 20 for keys in epochs)
-
-
-def test_a_smaller_a_is_repeated_evenly():
-    sampler = UnpairedBatchSampler(7, 25, 1, seed=3, batches_per_global_step=1)
-    indices = [key.index_a for key in keys_of(sampler, 0)]
-    assert len(indices) == 25
-    assert set(np.bincount(indices, minlength=7)) == {3, 4}
-    assert sorted(indices[:7]) == sorted(indices[7:14]) == list(range(7))
-    assert indices[:7] != indices[7:14]
-
-
-def test_seed_and_epoch_choose_the_order():
-    def keys(seed: int, epoch: int) -> list[SampleKey]:
-        return keys_of(UnpairedBatchSampler(50, 50, 1, seed, 1), epoch)
-
-    assert keys(1, 4) == keys(1, 4)
-    different = [keys(0, 0), keys(0, 1), keys(1, 0), keys(1, 1), keys(2**40, 0)]
-    assert len({tuple(order) for order in different}) == 5
-
-
-@pytest.mark.parametrize(
-    ("images", "batch_size", "per_step", "batches"),
-    [(10, 1, 1, 10), (10, 3, 1, 3), (10, 1, 4, 8), (10, 2, 2, 4), (3, 1, 8, 8), (3, 2, 4, 4)],
-)
-def test_epochs_have_whole_global_steps(images, batch_size, per_step, batches):
-    sampler = UnpairedBatchSampler(images, 2, batch_size, 0, per_step)
-    listed = list(sampler)
-    assert len(listed) == len(sampler) == sampler.batches_per_epoch == batches
-    assert {len(batch) for batch in listed} == {batch_size}
-    counts = np.bincount([key.index_a for batch in listed for key in batch], minlength=images)
-    assert counts.max() - counts.min() <= 1
-
-
-def test_resuming_gives_exactly_the_batches_that_were_left():
-    sampler = UnpairedBatchSampler(40, 30, 2, seed=5, batches_per_global_step=4)
-    sampler.set_position(3, 0)
-    whole = list(sampler)
-    fresh = UnpairedBatchSampler(40, 30, 2, seed=5, batches_per_global_step=4)
-    for first in (0, 4, 16, 20):
-        fresh.set_position(3, first)
-        assert len(fresh) == 20 - first
-        assert list(fresh) == whole[first:]
-    for first in (3, 24, -4):
-        with pytest.raises(ValueError, match="batch"):
-            fresh.set_position(3, first)
-
-
-def test_two_processes_see_what_one_with_twice_the_batch_sees():
-    two = UnpairedBatchSampler(41, 30, 1, seed=5, batches_per_global_step=2)
-    one = UnpairedBatchSampler(41, 30, 2, seed=5, batches_per_global_step=1)
-    assert keys_of(two, 1) == keys_of(one, 1)
-
-
-# The loader
-
-
-class KeyDataset(UnpairedDataset):
-    """Hands out the key instead of its pictures."""
-
-    def __getitem__(self, key):
-        return torch.tensor(key)
-
-
-@pytest.mark.parametrize("batch_size", [1, 3])
-@pytest.mark.parametrize("num_workers", [0, 1])
-def test_accelerate_deals_the_batches_out_in_turn(dataset, batch_size, num_workers):
-    keys = KeyDataset(dataset.domain_a, dataset.domain_b, 32, True)
-
-    def process(index: int) -> tuple[UnpairedBatchSampler, DataLoader]:
-        sampler = UnpairedBatchSampler(23, 9, batch_size, seed=7, batches_per_global_step=4)
-        loader = training_loader(keys, sampler, num_workers, pin_memory=False)
-        return sampler, prepare_data_loader(
-            loader,
-            num_processes=2,
-            process_index=index,
-            put_on_device=False,
-            rng_types=["generator"],
-        )
-
-    processes = [process(0), process(1)]
-    single = UnpairedBatchSampler(23, 9, batch_size, seed=7, batches_per_global_step=4)
-    for epoch, first_batch in ((0, 0), (1, 4), (2, 0)):
-        single.set_position(epoch, first_batch)
-        expected = list(single)
-        dealt = []
-        for sampler, loader in processes:
-            sampler.set_position(epoch, first_batch)
-            assert len(loader) == len(expected) // 2
-            dealt.append([[SampleKey(*key) for key in batch.tolist()] for batch in loader])
-        assert [batch for turn in zip(*dealt, strict=True) for batch in turn] == expected
-
-
-def loaded(dataset: UnpairedDataset, num_workers: int, **options) -> list[torch.Tensor]:
-    sampler = UnpairedBatchSampler(7, 5, 2, seed=1, batches_per_global_step=1)
-    loader = training_loader(dataset, sampler, num_workers, pin_memory=False)
-    for name, value in options.items():
-        setattr(loader, name, value)
-    tensors = []
-    for epoch in range(2):
-        sampler.set_position(epoch, 0)
-        tensors += [batch[domain] for batch in loader for domain in ("a", "b")]
-    return tensors
-
-
-def test_workers_change_nothing(dataset):
-    alone = loaded(dataset, 0)
-    assert alone[0].shape == (2, 3, 32, 32)
-    for left, right in zip(alone, loaded(dataset, 2), strict=True):
-        assert torch.equal(left, right)
-
-
-def test_spawned_workers_share_the_pictures(dataset):
-    alone = loaded(dataset, 0)
-    for left, right in zip(alone, loaded(dataset, 1, multiprocessing_context="spawn"), strict=True):
-        assert torch.equal(left, right)
-    assert dataset.domain_a._cache._store.is_shared()
-
-
-def test_the_global_random_state_is_left_alone(dataset):
-    np_before, torch_before = np.random.get_state()[1].tolist(), torch.get_rng_state()
-    loaded(dataset, 0)
-    assert torch.equal(torch.get_rng_state(), torch_before)
-    assert np.random.get_state()[1].tolist() == np_before

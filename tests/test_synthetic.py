@@ -2,6 +2,8 @@
 
 import hashlib
 import multiprocessing
+import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 from PIL import Image
 
 from cyclegan_style import synthetic
-from cyclegan_style.synthetic import demo_folder, demo_sources, paint, render_photo
+from cyclegan_style.synthetic import demo_folder, demo_sources, folders, paint, render_photo
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -32,8 +34,8 @@ def _names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def _write_small_folder(cache: Path) -> None:
-    demo_folder("painting", "train", cache=cache, count=4, progress=False)
+def _write_small_folder(cache: Path) -> Path:
+    return demo_folder("painting", "train", cache=cache, count=4, progress=False)
 
 
 def test_pixels_are_the_same_on_every_machine() -> None:
@@ -84,7 +86,7 @@ def test_a_finished_folder_is_not_rendered_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = demo_folder("photo", "test", cache=tmp_path, count=1, progress=False)
-    monkeypatch.setattr(synthetic, "render_photo", lambda *_: pytest.fail("rendered again"))
+    monkeypatch.setattr(folders, "render_photo", lambda *_: pytest.fail("rendered again"))
     assert demo_folder("photo", "test", cache=tmp_path, count=1, progress=False) == folder
 
 
@@ -106,7 +108,7 @@ def test_what_a_killed_process_left_is_not_used(
 ) -> None:
     # Die in the middle, without the cleaning that even an exception would bring.
     monkeypatch.setattr("shutil.rmtree", lambda *_, **__: None)
-    monkeypatch.setattr(synthetic, "paint", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(folders, "paint", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         _write_small_folder(tmp_path)
     monkeypatch.undo()
@@ -117,8 +119,22 @@ def test_what_a_killed_process_left_is_not_used(
     assert _names(folder) == ["0000.png", "0001.png", "0002.png", "0003.png"]
 
 
+def test_the_next_rendering_deletes_what_was_left_an_hour_ago(tmp_path: Path) -> None:
+    parent = _write_small_folder(tmp_path).parent
+    old, recent = (parent / f".photo-train-400-{number * 32}" for number in "01")
+    for leftover, age in ((old, 3700), (recent, 3500)):
+        leftover.mkdir()
+        (leftover / "0000.png").touch()
+        os.utime(leftover, times=(time.time() - age,) * 2)
+    _write_small_folder(tmp_path)
+    assert old.exists()  # nothing was left to render
+    demo_folder("photo", "test", cache=tmp_path, count=1, progress=False)
+    assert not old.exists()
+    assert _names(recent) == ["0000.png"]
+
+
 def test_an_interrupted_process_cleans_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(synthetic, "paint", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(folders, "paint", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         _write_small_folder(tmp_path)
     assert list(tmp_path.glob("*/*")) == []
@@ -127,14 +143,14 @@ def test_an_interrupted_process_cleans_up(tmp_path: Path, monkeypatch: pytest.Mo
 def test_the_slower_of_two_takes_the_folder_of_the_faster(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest_render = synthetic._render_into
+    honest_render = folders._render_into
 
     def render_while_another_finishes(unfinished: Path, *rest: object) -> None:
         honest_render(unfinished, *rest)  # type: ignore[arg-type]
-        monkeypatch.setattr(synthetic, "_render_into", honest_render)
+        monkeypatch.setattr(folders, "_render_into", honest_render)
         _write_small_folder(tmp_path)
 
-    monkeypatch.setattr(synthetic, "_render_into", render_while_another_finishes)
+    monkeypatch.setattr(folders, "_render_into", render_while_another_finishes)
     folder = demo_folder("painting", "train", cache=tmp_path, count=4, progress=False)
     assert list(folder.parent.iterdir()) == [folder]
     assert len(_names(folder)) == 4

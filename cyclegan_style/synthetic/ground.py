@@ -105,7 +105,7 @@ def _plant_rows(scene: Scene, colour: Planes, lit: Plane, depth: Vector) -> None
     phase = (across * dice.uniform(2.0, 3.2)).astype(np.float32)
     thin_far = np.clip((9.0 - depth) / 5.0, 0.0, 1.0).astype(np.float32)[:, None]
     wave = np.abs((phase - np.floor(phase)) * 2.0 - 1.0)  # a triangle's, in place of a sine
-    ridge = between(0.55, smoothstep(wave * 2.4 - 0.7), thin_far)
+    ridge = 0.55 + (smoothstep(wave * 2.4 - 0.7) - 0.55) * thin_far
     crop = dice.vary(dice.choice(_FIELDS), 0.03)
     lay(colour, scene.tint(crop, lit), ridge * 0.9)
 
@@ -116,7 +116,7 @@ def _path(scene: Scene, rows: Vector, nearness: Plane, lit: Plane) -> tuple[Plan
     wind = fractal_line(dice.key(), rows * 5.0 + dice.uniform(0.0, 9.0), 2)[:, None]
     start, end = dice.uniform(0.3, 0.7), dice.uniform(0.2, 0.8)
     near = np.clip(nearness, 0.0, 1.0)
-    middle = between(start, end, near) + (wind - 0.5) * 0.5 * (1.0 - near * 0.5)
+    middle = start + (end - start) * near + (wind - 0.5) * 0.5 * (1.0 - near * 0.5)
     width = 0.010 + 0.11 * near * near
     offset = np.abs(scene.axis().astype(np.float32)[None, :] - middle) / width
     sand = scene.tint(dice.vary((0.72, 0.62, 0.48), 0.04), smoothstep(lit + 0.2))
@@ -155,7 +155,8 @@ def _glitter(scene: Scene, rows: Vector, ripples: Plane) -> Plane:
     """Cover of the sun's broken reflection."""
     offset = np.square(scene.axis().astype(np.float32) - scene.sun_x)
     spread = (0.004 + np.square((rows - rows[0]).astype(np.float32)) * 0.12)[:, None]
-    return smoothstep((ripples - 0.46) * 6.0) * 0.8 / (1.0 + np.square(offset / spread))
+    cover: Plane = smoothstep((ripples - 0.46) * 6.0) * 0.8 / (1.0 + np.square(offset / spread))
+    return cover
 
 
 def _lay_below(scene: Scene, line: Plane, colour: Planes, haze: float) -> None:
@@ -178,4 +179,4 @@ def _top_row(scene: Scene, line: Plane) -> int:
 def _slope(line: Plane, reach: int) -> Plane:
     """Height gained from left to right around every column (heights count downwards)."""
     row = line[None, :]
-    return (shifted(row, 0, -reach) - shifted(row, 0, reach))[0]
+    return (shifted(row, 0, -reach) - shifted(row, 0, reach)).reshape(-1)

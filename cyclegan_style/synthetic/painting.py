@@ -23,9 +23,9 @@ def _ramp_table(*ramps: str) -> npt.NDArray[np.float32]:
     return np.array(levels, dtype=np.float32).transpose(2, 0, 1) / np.float32(255.0)
 
 
-# What a painter of this domain mixes for a hue of the photo, at five steps of luminance. Shadows
-# are violet, whites are cream, greens turn to gold and olive, skies to teal and ultramarine.
-# Luminance rises along every row, so that light stays light.
+# What a painter mixes for a hue of the photo, at five steps of luminance. Shadows are violet,
+# whites are cream, greens turn to gold and olive, skies to teal and ultramarine. Luminance rises
+# along every row, so that light stays light.
 _GREY_RAMP = _ramp_table("1a0f33 4f3870 99758f e6c29e fff5d1")
 _HUE_RAMPS = _ramp_table(
     "33052e 8a143d d6424c f79e80 ffebcc",  # red
@@ -59,11 +59,10 @@ def paint(photo: Pixels) -> Pixels:
     strokes = _stroke_paths(luminance)
     smeared = _along(strokes[: 1 + 2 * _HALF_SMEAR], planes)
     bristles = _bristles(luminance, strokes)
-    contour = _contour(smeared)
     relief = bristles - shifted(bristles, 1, 1)  # lit from the upper left
     canvas = _repaint(smeared + bristles * 0.034)
     canvas = canvas + flat((1.0, 0.95, 0.75)) * (relief * 0.028)
-    lay(canvas, flat(_INK), contour * 0.32)
+    lay(canvas, flat(_INK), _contour(smeared) * 0.32)
     return to_pixels(canvas + _weave(*luminance.shape))
 
 
@@ -133,9 +132,9 @@ def _stroke_paths(luminance: Plane) -> list[npt.NDArray[np.intp]]:
 def _along(strokes: list[npt.NDArray[np.intp]], planes: Planes) -> Planes:
     """Average a plane or several along the strokes (line integral convolution)."""
     pixels = planes.reshape(*planes.shape[:-2], -1)
-    total = pixels[..., strokes[0]]
+    total = pixels.take(strokes[0], axis=-1)
     for at in strokes[1:]:
-        total += pixels[..., at]
+        total += pixels.take(at, axis=-1)
     return (total * (1.0 / len(strokes))).reshape(planes.shape)
 
 
@@ -189,8 +188,3 @@ def _weave(height: int, width: int) -> Plane:
     rows, columns = np.arange(height)[:, None], np.arange(width)[None, :]
     over = ((rows // 2 + columns // 2) % 2).astype(np.float32)
     return (over - 0.5) * 0.010
-
-
-def to_pixels(planes: Planes) -> Pixels:
-    levels = np.rint(np.clip(planes, 0.0, 1.0) * 255.0)
-    return np.ascontiguousarray(levels.astype(np.uint8).transpose(1, 2, 0))

@@ -16,10 +16,9 @@ def smoothstep(ramp: Plane) -> Plane:
     return ramp * ramp * (3.0 - 2.0 * ramp)
 
 
-def between(first: Plane | float, second: Plane | float, share: Plane | float) -> Plane:
+def between(first: Plane, second: Plane | float, share: Plane | float) -> Plane:
     """Go from the first (share 0) to the second (share 1)."""
-    value: Plane = first + (second - first) * share
-    return value
+    return first + (second - first) * share
 
 
 def flat(colour: npt.ArrayLike) -> Planes:

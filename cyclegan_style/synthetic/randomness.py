@@ -1,7 +1,7 @@
 """Random numbers and noise that are hashes of their position (splitmix64)."""
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -12,11 +12,15 @@ _WORD = (1 << 64) - 1
 _GOLDEN = 0x9E3779B97F4A7C15
 _ROW_STEP = 0xD6E8FEB86659FD93
 
-Word = TypeVar("Word", int, npt.NDArray[np.uint64])
+Words = npt.NDArray[np.uint64]
 Item = TypeVar("Item")
 
 
-def _mix(word: Word) -> Word:
+@overload
+def _mix(word: int) -> int: ...
+@overload
+def _mix(word: Words) -> Words: ...
+def _mix(word: Any) -> Any:
     """Scramble 64-bit words: the output function of splitmix64."""
     word = word & _WORD
     word = (word ^ (word >> 30)) * 0xBF58476D1CE4E5B9 & _WORD
@@ -95,4 +99,4 @@ def fractal(key: int, rows: Vector, columns: Vector, octaves: int) -> Plane:
 
 def fractal_line(key: int, at: Vector, octaves: int) -> Plane:
     """Like `fractal`, along a line."""
-    return fractal(key, np.zeros(1), at, octaves)[0]
+    return fractal(key, np.zeros(1), at, octaves).reshape(-1)

@@ -22,7 +22,8 @@ def draw_sky(scene: Scene) -> None:
 
 def _squared_distance_from_sun(scene: Scene) -> Plane:
     axis = scene.axis().astype(np.float32)
-    return np.square(axis[:, None] - scene.sun_y) + np.square(axis - scene.sun_x)
+    down, across = axis[:, None] - scene.sun_y, axis[None, :] - scene.sun_x
+    return down * down + across * across
 
 
 def draw_clouds(scene: Scene) -> None:

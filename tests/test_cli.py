@@ -1,0 +1,181 @@
+"""Whatever is typed wrongly is told in one line that names it, and every command teaches."""
+
+import dataclasses
+import json
+
+import pytest
+from tiny import make_pictures
+
+from cyclegan_style.cli import main, parse_training_options
+from cyclegan_style.config import Config, validate
+from cyclegan_style.trainer import name_domains
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "unknown-field.yaml").write_text("train: {batchsize: 3}\n")
+    (tmp_path / "unknown-section.yaml").write_text("trian: {batch_size: 3}\n")
+    (tmp_path / "bad-value.yaml").write_text("train: {batch_size: many}\n")
+    (tmp_path / "broken.yaml").write_text("train: [1\n")
+    (tmp_path / "words.yaml").write_text("just words\n")
+    (tmp_path / "binary.yaml").write_bytes(bytes(range(256)))
+    return tmp_path
+
+
+def exit_status(*arguments: str) -> int:
+    """Status that the shell would see."""
+    try:
+        return main(list(arguments))
+    except SystemExit as exited:
+        return exited.code
+
+
+MISTAKES = [
+    (["frobnicate"], "frobnicate"),
+    (["trian", "--help"], "trian"),
+    (["train", "stray"], "stray"),
+    (["train", "--nonsense", "1"], "--nonsense"),
+    (["train", "--train.batchsize", "1"], "--train.batchsize"),
+    (["train", "--train.batch_s", "1"], "--train.batch_s"),
+    (["train", "--train.batch_size"], "--train.batch_size"),
+    (["train", "--train.batch_size", "two"], "train.batch_size"),
+    (["train", "--train.batch_size", "2.5"], "train.batch_size"),
+    (["train", "--data.flip", "perhaps"], "data.flip"),
+    (["train", "--generator.architecture", "vgg"], "'resnet', 'unet'"),
+    (["train", "--generator.architecture", "vgg"], "generator.architecture"),
+    (["train", "--discriminator.augment", "[color,blur]"], "discriminator.augment"),
+    (["train", "--config", "nowhere.yaml"], "nowhere.yaml"),
+    (["train", "--config", "empty"], "empty"),
+    (["train", "--config", "unknown-field.yaml"], "batchsize"),
+    (["train", "--config", "unknown-section.yaml"], "trian"),
+    (["train", "--config", "bad-value.yaml"], "train.batch_size"),
+    (["train", "--config", "broken.yaml"], "config"),
+    (["train", "--config", "words.yaml"], "just words"),
+    (["train", "--config", "binary.yaml"], "config"),
+    (["train", "--data.a", "nowhere"], "data.a: nowhere"),
+    (["train", "--data.b", "nowhere"], "data.b: nowhere"),
+    (["train", "--data.a", "demo:paintings"], "demo:photo"),
+    (["train", "--data.a", "empty"], "data.a: empty"),
+    (["train", "--train.batch_size", "0"], "train.batch_size"),
+    (["train", "--data.crop_size", "30"], "data.crop_size"),
+    (["train", "--loss.adversarial", "wgan_gp", "--loss.gradient_penalty", "r1"], "wgan_gp"),
+    (["train", "--run.dir", "unknown-field.yaml"], "run.dir"),
+    (["replay"], "trajectory"),
+    (["replay", "nowhere.safetensors"], "nowhere.safetensors"),
+    (["replay", "nowhere.safetensors", "--jsn"], "--jsn"),
+    (["benchmark"], "subject"),
+    (["benchmark", "sleep"], "sleep"),
+    (["benchmark", "train", "--size", "wide"], "size"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "named"), MISTAKES, ids=[" ".join(a) for a, _ in MISTAKES])
+def test_a_mistake_is_told_in_one_line_that_names_it(arguments, named, capsys):
+    status = exit_status(*arguments)
+
+    captured = capsys.readouterr()
+    assert status == 2
+    assert captured.err.count("\n") == 1
+    assert captured.err.startswith("error: ")
+    assert named in captured.err
+    assert "Traceback" not in captured.err
+    assert captured.out == ""
+
+
+def test_all_faulty_fields_are_told_at_once(capsys):
+    wrong = ["--train.batch_size", "0", "--optimizer.beta1", "3", "--data.memory_budget", "lots"]
+
+    assert exit_status("train", *wrong) == 2
+    message = capsys.readouterr().err
+    assert all(name.removeprefix("--") in message for name in wrong[::2])
+
+
+def test_a_failed_start_over_its_data_leaves_the_folder_free(empty_folder):
+    make_pictures(empty_folder / "a", 2)
+    wrong = ["--run.dir", "run", "--run.resume", "never", "--data.a", "a", "--data.b", "b"]
+    assert exit_status("train", *wrong) == 2
+
+    make_pictures(empty_folder / "b", 2)
+
+    assert exit_status("train", *wrong, *TINY) == 0
+
+
+TINY = [
+    *("--data.load_size", "32", "--data.crop_size", "24", "--data.num_workers", "0"),
+    *("--generator.channels", "2", "--generator.blocks", "1"),
+    *("--discriminator.channels", "2", "--discriminator.layers", "1"),
+    *("--train.max_steps", "1", "--train.mixed_precision", "no"),
+]
+
+
+def test_training_ends_stdout_with_one_json_object(empty_folder, capsys):
+    make_pictures(empty_folder / "a", 2)
+    make_pictures(empty_folder / "b", 2)
+
+    status = exit_status("train", *TINY, "--data.a", "a", "--data.b", "b", "--json")
+
+    lines = capsys.readouterr().out.splitlines()
+    assert status == 0
+    assert json.loads(lines[-1]) == {"run": "runs/demo", "step": 1, "scores": {}}
+    assert len(lines) == 1  # what is meant for people goes to stderr
+
+
+def test_a_folder_in_the_reference_layout_is_named_without_a_config(empty_folder):
+    make_pictures(empty_folder / "pictures" / "trainA", 1)
+    make_pictures(empty_folder / "pictures" / "trainB", 1)
+
+    _, config = parse_training_options(["--data.root", "pictures"])
+
+    validate(name_domains(config))
+    assert name_domains(config).data.a == "pictures/trainA"
+
+
+@pytest.mark.parametrize("command", ["train", "replay", "benchmark"])
+def test_every_command_explains_itself(command, capsys):
+    assert exit_status(command, "--help") == 0
+    text = capsys.readouterr().out
+    assert f"usage: cyclegan-style {command}" in text
+    assert exit_status("--help") == 0
+    assert command in capsys.readouterr().out
+
+
+def test_help_explains_every_field_of_the_configuration(capsys):
+    assert exit_status("train", "--help") == 0
+    text = " ".join(capsys.readouterr().out.split())
+
+    for section in dataclasses.fields(Config):
+        for field in dataclasses.fields(section.type):
+            described = text.split(f" --{section.name}.{field.name} ")[-1]
+            assert len(described.split(" --")[0]) > 25, f"{section.name}.{field.name}"
+    assert "Processes that prepare samples; 0 prepares them in the training process." in text
+
+
+def test_no_command_shows_the_commands(capsys):
+    assert exit_status() == 0
+    assert "train" in capsys.readouterr().out
+
+
+def test_the_printed_configuration_is_the_one_that_is_read(empty_folder, capsys):
+    changes = ["--train.batch_size", "3", "--optimizer.learning_rate", "1e-05"]
+    changes += ["--discriminator.augment", "[color,cutout]", "--data.a", "pictures of mine/*.png"]
+    assert exit_status("train", *changes, "--print_config") == 0
+    (empty_folder / "printed.yaml").write_text(capsys.readouterr().out)
+
+    _, read = parse_training_options(["--config", "printed.yaml"])
+    _, meant = parse_training_options(changes)
+
+    assert read == meant
+    assert read.train.batch_size == 3
+    assert read.optimizer.learning_rate == 1e-5
+    assert read.discriminator.augment == ("color", "cutout")
+
+
+def test_later_options_override_the_file(empty_folder):
+    (empty_folder / "mine.yaml").write_text("train: {batch_size: 3, seed: 5}\n")
+
+    _, config = parse_training_options(["--config=mine.yaml", "--train.seed", "7"])
+
+    assert (config.train.batch_size, config.train.seed) == (3, 7)
+    assert config.generator == Config().generator

@@ -1,0 +1,185 @@
+"""Objectives equal their formulas, and gradient penalties what can be worked out by hand."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny import random_batch, tiny_config
+from torch import Tensor, nn
+
+from cyclegan_style.cyclegan import build_discriminators, build_generators, frozen
+from cyclegan_style.losses import (
+    cycle,
+    discriminator_adversarial,
+    generator_adversarial,
+    gradient_penalty,
+    identity,
+    interpolate,
+)
+
+VERDICTS = st.lists(st.floats(-20, 20), min_size=1, max_size=6)
+
+
+def mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def softplus(value: float) -> float:
+    return max(value, 0) + math.log1p(math.exp(-abs(value)))
+
+
+GENERATOR_FORMULAS = {
+    "least_squares": lambda fake: mean([(v - 1) ** 2 for v in fake]),
+    "cross_entropy": lambda fake: mean([softplus(-v) for v in fake]),
+    "hinge": lambda fake: -mean(fake),
+    "wgan_gp": lambda fake: -mean(fake),
+}
+DISCRIMINATOR_FORMULAS = {
+    "least_squares": lambda r, f: mean([(v - 1) ** 2 for v in r]) + mean([v**2 for v in f]),
+    "cross_entropy": lambda r, f: mean([softplus(-v) for v in r]) + mean([softplus(v) for v in f]),
+    "hinge": lambda r, f: mean([max(0, 1 - v) for v in r]) + mean([max(0, 1 + v) for v in f]),
+    "wgan_gp": lambda r, f: mean(f) - mean(r),
+}
+
+
+def as_verdicts(values: list[float]) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64).view(-1, 1, 1, 1)
+
+
+@pytest.mark.parametrize("objective", GENERATOR_FORMULAS)
+@given(fake=VERDICTS)
+def test_generators_objectives(objective, fake):
+    loss = generator_adversarial(objective, as_verdicts(fake)).item()
+
+    assert loss == pytest.approx(GENERATOR_FORMULAS[objective](fake), abs=1e-12)
+
+
+@pytest.mark.parametrize("objective", DISCRIMINATOR_FORMULAS)
+@given(real=VERDICTS, fake=VERDICTS)
+def test_discriminators_objectives(objective, real, fake):
+    loss = discriminator_adversarial(objective, as_verdicts(real), as_verdicts(fake)).item()
+
+    assert loss == pytest.approx(DISCRIMINATOR_FORMULAS[objective](real, fake), abs=1e-12)
+
+
+@pytest.mark.parametrize("objective", GENERATOR_FORMULAS)
+def test_generators_want_higher_verdicts_and_discriminators_lower_ones(objective):
+    fake = torch.full((3,), 0.3, dtype=torch.float64, requires_grad=True)
+    (for_generator,) = torch.autograd.grad(generator_adversarial(objective, fake), fake)
+    loss = discriminator_adversarial(objective, torch.zeros_like(fake), fake)
+    (for_discriminator,) = torch.autograd.grad(loss, fake)
+
+    assert (for_generator < 0).all()
+    assert (for_discriminator > 0).all()
+
+
+def test_cycle_and_identity_are_mean_absolute_differences():
+    first, second = torch.tensor([[1.0, -1.0], [0.5, 0.0]]), torch.tensor([[0.0, 1.0], [0.5, 3.0]])
+
+    assert cycle(first, second).item() == (1 + 2 + 0 + 3) / 4
+    assert identity(first, second).item() == (1 + 2 + 0 + 3) / 4
+
+
+IMAGES = (5, 3, 4, 6)
+PENALTIES = {
+    "r1": ("least_squares", "r1"),
+    "zero_centred": ("cross_entropy", "zero_centred"),
+    "wgan_gp": ("wgan_gp", "none"),
+}
+
+
+def random_images(seed: int) -> Tensor:
+    return torch.randn(IMAGES, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+def test_penalties_on_a_judge_whose_gradient_is_known(name):
+    slope = random_images(0)[0]
+    squared = slope.square().sum().item()
+    expected = {"r1": squared, "zero_centred": squared, "wgan_gp": (squared**0.5 - 1) ** 2}
+
+    penalty = gradient_penalty(
+        *PENALTIES[name],
+        lambda x: (x * slope).sum(dim=(1, 2, 3)),
+        random_images(1),
+        random_images(2),
+    )
+
+    assert penalty.item() == pytest.approx(expected[name], rel=1e-9)
+
+
+def test_r1_looks_at_real_images_only():
+    real, fake = random_images(1), random_images(2)
+
+    def half_square(x: Tensor) -> Tensor:  # its gradient is x itself
+        return x.square().sum(dim=(1, 2, 3)) / 2
+
+    r1 = gradient_penalty("hinge", "r1", half_square, real, fake)
+    between = gradient_penalty("hinge", "zero_centred", half_square, real, real)
+
+    expected = real.flatten(1).square().sum(1).mean()
+    torch.testing.assert_close(r1, expected, rtol=1e-12, atol=0)
+    torch.testing.assert_close(between, expected, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("objective", ["least_squares", "cross_entropy", "hinge"])
+def test_no_penalty_is_zero(objective):
+    def judge(_: Tensor) -> Tensor:
+        raise AssertionError("nothing is to be judged")
+
+    assert gradient_penalty(objective, "none", judge, random_images(1), random_images(2)) == 0
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+def test_penalties_can_be_trained_on(name):
+    real, fake = random_images(1), random_images(2)
+
+    def penalty(weight: Tensor) -> Tensor:
+        torch.manual_seed(4)  # the same places between real and fake each time
+        judge = lambda x: torch.tanh(torch.conv2d(x, weight)).sum(1)  # noqa: E731
+        return gradient_penalty(*PENALTIES[name], judge, real, fake)
+
+    weight = (0.3 * random_images(3)[:2, :, :2, :2]).requires_grad_(True)
+
+    assert torch.autograd.gradcheck(penalty, weight)
+
+
+def test_interpolations_lie_between_real_and_fake_at_a_place_of_each_image():
+    torch.manual_seed(0)
+    real, fake = torch.ones(400, 1, 2, 2), torch.zeros(400, 1, 2, 2)
+
+    places = interpolate(real, fake)
+
+    assert torch.equal(places.amin((1, 2, 3)), places.amax((1, 2, 3)))
+    assert len(places[:, 0, 0, 0].unique()) > 390
+    assert places.min() >= 0
+    assert places.max() <= 1
+    assert abs(places.mean() - 0.5) < 0.08
+
+
+def test_frozen_restores_what_it_changed_even_after_an_exception():
+    network = nn.Sequential(nn.Conv2d(1, 1, 1), nn.Conv2d(1, 1, 1))
+    network[1].bias.requires_grad_(False)
+    before = [parameter.requires_grad for parameter in network.parameters()]
+
+    with pytest.raises(ZeroDivisionError), frozen(network):
+        assert not any(parameter.requires_grad for parameter in network.parameters())
+        1 / 0  # noqa: B018
+
+    assert [parameter.requires_grad for parameter in network.parameters()] == before
+
+
+def test_the_generators_turn_leaves_no_gradient_at_the_discriminators():
+    config = tiny_config()
+    generators = build_generators(config).double()
+    discriminators = build_discriminators(config).double()
+
+    turn = generators(random_batch(), discriminators)
+    (turn.losses["adversarial_ab"] + turn.losses["adversarial_ba"]).backward()
+
+    assert all(parameter.grad is None for parameter in discriminators.parameters())
+    assert all(parameter.requires_grad for parameter in discriminators.parameters())
+    assert all(generators[name].model[1].weight.grad.any() for name in ("ab", "ba"))
+    assert not any(image.requires_grad for image in turn.fakes.values())

@@ -1,0 +1,286 @@
+"""Networks have the reference's keys and compute what their description says."""
+
+from itertools import pairwise
+
+import pytest
+import record_trajectory as plain
+import torch
+import torch.nn.functional as F
+from tiny import enlarge_weights
+from torch import Tensor, nn
+
+from cyclegan_style.config import DiscriminatorConfig, GeneratorConfig
+from cyclegan_style.networks import build_discriminator, build_generator, mixes_samples
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+def with_biases(weights: Shapes, transposed: tuple[str, ...] = ()) -> Shapes:
+    """The weights' shapes, and for each layer the shape of its bias."""
+    biases = {
+        f"{name}.bias": (shape[1] if name in transposed else shape[0],)
+        for name, shape in weights.items()
+    }
+    return {f"{name}.weight": shape for name, shape in weights.items()} | biases
+
+
+def resnet_shapes(blocks: int, dropout: bool) -> Shapes:
+    second = 6 if dropout else 5
+    weights = {"model.1": (64, 3, 7, 7), "model.4": (128, 64, 3, 3), "model.7": (256, 128, 3, 3)}
+    for block in range(10, 10 + blocks):
+        weights[f"model.{block}.conv_block.1"] = (256, 256, 3, 3)
+        weights[f"model.{block}.conv_block.{second}"] = (256, 256, 3, 3)
+    up = (f"model.{10 + blocks}", f"model.{13 + blocks}")
+    weights |= {up[0]: (256, 128, 3, 3), up[1]: (128, 64, 3, 3)}
+    weights[f"model.{17 + blocks}"] = (3, 64, 7, 7)
+    return with_biases(weights, transposed=up)
+
+
+def unet_shapes(levels: int, channels: int) -> Shapes:
+    widths = [channels * min(2**depth, 8) for depth in range(levels)]
+    place = "model.model"
+    weights = {f"{place}.0": (widths[0], 3, 4, 4), f"{place}.3": (2 * widths[0], 3, 4, 4)}
+    up = [f"{place}.3"]
+    place += ".1.model"
+    for outer, inner in pairwise(widths[:-1]):
+        weights |= {f"{place}.1": (inner, outer, 4, 4), f"{place}.5": (2 * inner, outer, 4, 4)}
+        up.append(f"{place}.5")
+        place += ".3.model"
+    deepest = widths[-1]
+    weights |= {f"{place}.1": (deepest, deepest, 4, 4), f"{place}.3": (deepest, deepest, 4, 4)}
+    return with_biases(weights, transposed=(*up, f"{place}.3"))
+
+
+PATCH_WEIGHTS = {
+    1: {"model.2": (128, 64, 4, 4), "model.5": (1, 128, 4, 4)},
+    2: {"model.2": (128, 64, 4, 4), "model.5": (256, 128, 4, 4), "model.8": (1, 256, 4, 4)},
+    3: {
+        "model.2": (128, 64, 4, 4),
+        "model.5": (256, 128, 4, 4),
+        "model.8": (512, 256, 4, 4),
+        "model.11": (1, 512, 4, 4),
+    },
+    4: {
+        "model.2": (128, 64, 4, 4),
+        "model.5": (256, 128, 4, 4),
+        "model.8": (512, 256, 4, 4),
+        "model.11": (512, 512, 4, 4),
+        "model.14": (1, 512, 4, 4),
+    },
+}
+PIXEL_WEIGHTS = {"net.0": (64, 3, 1, 1), "net.2": (128, 64, 1, 1), "net.5": (1, 128, 1, 1)}
+
+
+def shapes(network: nn.Module) -> Shapes:
+    return {key: tuple(value.shape) for key, value in network.state_dict().items()}
+
+
+@pytest.mark.parametrize("blocks", [6, 9])
+@pytest.mark.parametrize("dropout", [False, True])
+def test_resnet_has_the_reference_keys(blocks, dropout):
+    generator = build_generator(GeneratorConfig(blocks=blocks, dropout=dropout))
+
+    assert shapes(generator) == resnet_shapes(blocks, dropout)
+
+
+@pytest.mark.parametrize("levels", [5, 7, 8])
+def test_unet_has_the_reference_keys(levels):
+    unet = build_generator(GeneratorConfig("unet", channels=4, levels=levels))
+
+    assert shapes(unet) == unet_shapes(levels, channels=4)
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3, 4])
+def test_patch_discriminator_has_the_reference_keys(layers):
+    discriminator = build_discriminator(DiscriminatorConfig(layers=layers))
+
+    expected = with_biases({"model.0": (64, 3, 4, 4)} | PATCH_WEIGHTS[layers])
+    assert shapes(discriminator) == expected
+
+
+def test_pixel_discriminator_has_the_reference_keys():
+    assert shapes(build_discriminator(DiscriminatorConfig("pixel"))) == with_biases(PIXEL_WEIGHTS)
+
+
+def pairs(norm: str, dropout: bool = False, channels: int = 3) -> dict[str, tuple[nn.Module, ...]]:
+    """Each network of the package beside the one of the plain implementation."""
+    generator = {"channels": 2, "norm": norm, "dropout": dropout}
+    discriminator = {"channels": 2, "norm": norm}
+    built = {
+        "resnet": (
+            build_generator(GeneratorConfig(blocks=2, **generator), channels, channels),
+            plain.Resnet(channels, channels, 2, norm, dropout, 2),
+        ),
+        "unet": (
+            build_generator(GeneratorConfig("unet", levels=6, **generator), channels, channels),
+            plain.Unet(channels, channels, 6, 2, norm, dropout),
+        ),
+        "patch": (
+            build_discriminator(DiscriminatorConfig(layers=3, **discriminator), channels),
+            plain.NLayerDiscriminator(channels, 2, 3, norm),
+        ),
+        "pixel": (
+            build_discriminator(DiscriminatorConfig("pixel", **discriminator), channels),
+            plain.PixelDiscriminator(channels, 2, norm),
+        ),
+    }
+    for ours, reference in built.values():
+        ours.double()
+        reference.double()
+        enlarge_weights(reference)
+    return built
+
+
+@pytest.mark.parametrize("name", ["resnet", "unet", "patch", "pixel"])
+@pytest.mark.parametrize("norm", ["instance", "batch", "none"])
+def test_outputs_and_gradients_are_those_of_the_plain_networks(name, norm):
+    check_equal_computation(*pairs(norm)[name], channels=3)
+
+
+@pytest.mark.parametrize("name", ["resnet", "unet"])
+def test_dropout_falls_in_the_places_of_the_plain_networks(name):
+    check_equal_computation(*pairs("instance", dropout=True)[name], channels=3)
+
+
+@pytest.mark.parametrize("name", ["resnet", "unet", "patch", "pixel"])
+@pytest.mark.parametrize("channels", [1, 4])
+def test_grey_and_transparent_pictures_pass(name, channels):
+    check_equal_computation(*pairs("instance", channels=channels)[name], channels=channels)
+
+
+def check_equal_computation(ours: nn.Module, reference: nn.Module, channels: int) -> None:
+    """Load the plain network's weights and compare outputs and all gradients."""
+    assert shapes(ours) == shapes(reference)
+    ours.load_state_dict(reference.state_dict())
+    outputs, gradients = zip(
+        *(output_and_gradients(network, channels) for network in (ours, reference)), strict=True
+    )
+    torch.testing.assert_close(*outputs, rtol=0, atol=1e-12)
+    for first, second in zip(*gradients, strict=True):
+        torch.testing.assert_close(first, second, rtol=1e-10, atol=1e-12)
+    assert outputs[0].std() > 1e-3
+
+
+def output_and_gradients(network: nn.Module, channels: int) -> tuple[Tensor, list[Tensor]]:
+    torch.manual_seed(3)
+    images = torch.rand(2, channels, 64, 64, dtype=torch.float64, requires_grad=True)
+    output = network(images)
+    (output * torch.rand_like(output)).sum().backward()
+    return output.detach(), [images.grad, *(p.grad for p in network.parameters())]
+
+
+def normalised(x: Tensor) -> Tensor:
+    centred = x - x.mean(dim=(2, 3), keepdim=True)
+    return centred / (centred.square().mean(dim=(2, 3), keepdim=True) + 1e-5).sqrt()
+
+
+def test_resnet_is_the_formula_of_its_layers():
+    generator = build_generator(GeneratorConfig(channels=3, blocks=2)).double()
+    enlarge_weights(generator)
+    weights = generator.state_dict()
+
+    def convolve(x: Tensor, name: str, **options: int) -> Tensor:
+        return F.conv2d(x, weights[f"{name}.weight"], weights[f"{name}.bias"], **options)
+
+    def double(x: Tensor, name: str) -> Tensor:
+        kernel, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
+        return F.conv_transpose2d(x, kernel, bias, stride=2, padding=1, output_padding=1)
+
+    def mirror(x: Tensor, width: int) -> Tensor:
+        return F.pad(x, (width,) * 4, mode="reflect")
+
+    images = torch.rand(2, 3, 20, 28, dtype=torch.float64) * 2 - 1
+    x = F.relu(normalised(convolve(mirror(images, 3), "model.1")))
+    x = F.relu(normalised(convolve(x, "model.4", stride=2, padding=1)))
+    x = F.relu(normalised(convolve(x, "model.7", stride=2, padding=1)))
+    for block in ("model.10.conv_block", "model.11.conv_block"):
+        inner = F.relu(normalised(convolve(mirror(x, 1), f"{block}.1")))
+        x = x + normalised(convolve(mirror(inner, 1), f"{block}.5"))
+    x = F.relu(normalised(double(x, "model.12")))
+    x = F.relu(normalised(double(x, "model.15")))
+    expected = torch.tanh(convolve(mirror(x, 3), "model.19"))
+
+    torch.testing.assert_close(generator(images), expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("layers", "field"), [(1, 16), (2, 34), (3, 70)])
+def test_a_verdict_sees_a_patch_of_the_paper_s_size(layers, field):
+    discriminator = build_discriminator(DiscriminatorConfig(channels=1, layers=layers, norm="none"))
+    enlarge_weights(discriminator)
+    image = torch.rand(1, 3, 128, 128, requires_grad=True)
+
+    verdicts = discriminator(image)
+    middle = verdicts.shape[-1] // 2
+    verdicts[0, 0, middle, middle].backward()
+
+    seen = image.grad[0].abs().sum(0) > 0
+    for side in (seen.any(0), seen.any(1)):
+        places = side.nonzero().flatten()
+        assert places[-1] - places[0] + 1 == field
+
+
+def test_sizes_of_verdicts():
+    image = torch.rand(1, 3, 256, 256)
+    patch = build_discriminator(DiscriminatorConfig(channels=1))
+    pixel = build_discriminator(DiscriminatorConfig("pixel", channels=1))
+
+    assert patch(image).shape == (1, 1, 30, 30)
+    assert pixel(image).shape == (1, 1, 256, 256)
+
+
+def test_translations_keep_any_size_that_is_divisible():
+    resnet = build_generator(GeneratorConfig(channels=1, blocks=1), 3, 1)
+    unet = build_generator(GeneratorConfig("unet", channels=1, levels=5), 1, 4)
+
+    assert resnet(torch.rand(2, 3, 20, 44)).shape == (2, 1, 20, 44)
+    assert unet(torch.rand(2, 1, 32, 96)).shape == (2, 4, 32, 96)
+
+
+def test_weights_begin_as_in_the_paper():
+    torch.manual_seed(0)
+    networks = [
+        build_generator(GeneratorConfig(channels=32, blocks=2, norm="batch")),
+        build_generator(GeneratorConfig("unet", channels=16, levels=5)),
+        build_discriminator(DiscriminatorConfig(channels=32)),
+        build_discriminator(DiscriminatorConfig("pixel")),
+    ]
+    for network in networks:
+        for name, parameter in network.named_parameters():
+            if parameter.ndim == 4:
+                spread = 0.02 * (1 + 5 / (2 * parameter.numel()) ** 0.5)
+                assert parameter.std() < spread, name
+                assert parameter.std() > 0.04 - spread, name
+                assert abs(parameter.mean()) < 5 * 0.02 / parameter.numel() ** 0.5, name
+            elif name.endswith("bias"):
+                assert not parameter.any(), name
+            else:
+                assert 0.9 < parameter.mean() < 1.1, name
+                assert 0.01 < parameter.std() < 0.03, name
+
+
+def test_spectral_norm_bounds_every_layer():
+    torch.manual_seed(0)
+    config = DiscriminatorConfig(channels=4, layers=2, spectral_norm=True)
+    discriminator = build_discriminator(config)
+    enlarge_weights(discriminator)
+    for _ in range(50):
+        discriminator(torch.rand(1, 3, 32, 32))
+
+    convolutions = [layer for layer in discriminator.modules() if isinstance(layer, nn.Conv2d)]
+    assert len(convolutions) == 4
+    for layer in convolutions:
+        largest = torch.linalg.matrix_norm(layer.weight.flatten(1), 2)
+        assert largest.item() == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("name", ["resnet", "unet", "patch", "pixel"])
+@pytest.mark.parametrize("norm", ["instance", "batch", "none"])
+def test_mixes_samples_tells_whether_images_of_a_batch_touch(name, norm):
+    network, _ = pairs(norm)[name]
+    enlarge_weights(network)
+    batch = torch.rand(3, 3, 64, 64, dtype=torch.float64)
+
+    difference = (network(batch)[:1] - network(batch[:1])).abs().max()
+
+    assert mixes_samples(network) == (norm == "batch")
+    assert (difference > 1e-6) == mixes_samples(network)

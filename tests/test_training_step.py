@@ -1,0 +1,292 @@
+"""One step of training equals a CycleGAN step written plainly, and every option takes part."""
+
+from itertools import chain
+from typing import Any
+
+import pytest
+import record_trajectory as plain
+import torch
+from accelerate import Accelerator
+from tiny import enlarge_weights, largest_difference, random_batch, tiny_config
+from torch import Tensor
+
+from cyclegan_style.training_step import Losses, TrainingStep
+
+OUR_NAMES = {
+    "G_A": "adversarial_ab",
+    "G_B": "adversarial_ba",
+    "cycle_A": "cycle_a",
+    "cycle_B": "cycle_b",
+    "idt_A": "identity_b",
+    "idt_B": "identity_a",
+    "D_A": "discriminator_b",
+    "D_B": "discriminator_a",
+}
+RECIPE = {
+    "ngf": 4,
+    "ndf": 4,
+    "netG": "resnet_1blocks",
+    "netD": "basic",
+    "n_layers_D": 1,
+    "normG": "instance",
+    "normD": "instance",
+    "lambda_A": 6.0,
+    "lambda_B": 9.0,
+    "lambda_identity": 0.5,
+    "gan_mode": "lsgan",
+    "lr": 2e-4,
+    "beta1": 0.5,
+}
+
+
+def build_step(precision: str = "no", dtype: torch.dtype = torch.float64, **fields: Any):
+    """A step in float64 with weights that count."""
+    accelerator = Accelerator(cpu=True, mixed_precision=precision)
+    step = TrainingStep(tiny_config(**fields), accelerator, dtype)
+    enlarge_weights(step.generators, 1)
+    enlarge_weights(step.discriminators, 2)
+    return step
+
+
+def all_weights(step: TrainingStep) -> dict[str, Tensor]:
+    """A copy of both pairs' parameters."""
+    named = chain(step.generators.named_parameters("G"), step.discriminators.named_parameters("D"))
+    return {name: parameter.detach().clone() for name, parameter in named}
+
+
+def run_steps(step: TrainingStep, count: int = 2, images: int = 1) -> list[Losses]:
+    return [step.run([random_batch(images, seed=seed)])[0] for seed in range(count)]
+
+
+@pytest.mark.parametrize("norm", ["instance", "batch", "none"])
+@pytest.mark.parametrize("mode", ["lsgan", "vanilla"])
+def test_steps_equal_a_plainly_written_cyclegan(norm, mode):
+    objective = {"lsgan": "least_squares", "vanilla": "cross_entropy"}[mode]
+    step = build_step(
+        generator__norm=norm,
+        discriminator__norm=norm,
+        loss__adversarial=objective,
+        loss__cycle_a=6.0,
+        loss__cycle_b=9.0,
+        loss__identity_a=3.0,
+        loss__identity_b=4.5,
+    )
+    reference = plain.PlainCycleGAN(RECIPE | {"normG": norm, "normD": norm, "gan_mode": mode})
+    ours = {
+        "G_A": step.generators["ab"],
+        "G_B": step.generators["ba"],
+        "D_A": step.discriminators["b"],
+        "D_B": step.discriminators["a"],
+    }
+    for name, network in ours.items():
+        reference.nets[name].load_state_dict(network.state_dict())
+    for seed in range(3):
+        batch = random_batch(2, seed=seed)
+        losses, _ = step.run([batch])
+        reference.optimize_parameters(batch["a"], batch["b"])
+        for name, expected in reference.losses.items():
+            assert losses[OUR_NAMES[name]].item() == pytest.approx(expected, rel=1e-10), name
+
+    for name, network in ours.items():
+        expected = dict(reference.nets[name].named_parameters())
+        for key, parameter in network.named_parameters():
+            # Adam turns the rounding noise of a bias before a norm into a step of full size.
+            tolerance = 1e-10 if norm == "none" or parameter.ndim == 4 else 3e-3
+            torch.testing.assert_close(parameter, expected[key], rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("pool_size", [0, 2])
+@pytest.mark.parametrize("objective", ["least_squares", "hinge"])
+def test_three_accumulated_batches_are_one_batch_of_three(pool_size, objective):
+    fields = {
+        "train__pool_size": pool_size,
+        "loss__adversarial": objective,
+        "generator__norm": "none",
+        "discriminator__norm": "none",
+    }
+    whole, parts = build_step(**fields), build_step(**fields)
+    for seed in range(4):
+        batch = random_batch(3, seed=seed)
+        pieces = [{d: images[i : i + 1] for d, images in batch.items()} for i in range(3)]
+        losses_of_whole, _ = whole.run([batch])
+        losses_of_parts, turns = parts.run(pieces)
+        assert len(turns) == 3
+        for name, loss in losses_of_whole.items():
+            torch.testing.assert_close(losses_of_parts[name], loss, rtol=1e-9, atol=1e-11)
+
+    assert largest_difference(all_weights(whole), all_weights(parts)) < 1e-10
+
+
+def gradient_norms(step: TrainingStep) -> list[float]:
+    """Norms of each pair's gradients in the first step, which Adam's first mean keeps a part of."""
+    step.run([random_batch()])
+    return [
+        torch.stack([state["exp_avg"].norm() for state in optimizer.state.values()]).norm().item()
+        / (1 - 0.5)
+        for optimizer in (step.generator_optimizer, step.discriminator_optimizer)
+    ]
+
+
+def test_clip_norm_bounds_the_gradients_of_each_pair():
+    free = gradient_norms(build_step())
+    assert min(free) > 0.02
+
+    clipped = gradient_norms(build_step(optimizer__clip_norm=0.02))
+    loose = gradient_norms(build_step(optimizer__clip_norm=2 * max(free)))
+
+    assert clipped == pytest.approx([0.02, 0.02], rel=1e-3)
+    assert loose == pytest.approx(free, rel=1e-12)
+
+
+def test_the_moving_average_starts_as_a_copy_and_then_follows_its_recursion():
+    step = build_step(train__ema_decay=0.7, optimizer__learning_rate=0.01)
+    expected: dict[str, Tensor] = {}
+    for seed in range(4):
+        step.run([random_batch(seed=seed)])
+        now = {key: value.clone() for key, value in step.generators.state_dict().items()}
+        expected = {key: 0.7 * expected.get(key, now[key]) + 0.3 * now[key] for key in now}
+
+    average = step.exported_generators.state_dict()
+    assert largest_difference(average, expected) < 1e-12
+    assert largest_difference(average, now) > 1e-3
+
+
+def test_the_moving_average_brings_the_statistics_of_batch_norm():
+    step = build_step(train__ema_decay=0.7, generator__norm="batch")
+    run_steps(step)
+
+    average, trained = (m.state_dict() for m in (step.exported_generators, step.generators))
+    statistics = [key for key in trained if "running" in key]
+    assert statistics
+    for key in statistics:
+        assert torch.equal(average[key], trained[key])
+
+
+def test_without_a_moving_average_the_trained_generators_are_exported():
+    step = build_step()
+
+    assert step.average is None
+    assert step.exported_generators is step.generators
+
+
+OPTIONS = {
+    "hinge": {"loss__adversarial": "hinge"},
+    "wgan_gp": {"loss__adversarial": "wgan_gp"},
+    "r1": {"loss__gradient_penalty": "r1"},
+    "zero_centred": {"loss__gradient_penalty": "zero_centred", "loss__adversarial": "hinge"},
+    "spectral_norm": {"discriminator__spectral_norm": True},
+    "augment": {"discriminator__augment": ("color", "translation", "cutout")},
+    "augmented r1": {"discriminator__augment": ("cutout",), "loss__gradient_penalty": "r1"},
+    "dropout": {"generator__dropout": True},
+    "pool": {"train__pool_size": 1},
+    "pixel": {"discriminator__architecture": "pixel"},
+    "unet": {"generator__architecture": "unet", "generator__levels": 5, "data__crop_size": 32},
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_every_option_trains(name):
+    size = OPTIONS[name].get("data__crop_size", 24)
+    step = build_step(**OPTIONS[name])
+    before = all_weights(step)
+    for seed in range(2):
+        losses, _ = step.run([random_batch(2, size, size, seed=seed)])
+        assert losses.keys() == set(OUR_NAMES.values())
+        assert all(loss.isfinite() for loss in losses.values())
+
+    for key, weight in all_weights(step).items():
+        assert weight.isfinite().all()
+        if weight.ndim == 4:
+            assert not torch.equal(weight, before[key]), key
+
+
+@pytest.mark.parametrize("name", ["wgan_gp", "r1", "hinge", "spectral_norm", "augment"])
+def test_options_change_what_is_learned(name):
+    usual, other = build_step(), build_step(**OPTIONS[name])
+    first = list(usual.discriminators["a"].parameters())[0]
+    run_steps(usual)
+    run_steps(other)
+
+    # Under spectral norm the weight itself lies behind a parametrisation.
+    second = next(p for p in other.discriminators["a"].parameters() if p.ndim == 4)
+    assert not torch.equal(first, second)
+
+
+def test_the_rate_that_is_set_is_the_rate_of_the_next_step():
+    step = build_step()
+    before = all_weights(step)
+    step.set_learning_rate(0.0)
+    run_steps(step)
+    assert largest_difference(all_weights(step), before) == 0
+
+    step.set_learning_rate(0.01)
+    run_steps(step, count=1)
+    # Adam's steps are about as long as the rate.
+    assert 0.001 < largest_difference(all_weights(step), before) < 0.02
+
+
+def test_bf16_stays_close_to_fp32():
+    exact = build_step(dtype=torch.float32)
+    batch = {domain: images.float() for domain, images in random_batch(2).items()}
+    expected, _ = exact.run([batch])
+    from conftest import forget_accelerator
+
+    forget_accelerator()
+    coarse = build_step("bf16", dtype=torch.float32)
+    losses, turns = coarse.run([batch])
+
+    for name, loss in expected.items():
+        assert losses[name].dtype == torch.float32
+        assert losses[name].item() == pytest.approx(loss.item(), rel=0.03), name
+        assert losses[name] != loss  # it did compute with fewer digits
+    assert turns[0].fakes["b"].dtype == torch.float32
+    assert all(weight.dtype == torch.float32 for weight in all_weights(coarse).values())
+    assert largest_difference(all_weights(coarse), all_weights(exact)) < 5e-4
+
+
+@pytest.mark.parametrize("architecture", ["resnet", "unet"])
+def test_channels_last_changes_no_number(architecture):
+    fields = {"generator__architecture": architecture, "generator__levels": 5}
+    usual, other = build_step(**fields), build_step(train__channels_last=True, **fields)
+    weight = other.generators["ab"].model
+    while not hasattr(weight, "weight"):
+        weight = weight[1] if isinstance(weight, torch.nn.Sequential) else weight.model
+    for seed in range(3):
+        batch = random_batch(2, 32, 32, seed=seed)
+        expected, _ = usual.run([batch])
+        losses, _ = other.run([batch])
+        for name, loss in expected.items():
+            torch.testing.assert_close(losses[name], loss, rtol=1e-9, atol=0)
+
+    assert any(
+        p.is_contiguous(memory_format=torch.channels_last) and not p.is_contiguous()
+        for p in other.generators.parameters()
+        if p.ndim == 4
+    )
+    difference = {k: v for k, v in all_weights(usual).items() if v.ndim == 4}
+    others = {k: v for k, v in all_weights(other).items() if v.ndim == 4}
+    assert largest_difference(difference, others) < 1e-9
+
+
+def test_pools_show_discriminators_past_translations():
+    fields = {"generator__norm": "none", "discriminator__norm": "none"}
+    without, with_pool = build_step(**fields), build_step(train__pool_size=1, **fields)
+    first = [run_steps(step, count=1)[0] for step in (without, with_pool)]
+    assert torch.equal(first[0]["discriminator_a"], first[1]["discriminator_a"])
+
+    later = [run_steps(step, count=8)[-1] for step in (without, with_pool)]
+
+    assert not torch.equal(later[0]["discriminator_a"], later[1]["discriminator_a"])
+
+
+def test_the_seed_decides_the_weights():
+    accelerator = Accelerator(cpu=True)
+    same, again, other = (
+        TrainingStep(tiny_config(train__seed=seed), accelerator) for seed in (3, 3, 4)
+    )
+
+    assert largest_difference(all_weights(same), all_weights(again)) == 0
+    assert largest_difference(all_weights(same), all_weights(other)) > 0.01
+    assert largest_difference(
+        same.generators["ab"].state_dict(), same.generators["ba"].state_dict()
+    ) > 0.01  # fmt: skip
