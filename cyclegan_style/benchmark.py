@@ -21,6 +21,8 @@ from tqdm import tqdm
 from cyclegan_style.config import Config, DataConfig, GeneratorConfig, TrainConfig
 from cyclegan_style.cyclegan import DOMAINS, build_discriminators, build_generators
 from cyclegan_style.hardware import build_accelerator
+from cyclegan_style.sampling import UnpairedBatchSampler, training_loader
+from cyclegan_style.trainer import open_dataset
 from cyclegan_style.training_step import TrainingStep
 
 
@@ -36,6 +38,8 @@ class Comparison:
     """The product's first two steps, in which it compiles."""
     baseline_peak_gigabytes: float
     peak_gigabytes: float
+    loader_batches_per_second: float
+    """Batches of both domains that the loader delivers when nothing else runs."""
     device: str
 
 
@@ -44,7 +48,9 @@ def compare_training(
 ) -> Comparison:
     """Time a step of the paper's networks, written plainly, against the product's own step."""
     config = Config(
-        data=DataConfig(crop_size=size, load_size=size),
+        data=DataConfig(
+            a="demo:photo", b="demo:painting", crop_size=size, load_size=size * 286 // 256
+        ),
         generator=GeneratorConfig(channels=channels, blocks=blocks),
         train=TrainConfig(
             batch_size=batch_size, mixed_precision="auto", compile=True, channels_last=True
@@ -64,6 +70,7 @@ def compare_training(
         warm_up_seconds=warm_up_seconds,
         baseline_peak_gigabytes=in_own_process(peak_gigabytes, plain_step, config),
         peak_gigabytes=in_own_process(peak_gigabytes, product_step, config),
+        loader_batches_per_second=loader_speed(config),
         device=device_name(),
     )
 
@@ -116,6 +123,25 @@ def peak_gigabytes(build: Callable[[Config], Step], config: Config) -> float:
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 1e9
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
+def loader_speed(config: Config) -> float:
+    """Batches per second of the training loader over an epoch of the demo's pictures, resized."""
+    accelerator = build_accelerator(config)
+    dataset = open_dataset(config.data, accelerator)
+    sampler = UnpairedBatchSampler(
+        len(dataset.domain_a),
+        len(dataset.domain_b),
+        config.train.batch_size,
+        config.train.seed,
+        batches_per_global_step=1,
+    )
+    loader = training_loader(dataset, sampler, config.data.num_workers, pin_memory=False)
+    batches = iter(loader)
+    next(batches)  # the workers have started
+    start = time.perf_counter()
+    count = sum(1 for _ in batches)
+    return count / (time.perf_counter() - start)
 
 
 class PlainStep:

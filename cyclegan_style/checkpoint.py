@@ -94,8 +94,10 @@ def save_checkpoint(
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
         flush_folder(folder.parent)
-        for old in _folders(run)[:-keep]:
-            shutil.rmtree(old, ignore_errors=True)
+        # Later ones are damaged, or this run would have gone on from them.
+        kept = [path for path in _folders(run) if path.name <= folder.name][-keep:]
+        for other in set(_folders(run)) - set(kept):
+            shutil.rmtree(other, ignore_errors=True)
     accelerator.wait_for_everyone()
     return folder
 

@@ -80,8 +80,14 @@ def parse_training_options(arguments: list[str]) -> tuple[Namespace, Config]:
     )
     parser.add_class_arguments(Config)
     if not any(argument.partition("=")[0] == "--config" for argument in arguments):
-        arguments = ["--config", str(shipped_config("demo")), *arguments]
-    options = parser.parse_args(arguments)
+        demo = ["--config", str(shipped_config("demo"))]
+        if any(argument.partition("=")[0] == "--data.root" for argument in arguments):
+            demo += ["--data.a=null", "--data.b=null"]  # it names both domains
+        arguments = [*demo, *arguments]
+    try:
+        options = parser.parse_args(arguments)
+    except UnicodeDecodeError:
+        raise UserError("config: not a text file in UTF-8") from None
     built = parser.instantiate(options)
     sections = {name: built[name] for name in Config.__dataclass_fields__}
     return options, Config(**sections)

@@ -312,6 +312,7 @@ def _try_each(
         except ImageError as error:
             return error
 
+    hidden = None if progress else True  # None: hidden unless on a terminal
     with ThreadPool(_THREADS) as pool:
         outcomes = pool.imap(attempt, arguments, chunksize=4)
         return list(

@@ -7,7 +7,8 @@ in A and its ``idt_A`` is ‖G_A(B) − B‖.
 """
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,8 +98,8 @@ def replay(path: Path) -> ReplayErrors:
     trajectory = read_trajectory(path)
     try:
         return _replay(trajectory)
-    except (KeyError, RuntimeError) as error:
-        raise UserError(f"{path}: does not fit its own configuration: {error}") from None
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: does not fit its own configuration: {error!r}") from None
 
 
 def _replay(trajectory: Trajectory) -> ReplayErrors:
@@ -120,10 +121,11 @@ def _replay(trajectory: Trajectory) -> ReplayErrors:
             "b": trajectory.tensors[f"input.{number}.B"].double(),
         }
         losses, turns = step.run([inputs])
-        loss_error = max(loss_error, _loss_error(losses, trajectory.record["losses"][number]))
+        recorded = trajectory.record["losses"][number]
+        loss_error = _largest((loss_error, _loss_error(losses, recorded)))
         if number == 0:
             output_error = _output_error(turns[0].fakes, turns[0].reconstructions, trajectory)
-    weight_error = max(
+    weight_error = _largest(
         _weight_error(network, trajectory.weights("final", name))
         for name, network in networks.items()
     )
@@ -188,12 +190,14 @@ def _discriminator_config(trajectory: Trajectory) -> DiscriminatorConfig:
 
 def _loss_error(losses: Mapping[str, Tensor], recorded: Mapping[str, float]) -> float:
     """Largest relative error; where both are 0 there is none."""
+    if not recorded:
+        raise ValueError("a step without losses")
     errors = [0.0]
     for name, expected in recorded.items():
         ours = losses[LOSS_NAMES[name]].item()
         if ours != expected:
             errors.append(abs(ours - expected) / max(abs(expected), torch.finfo(torch.double).tiny))
-    return max(errors)
+    return _largest(errors)
 
 
 def _output_error(
@@ -205,7 +209,7 @@ def _output_error(
         "fake_A": fakes["a"],
         "rec_B": reconstructions["b"],
     }
-    return max(
+    return _largest(
         (output - trajectory.tensors[f"step0.{name}"]).abs().max().item()
         for name, output in outputs.items()
     )
@@ -213,9 +217,13 @@ def _output_error(
 
 def _weight_error(network: nn.Module, final: Mapping[str, Tensor]) -> float:
     """Biases are left out: before an instance norm their gradient is nothing but rounding."""
-    weights = network.state_dict()
-    return max(
-        float((weights[key] - expected).abs().max())
-        for key, expected in final.items()
-        if expected.ndim == 4
+    return _largest(
+        float((weight - final[key]).abs().max())
+        for key, weight in network.state_dict().items()
+        if weight.ndim == 4
     )
+
+
+def _largest(errors: Iterable[float]) -> float:
+    """The largest error; one that is not a number exceeds all others, which ``max`` would lose."""
+    return max(errors, key=lambda error: math.inf if math.isnan(error) else error)

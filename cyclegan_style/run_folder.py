@@ -35,7 +35,7 @@ def claim_run_folder(config: Config) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if saved.exists():
-            if config.run.resume == "never":
+            if config.run.resume == "never" and has_begun(folder):
                 raise UserError(
                     f"run.dir: {folder} already holds a run; choose another folder,"
                     " or set run.resume to auto to go on with it"
@@ -60,9 +60,13 @@ def refuse_differences(folder: Path, saved: Path, config: Config) -> None:
         if before.get(name) != now.get(name) and not name.startswith(FREE_TO_CHANGE)
     ]
     # Without a single measured or saved step there is nothing that the change could contradict.
-    begun = (folder / METRICS_FILE).exists() or any((folder / "checkpoints").glob("step-*"))
-    if differences and begun:
+    if differences and has_begun(folder):
         raise UserError(
             f"run.dir: {folder} holds a run of another configuration ({'; '.join(differences)});"
             " choose another run.dir"
         )
+
+
+def has_begun(folder: Path) -> bool:
+    """Whether a run measured or saved a step in its folder."""
+    return (folder / METRICS_FILE).exists() or any((folder / "checkpoints").glob("step-*"))

@@ -1,5 +1,6 @@
 """What can be watched of a run: metrics.jsonl, pictures, a tracker, and lines for the terminal."""
 
+import importlib.util
 import json
 import netrc
 import os
@@ -14,6 +15,7 @@ from tqdm import tqdm
 
 from cyclegan_style.checkpoint import write_durably
 from cyclegan_style.config import Config, to_dict
+from cyclegan_style.errors import UserError
 from cyclegan_style.images import write_image
 
 METRICS_FILE = "metrics.jsonl"
@@ -67,8 +69,9 @@ class Tracking:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         write_image(path, pixels)
+        layout = {"dataformats": "NHWC"} if self.backend == "tensorboard" else {}
         for tracker in self.accelerator.trackers:
-            tracker.log_images({name: pixels[None]}, step=step)
+            tracker.log_images({name: pixels[None]}, step=step, **layout)
 
     def say(self, line: str) -> None:
         """Tell the person at the terminal, without tearing the progress bar."""
@@ -82,6 +85,10 @@ class Tracking:
             self.accelerator.end_training()
 
     def _start_tracker(self, config: Config) -> None:
+        if importlib.util.find_spec(self.backend) is None:
+            raise UserError(
+                f"tracking.backend: {self.backend} is not installed; pip install {self.backend}"
+            )
         options: dict[str, Any] = {}
         if self.backend == "wandb":
             offline = not wandb_has_key() and "WANDB_MODE" not in os.environ

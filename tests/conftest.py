@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState, GradientState
+from tiny import forget_accelerator
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -19,8 +19,3 @@ def fresh_accelerator() -> Iterator[None]:
     forget_accelerator()
     yield
     forget_accelerator()
-
-
-def forget_accelerator() -> None:
-    AcceleratorState._reset_state(reset_partial_state=True)
-    GradientState._reset_state()

@@ -7,7 +7,13 @@ import pytest
 import record_trajectory as plain
 import torch
 from accelerate import Accelerator
-from tiny import enlarge_weights, largest_difference, random_batch, tiny_config
+from tiny import (
+    enlarge_weights,
+    forget_accelerator,
+    largest_difference,
+    random_batch,
+    tiny_config,
+)
 from torch import Tensor
 
 from cyclegan_style.training_step import Losses, TrainingStep
@@ -91,7 +97,7 @@ def test_steps_equal_a_plainly_written_cyclegan(norm, mode):
         expected = dict(reference.nets[name].named_parameters())
         for key, parameter in network.named_parameters():
             # Adam turns the rounding noise of a bias before a norm into a step of full size.
-            tolerance = 1e-10 if norm == "none" or parameter.ndim == 4 else 3e-3
+            tolerance = 3e-3 if norm == "instance" and parameter.ndim == 1 else 1e-10
             torch.testing.assert_close(parameter, expected[key], rtol=0, atol=tolerance)
 
 
@@ -200,16 +206,21 @@ def test_every_option_trains(name):
             assert not torch.equal(weight, before[key]), key
 
 
-@pytest.mark.parametrize("name", ["wgan_gp", "r1", "hinge", "spectral_norm", "augment"])
+def convolutions(step: TrainingStep) -> list[Tensor]:
+    """A copy of a discriminator's weights."""
+    return [p.detach().clone() for p in step.discriminators["a"].parameters() if p.ndim == 4]
+
+
+@pytest.mark.parametrize("name", ["wgan_gp", "r1", "hinge", "augment"])
 def test_options_change_what_is_learned(name):
     usual, other = build_step(), build_step(**OPTIONS[name])
-    first = list(usual.discriminators["a"].parameters())[0]
+    before = [convolutions(step) for step in (usual, other)]
+    assert all(torch.equal(*pair) for pair in zip(*before, strict=True))
     run_steps(usual)
     run_steps(other)
 
-    # Under spectral norm the weight itself lies behind a parametrisation.
-    second = next(p for p in other.discriminators["a"].parameters() if p.ndim == 4)
-    assert not torch.equal(first, second)
+    after = [convolutions(step) for step in (usual, other)]
+    assert not any(torch.equal(*pair) for pair in zip(*after, strict=True))
 
 
 def test_the_rate_that_is_set_is_the_rate_of_the_next_step():
@@ -229,8 +240,6 @@ def test_bf16_stays_close_to_fp32():
     exact = build_step(dtype=torch.float32)
     batch = {domain: images.float() for domain, images in random_batch(2).items()}
     expected, _ = exact.run([batch])
-    from conftest import forget_accelerator
-
     forget_accelerator()
     coarse = build_step("bf16", dtype=torch.float32)
     losses, turns = coarse.run([batch])
@@ -248,9 +257,6 @@ def test_bf16_stays_close_to_fp32():
 def test_channels_last_changes_no_number(architecture):
     fields = {"generator__architecture": architecture, "generator__levels": 5}
     usual, other = build_step(**fields), build_step(train__channels_last=True, **fields)
-    weight = other.generators["ab"].model
-    while not hasattr(weight, "weight"):
-        weight = weight[1] if isinstance(weight, torch.nn.Sequential) else weight.model
     for seed in range(3):
         batch = random_batch(2, 32, 32, seed=seed)
         expected, _ = usual.run([batch])

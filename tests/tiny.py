@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate.state import AcceleratorState, GradientState
 from torch import Tensor, nn
 
 from cyclegan_style.config import Config
@@ -90,3 +91,9 @@ def equal_tensors(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
     return first.keys() == second.keys() and all(
         torch.equal(first[key], second[key]) for key in first
     )
+
+
+def forget_accelerator() -> None:
+    """Let the next Accelerator begin anew, in another precision for example."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()

@@ -95,7 +95,8 @@ def _render_into(
     folder: Path, domain: Domain, split: Split, sources: range, progress: bool
 ) -> None:
     painted = (domain == "painting") != (split == "truth")
-    bar = tqdm(sources, f"demo {domain} {split}", delay=1.0, disable=not progress, leave=False)
+    hidden = None if progress else True  # None: hidden unless on a terminal
+    bar = tqdm(sources, f"demo {domain} {split}", delay=1.0, disable=hidden, leave=False)
     for number, source in enumerate(bar):
         photo = render_photo(_DEMO_SEED, source)
         picture = paint(photo) if painted else photo

@@ -1,0 +1,55 @@
+"""What test_distributed.py runs on two processes: steps on every process's share of fixed batches.
+
+Arguments: where the weights go, then the configurations of runs to be trained after the steps, the
+last of which is then tried once more with a changed field, which is to be refused.
+"""
+
+import sys
+
+import torch
+from accelerate import Accelerator
+from safetensors.torch import save_file
+from tiny import enlarge_weights, random_batch, tiny_config
+
+from cyclegan_style.cli import main
+from cyclegan_style.training_step import TrainingStep
+
+STEPS = 3
+IMAGES = 2
+
+
+def weights_after_steps(accelerator: Accelerator) -> dict[str, torch.Tensor]:
+    """All weights after steps on this process's part of the images of each step."""
+    step = TrainingStep(tiny_config(generator__norm="none"), accelerator, torch.float64)
+    enlarge_weights(step.generators, 1)
+    enlarge_weights(step.discriminators, 2)
+    share = IMAGES // accelerator.num_processes
+    first = accelerator.process_index * share
+    for number in range(STEPS):
+        batch = random_batch(IMAGES, seed=number)
+        step.run([{domain: images[first : first + share] for domain, images in batch.items()}])
+        if number == 0:
+            # Adam's first mean is a half of the gradient.
+            moments = {
+                f"{pair}.{place}": state["exp_avg"].clone()
+                for pair, optimizer in (
+                    ("generators", step.generator_optimizer),
+                    ("discriminators", step.discriminator_optimizer),
+                )
+                for place, state in optimizer.state_dict()["state"].items()
+            }
+    return moments | step.generators.state_dict() | step.discriminators.state_dict()
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    accelerator = Accelerator(cpu=True)
+    weights = weights_after_steps(accelerator)
+    save_file(
+        {name: tensor.contiguous() for name, tensor in weights.items()},
+        f"{sys.argv[1]}.{accelerator.process_index}.safetensors",
+    )
+    for config in sys.argv[2:]:
+        assert main(["train", "--config", config]) == 0
+    changed = ["--optimizer.learning_rate", "1"]
+    assert main(["train", "--config", sys.argv[-1], *changed]) == 2

@@ -1,0 +1,129 @@
+"""Two processes take the steps that one takes on their images together, and go on exactly."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate import Accelerator
+from distributed_steps import weights_after_steps
+from safetensors.torch import load_file
+from tiny import equal_tensors, largest_difference, make_pictures, tiny_config
+
+from cyclegan_style.config import Config, to_yaml
+
+ROOT = Path(__file__).parent.parent
+
+
+def launch(script: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run a script with two processes on the CPU; ``accelerate launch --cpu`` would start one."""
+    launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command = [sys.executable, "-m", *launcher, script, *arguments]
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    own = {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    return subprocess.run(
+        [str(part) for part in command],
+        cwd=ROOT,
+        env=os.environ | own,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=200,
+    )
+
+
+def config_file(folder: Path, name: str, max_steps: int) -> Path:
+    """Write the configuration of a tiny run with everything that is random in it."""
+    config: Config = tiny_config(
+        run__dir=str(folder / name),
+        data__a=str(folder / "a"),
+        data__b=str(folder / "b"),
+        train__max_steps=max_steps,
+        train__pool_size=2,
+        train__ema_decay=0.9,
+        generator__dropout=True,
+        discriminator__augment=("color", "cutout"),
+        checkpoint__every_steps=3,
+        tracking__log_every_steps=2,
+    )
+    path = folder / f"{name}-{max_steps}.yaml"
+    path.write_text(to_yaml(config), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """A folder with two runs of two processes, one of them interrupted, and the steps' weights.
+
+    All in two launches, since starting processes takes longer than what they do here.
+    """
+    folder = tmp_path_factory.mktemp("distributed")
+    make_pictures(folder / "a", 9, seed=1)
+    make_pictures(folder / "b", 5, seed=2)
+    first = launch(ROOT / "train.py", "--config", config_file(folder, "parts", 3))
+    assert first.returncode == 0, first.stderr
+    assert first.stderr.count("starting in") == 1
+    rest = launch(
+        Path(__file__).with_name("distributed_steps.py"),
+        folder / "weights",
+        config_file(folder, "parts", 6),
+        config_file(folder, "whole", 6),
+    )
+    assert rest.returncode == 0, rest.stderr
+    assert rest.stderr.count("going on from step 3") == 1
+    (folder / "told").write_text(rest.stderr, encoding="utf-8")
+    return folder
+
+
+def test_two_processes_take_the_steps_of_one_with_twice_the_batch(trained):
+    expected = weights_after_steps(Accelerator(cpu=True))
+
+    both = [load_file(f"{trained}/weights.{index}.safetensors") for index in (0, 1)]
+
+    assert equal_tensors(*both)
+    assert largest_difference(both[0], expected) < 1e-9
+    gradients = [value for name, value in expected.items() if name.startswith("generators.")]
+    assert max(gradient.abs().max() for gradient in gradients) > 1e-3
+
+
+def test_two_processes_leave_one_set_of_files(trained):
+    for name in ("parts", "whole"):
+        run = trained / name
+        checkpoint = run / "checkpoints" / "step-00000006"
+        files = {path.name for path in checkpoint.iterdir()}
+        assert {"process-00000.safetensors", "process-00001.safetensors", "state.json"} <= files
+        assert len((run / "metrics.jsonl").read_text().splitlines()) == 3 + (name == "parts")
+        assert {path.name for path in (run / "model").iterdir()} == {
+            *("generator_ab.safetensors", "generator_ba.safetensors", "config.yaml"),
+        }
+        assert not list(run.rglob("*.partial"))
+
+
+def test_two_processes_go_on_bit_for_bit(trained):
+    checkpoints = [trained / name / "checkpoints" / "step-00000006" for name in ("parts", "whole")]
+    names = sorted(path.name for path in checkpoints[1].glob("*.safetensors"))
+    assert len(names) == 7
+    for name in names:
+        first, second = (load_file(folder / name) for folder in checkpoints)
+        for tensors in (first, second):
+            tensors.pop("unreported", None)
+        assert equal_tensors(first, second), name
+
+
+def test_processes_have_pools_and_chance_of_their_own(trained):
+    folder = trained / "whole" / "checkpoints" / "step-00000006"
+    first, second = (load_file(folder / f"process-0000{index}.safetensors") for index in (0, 1))
+
+    for name in ("pool.a.images", "pool.a.random", "random.torch"):
+        assert not torch.equal(first[name], second[name])
+
+
+def test_a_user_s_mistake_stops_all_processes_without_a_traceback(trained):
+    told = (trained / "told").read_text(encoding="utf-8")
+
+    # Counted, not split into lines: the processes write at once, and a line may take in another.
+    assert told.count("error: run.dir: ") == 2
+    assert told.count("optimizer.learning_rate was 0.0002 and is now 1.0") == 2
+    assert "Traceback" not in told
