@@ -5,12 +5,12 @@ The two take turns in one process, so that a machine whose speed drifts drifts f
 
 import itertools
 import multiprocessing
-import resource
 import statistics
 import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 from dataclasses import dataclass
 
 import torch
@@ -122,7 +122,9 @@ def peak_gigabytes(build: Callable[[Config], Step], config: Config) -> float:
         step()
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 1e9
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    # Linux counts the parent's memory into ru_maxrss; VmHWM is this process's own.
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e9
 
 
 def loader_speed(config: Config) -> float:

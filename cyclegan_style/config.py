@@ -158,6 +158,8 @@ class TrainConfig:
     """Past translations kept per domain to show to the discriminators; 0: only the newest."""
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = "no"
     """Number format of the networks' arithmetic; auto takes what the hardware is fast at."""
+    cpu_threads: int | None = None
+    """Threads of each process that trains on the CPU; null shares out all cores."""
     compile: bool = False
     """Compile the networks with torch.compile: a minute or two first, faster steps after."""
     channels_last: bool = False
@@ -325,6 +327,7 @@ def _problems_of_ranges(config: Config) -> list[str]:
         ("train.decay_epochs", train.decay_epochs, 0),
         ("train.epochs + train.decay_epochs", train.epochs + train.decay_epochs, 1),
         ("train.max_steps", 1 if train.max_steps is None else train.max_steps, 1),
+        ("train.cpu_threads", 1 if train.cpu_threads is None else train.cpu_threads, 1),
         ("train.batch_size", train.batch_size, 1),
         ("train.accumulation_steps", train.accumulation_steps, 1),
         ("train.seed", train.seed, 0),

@@ -1,10 +1,14 @@
 """What this machine is good at."""
 
+import os
+
+import psutil
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 
 from cyclegan_style.config import Config, TrainConfig
+from cyclegan_style.errors import UserError
 
 
 def build_accelerator(config: Config) -> Accelerator:
@@ -20,6 +24,13 @@ def build_accelerator(config: Config) -> Accelerator:
         rng_types=[],  # samples follow from their keys, so there is nothing to synchronise
         kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
     )
+    if os.environ.get("WORLD_SIZE", "1") != str(accelerator.num_processes):
+        raise UserError(
+            "several processes were started but no GPU was found for them; to train on CPUs, add"
+            " --cpu to accelerate launch or set ACCELERATE_USE_CPU=true"
+        )
+    if accelerator.device.type == "cpu":
+        torch.set_num_threads(config.train.cpu_threads or fair_share_of_cores())
     # Steps have one shape of batch, for which cuDNN then finds the fastest kernels once.
     torch.backends.cudnn.benchmark = True
     return accelerator
@@ -36,4 +47,11 @@ def resolve_precision(train: TrainConfig) -> str:
 
 def cpu_is_fast_at_bf16() -> bool:
     """Whether the processor multiplies bf16 matrices in hardware: AMX."""
-    return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
+    return bool(torch.cpu._is_amx_tile_supported())
+
+
+def fair_share_of_cores() -> int:
+    """Cores for each process on this machine; accelerate launch would have each use just one."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = min(psutil.cpu_count(logical=False) or 1, usable or 1)
+    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))

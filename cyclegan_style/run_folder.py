@@ -20,6 +20,7 @@ FREE_TO_CHANGE = (
     "train.epochs",
     "train.decay_epochs",
     "train.compile",
+    "train.cpu_threads",
     "data.num_workers",
     "data.memory_budget",
     "data.min_readable",
