@@ -156,6 +156,7 @@ def print_result(values: dict[str, Any], as_json: bool) -> None:
 
 def readable(message: str) -> str:
     """The parser's complaint without Python's names for types."""
+    message = message.replace('in "<unicode string>", ', "at ")
     message = re.sub(r'Parser key "([^"]*)"', r"\1", message)
     message = re.sub(r"an? <class '(\w+)'>", r"\1", message)
     return re.sub(r"a typing\.Literal\[([^]]*)\]", r"one of \1", message)

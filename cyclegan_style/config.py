@@ -4,6 +4,7 @@ The defaults are the recipe of the CycleGAN paper. A YAML file and dotted option
 (``--train.batch_size 4``) override them; ``validate`` collects every complaint about the result.
 """
 
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -354,6 +355,12 @@ def _problems_of_ranges(config: Config) -> list[str]:
         f"{name} must be at least {least}, not {value}"
         for name, value, least in at_least
         if not value >= least
+    ]
+    problems += [
+        f"{section}.{name} must be a finite number, not {value}"
+        for section, fields in to_dict(config).items()
+        for name, value in fields.items()
+        if isinstance(value, float) and not math.isfinite(value)
     ]
     problems += [
         f"{name} must be at least 0 and below 1, not {value}"

@@ -294,8 +294,7 @@ class Trainer:
 
     def save(self) -> None:
         """Write a checkpoint of everything that shapes the next step, and the model beside it."""
-        if self.unreported:
-            self.mean_losses()  # a checkpoint after a divergence would not be a good one
+        self.refuse_divergence()
         step = self.training_step
         shared = {
             "generators": step.generators.state_dict(),
@@ -321,6 +320,15 @@ class Trainer:
         )
         if self.accelerator.is_main_process:
             export_model(self.run / MODEL_FOLDER, step.exported_generators, to_yaml(self.config))
+
+    def refuse_divergence(self) -> None:
+        """Raise a DivergenceError rather than call a state that is beyond saving a good one."""
+        if self.unreported:
+            self.mean_losses()
+        for networks in (self.training_step.generators, self.training_step.discriminators):
+            for name, weight in networks.named_parameters():
+                if not bool(weight.isfinite().all()):
+                    raise DivergenceError(self.divergence_message(self.step, name, math.nan))
 
     def own_state(self) -> ProcessState:
         """What this process has that the others have not: chance, pools, unreported losses."""

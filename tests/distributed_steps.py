@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from tiny import enlarge_weights, random_batch, tiny_config
 
 from cyclegan_style.cli import main
+from cyclegan_style.launch import launched_as_asked
 from cyclegan_style.training_step import TrainingStep
 
 STEPS = 3
@@ -41,7 +42,7 @@ def weights_after_steps(accelerator: Accelerator) -> dict[str, torch.Tensor]:
     return moments | step.generators.state_dict() | step.discriminators.state_dict()
 
 
-if __name__ == "__main__":
+if __name__ == "__main__" and launched_as_asked(__file__, sys.argv[1:]):
     torch.set_num_threads(1)
     accelerator = Accelerator(cpu=True)
     weights = weights_after_steps(accelerator)

@@ -18,11 +18,11 @@ ROOT = Path(__file__).parent.parent
 
 
 def launch(script: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run a script with two processes on the CPU; ``accelerate launch --cpu`` would start one."""
-    launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    """Run a script with two processes on the CPU."""
+    launcher = ["accelerate.commands.launch", "--cpu", "--num_processes=2"]
     command = [sys.executable, "-m", *launcher, script, *arguments]
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    own = {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    own = {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     return subprocess.run(
         [str(part) for part in command],
         cwd=ROOT,

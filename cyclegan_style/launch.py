@@ -1,0 +1,56 @@
+"""Several CPU processes under ``accelerate launch --cpu --num_processes N``.
+
+accelerate leaves the starting of several CPU processes to MPI: without it, that command starts a
+single one and says nothing. PyTorch's own launcher then starts them instead.
+"""
+
+import os
+from pathlib import Path
+
+import psutil
+from accelerate.commands.launch import launch_command_parser
+
+
+LAUNCHERS = ("launch", "accelerate-launch", "accelerate.commands.launch")
+"""What accelerate's launcher is called on a command line."""
+
+
+def launched_as_asked(script: str, arguments: list[str]) -> bool:
+    """Whether this process is one of those asked for; if not, run them all and return False."""
+    options = missing_processes()
+    if not options:
+        return True
+    # Imported here, since no other run needs it and it takes a second.
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.run import main as run_processes
+
+    try:
+        run_processes([*options, script, *arguments])
+    except ChildFailedError as error:  # the process itself has said what is wrong
+        _, first = error.get_first_failure()
+        raise SystemExit(first.exitcode) from None
+    return False
+
+
+def missing_processes() -> list[str]:
+    """PyTorch launcher's options for the processes that accelerate launch left out, if any."""
+    on_cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
+    if not on_cpu or "MASTER_PORT" not in os.environ or "WORLD_SIZE" in os.environ:
+        return []
+    command = psutil.Process().parent()
+    words = command.cmdline() if command else []
+    by_mpi = any(name.startswith(("PMI_", "OMPI_", "MV2_")) for name in os.environ)
+    place = next((i for i, word in enumerate(words) if Path(word).name in LAUNCHERS), None)
+    if place is None or by_mpi:
+        return []
+    asked, _ = launch_command_parser().parse_known_args(words[place + 1 :])
+    machines = asked.num_machines or 1
+    options = [f"--nproc-per-node={asked.num_processes // machines}", f"--nnodes={machines}"]
+    if machines == 1:
+        return [*options, "--standalone"]
+    return [
+        *options,
+        f"--node-rank={asked.machine_rank}",
+        f"--master-addr={asked.main_process_ip}",
+        f"--master-port={asked.main_process_port}",
+    ]
