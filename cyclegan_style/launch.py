@@ -10,7 +10,6 @@ from pathlib import Path
 import psutil
 from accelerate.commands.launch import launch_command_parser
 
-
 LAUNCHERS = ("launch", "accelerate-launch", "accelerate.commands.launch")
 """What accelerate's launcher is called on a command line."""
 
