@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from cyclegan_style.domains import ImageDomain, enlarged
 from cyclegan_style.images import Pixels, to_tensor
+from cyclegan_style.preemption import leave_signals_to_the_trainer
 
 Batch = dict[str, torch.Tensor]
 
@@ -127,6 +128,7 @@ def training_loader(
         num_workers=num_workers,
         pin_memory=pin_memory,
         persistent_workers=num_workers > 0,
+        worker_init_fn=leave_signals_to_the_trainer,
         # Every iteration draws a seed for the workers. Without a generator it would come from
         # torch's global one, and its state would depend on how often a run was resumed.
         generator=torch.Generator(),

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from cyclegan_style.checkpoint import (
     Checkpoint,
     ProcessState,
+    checkpoint_folder,
     newest_checkpoint,
     optimizer_tensors,
     random_state,
@@ -34,6 +35,7 @@ from cyclegan_style.errors import UserError
 from cyclegan_style.export import export_model
 from cyclegan_style.hardware import build_accelerator
 from cyclegan_style.images import write_image
+from cyclegan_style.preemption import StopRequest
 from cyclegan_style.run_folder import claim_run_folder
 from cyclegan_style.samples import sample_sheet
 from cyclegan_style.sampling import UnpairedBatchSampler, UnpairedDataset, training_loader
@@ -164,7 +166,8 @@ class Trainer:
         self.training_step = TrainingStep(config, accelerator)
         # From here on chance differs between processes: dropout, augmentations, interpolations.
         set_seed(config.train.seed, device_specific=True)
-        processes, train_config = accelerator.num_processes, config.train
+        processes: int = accelerator.num_processes
+        train_config = config.train
         self.sampler = UnpairedBatchSampler(
             len(dataset.domain_a),
             len(dataset.domain_b),
@@ -180,32 +183,40 @@ class Trainer:
         self.batches_per_step = processes * train_config.accumulation_steps
         self.images_per_step = self.batches_per_step * train_config.batch_size
         self.steps_per_epoch = self.sampler.batches_per_epoch // self.batches_per_step
-        self.epochs = train_config.epochs + train_config.decay_epochs
-        self.total_steps = min(
-            self.epochs * self.steps_per_epoch, train_config.max_steps or sys.maxsize
-        )
         self.tests = open_test_images(config)
         self.known = known_translations(config.data)
         self.scores: Scores = {}
         self.step = 0
+        self.epoch = 0
+        self.step_in_epoch = 0
         self.unreported: list[Tensor] = []
         self.loss_names: list[str] = []
         self.last_checkpoint: Path | None = None
 
     def fit(self) -> TrainingResult:
-        """Train from where the run stands to its last step."""
+        """Train from where the run stands to its last step, or until asked to stop."""
         self.restore()
         self.tracking = Tracking(
             self.accelerator, self.config, self.run, self.step, self.total_steps
         )
         self.describe()
         self.reported_at = time.perf_counter()
+        with StopRequest() as request:
+            self.train_until(request)
+        if self.step < self.total_steps:
+            self.interrupt(request)
+        else:
+            self.finish()
+        return TrainingResult(self.run, self.step, self.scores)
+
+    def train_until(self, request: StopRequest) -> None:
+        """Take the steps that are left, with what is due after each."""
         for batches in self.remaining_steps():
-            epoch = self.step / self.steps_per_epoch
-            rate = learning_rate(self.config.optimizer, self.config.train, epoch)
+            rate = learning_rate(self.config.optimizer, self.config.train, self.progress)
             self.training_step.set_learning_rate(rate)
             losses, _ = self.training_step.run(batches)
             self.step += 1
+            self.step_in_epoch += 1
             self.remember(losses)
             self.tracking.advance()
             evaluated = self.is_due(self.config.evaluation.every_steps)
@@ -217,19 +228,42 @@ class Trainer:
                 self.show_samples()
             if self.is_due(self.config.checkpoint.every_steps):
                 self.save()
-        self.finish()
-        return TrainingResult(self.run, self.step, self.scores)
+            if self.all_agree_to_stop(request):
+                return
+
+    @property
+    def progress(self) -> float:
+        """Epochs that are behind us."""
+        return self.epoch + self.step_in_epoch / self.steps_per_epoch
+
+    @property
+    def total_steps(self) -> int:
+        """Steps that are behind us when training is done."""
+        epochs = self.config.train.epochs + self.config.train.decay_epochs
+        left = (epochs - self.epoch) * self.steps_per_epoch - self.step_in_epoch
+        return min(self.step + left, self.config.train.max_steps or sys.maxsize)
 
     def remaining_steps(self) -> Iterator[list[Images]]:
         """The batches of each step that is left, epoch by epoch."""
         while self.step < self.total_steps:
-            epoch, step_in_epoch = divmod(self.step, self.steps_per_epoch)
-            self.sampler.set_position(epoch, step_in_epoch * self.batches_per_step)
+            self.sampler.set_position(self.epoch, self.step_in_epoch * self.batches_per_step)
             batches = iter(self.loader)
-            for _ in range(self.steps_per_epoch - step_in_epoch):
+            for _ in range(self.steps_per_epoch - self.step_in_epoch):
                 yield list(islice(batches, self.config.train.accumulation_steps))
                 if self.step == self.total_steps:
                     return
+            self.epoch, self.step_in_epoch = self.epoch + 1, 0
+
+    def all_agree_to_stop(self, request: StopRequest) -> bool:
+        """Whether any process was asked to stop; all learn of it after the same step."""
+        if self.accelerator.num_processes == 1:
+            return request.signal_name is not None
+        # On GPUs asking makes the host wait for the device, so it is not done at every step.
+        if self.accelerator.device.type != "cpu" and self.step % 10:
+            return False
+        if request.signal_name is not None:
+            self.accelerator.set_trigger()
+        return bool(self.accelerator.check_trigger())
 
     def is_due(self, every: int) -> bool:
         """Whether something that happens every so many steps, and at the end, happens now."""
@@ -267,7 +301,7 @@ class Trainer:
         self.unreported.clear()
         values = {
             "step": self.step,
-            "epoch": round(self.step / self.steps_per_epoch, 4),
+            "epoch": round(self.progress, 4),
             "lr": rate,
             "images_per_second": round(speed, 3),
             **losses,
@@ -312,6 +346,9 @@ class Trainer:
             shared,
             self.own_state(),
             {
+                "epoch": self.epoch,
+                "step_in_epoch": self.step_in_epoch,
+                "images_per_step": self.images_per_step,
                 "processes": self.accelerator.num_processes,
                 "loss_names": self.loss_names,
                 "scaler": None if scaler is None else scaler.state_dict(),
@@ -363,14 +400,23 @@ class Trainer:
         own = checkpoint.of_process(self.accelerator.process_index)
         if own is not None:
             self.restore_own(own)
-        if checkpoint.facts["processes"] != self.accelerator.num_processes:
+        facts = checkpoint.facts
+        self.step, self.epoch, self.step_in_epoch = (
+            facts["step"],
+            facts["epoch"],
+            facts["step_in_epoch"],
+        )
+        self.loss_names = facts["loss_names"]
+        self.last_checkpoint = checkpoint.folder
+        if facts["processes"] != self.accelerator.num_processes:
             self.say(
-                f"the run had {checkpoint.facts['processes']} processes and now has"
+                f"the run had {facts['processes']} processes and now has"
                 f" {self.accelerator.num_processes}: it goes on, but not bit for bit"
             )
-        self.step = checkpoint.facts["step"]
-        self.loss_names = checkpoint.facts["loss_names"]
-        self.last_checkpoint = checkpoint.folder
+            # As many images of the epoch are behind us, in steps of another size.
+            self.step_in_epoch = facts["step_in_epoch"] * facts["images_per_step"]
+            self.step_in_epoch //= self.images_per_step
+            self.unreported.clear()  # every process must have as many
 
     def restore_own(self, own: ProcessState) -> None:
         """Put back what ``own_state`` returned."""
@@ -398,6 +444,16 @@ class Trainer:
         self.say(
             f"{beginning} in {self.run}: {sizes} pictures, {self.total_steps} steps of"
             f" {self.images_per_step} on {where}, precision {self.accelerator.mixed_precision}"
+        )
+
+    def interrupt(self, request: StopRequest) -> None:
+        """Save and say how to go on."""
+        if self.last_checkpoint != checkpoint_folder(self.run, self.step):
+            self.save()
+        self.tracking.close()
+        self.say(
+            f"stopped by {request.signal_name or 'another process'} after step {self.step} of"
+            f" {self.total_steps}, which is saved; run the same command again to go on"
         )
 
     def finish(self) -> None:

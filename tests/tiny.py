@@ -23,6 +23,7 @@ SMALLEST_NETWORKS = {
     "discriminator.channels": 4,
     "discriminator.layers": 1,
     "train.pool_size": 0,
+    "train.cpu_threads": 1,
 }
 
 
