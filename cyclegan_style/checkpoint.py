@@ -95,8 +95,8 @@ def save_checkpoint(
         partial.rename(folder)
         flush_folder(folder.parent)
         # Later ones are damaged, or this run would have gone on from them.
-        kept = [path for path in _folders(run) if path.name <= folder.name][-keep:]
-        for other in set(_folders(run)) - set(kept):
+        kept = [path for path in checkpoint_folders(run) if path.name <= folder.name][-keep:]
+        for other in set(checkpoint_folders(run)) - set(kept):
             shutil.rmtree(other, ignore_errors=True)
     accelerator.wait_for_everyone()
     return folder
@@ -105,7 +105,7 @@ def save_checkpoint(
 def newest_checkpoint(run: Path) -> tuple[Checkpoint | None, list[str]]:
     """The newest whole checkpoint of a run, and a line for each damaged one passed over."""
     complaints: list[str] = []
-    for folder in reversed(_folders(run)):
+    for folder in reversed(checkpoint_folders(run)):
         try:
             return read_checkpoint(folder), complaints
         except UserError as error:
@@ -129,7 +129,8 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     return Checkpoint(folder, facts)
 
 
-def _folders(run: Path) -> list[Path]:
+def checkpoint_folders(run: Path) -> list[Path]:
+    """Folders of the run's checkpoints, oldest first, whole or not."""
     return sorted((run / "checkpoints").glob("step-*"))
 
 

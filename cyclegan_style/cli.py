@@ -34,6 +34,7 @@ def run_command(arguments: list[str]) -> int:
     """Find the sub-command and run it with the arguments that are left."""
     commands: dict[str, tuple[Callable[[list[str]], int], str]] = {
         "train": (train_command, "train a CycleGAN on two folders of pictures"),
+        "runs": (runs_command, "list runs, show how one stands, check its checkpoints"),
         "replay": (replay_command, "compare the training step with a recorded reference"),
         "benchmark": (benchmark_command, "time the product against the obvious way"),
     }
@@ -120,6 +121,36 @@ def replay_command(arguments: list[str]) -> int:
     return 0
 
 
+def runs_command(arguments: list[str]) -> int:
+    """``runs``: what the run folders tell."""
+    from cyclegan_style.runs import find_runs, summarise_run, verify_run
+
+    parser = ArgumentParser(
+        prog="cyclegan-style runs",
+        exit_on_error=False,
+        description="list: every run in a folder; show: one run; verify: check every checkpoint of"
+        " one run against its checksums, exit status 1 if any is damaged.",
+    )
+    parser.add_argument("action", choices=["list", "show", "verify"], help="what to do")
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("runs"), help="run, or runs")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    options = parser.parse_args(arguments)
+    if options.action == "verify":
+        outcomes = verify_run(options.folder)
+        print_result(outcomes, options.json)
+        return 0 if all(outcome == "ok" for outcome in outcomes.values()) else 1
+    if options.action == "show":
+        print_result(asdict(summarise_run(options.folder)), options.json)
+        return 0
+    summaries = [asdict(summarise_run(run)) for run in find_runs(options.folder)]
+    if options.json:
+        print(json.dumps({"runs": summaries}))
+    for summary in [] if options.json else summaries:
+        total = summary["total_steps"] or "?"
+        print(f"{summary['run']:<32}{summary['state']:<10}step {summary['step']}/{total}")
+    return 0
+
+
 def benchmark_command(arguments: list[str]) -> int:
     """``benchmark``: paired timings on this machine."""
     from cyclegan_style.benchmark import compare_training
@@ -156,6 +187,8 @@ def print_result(values: dict[str, Any], as_json: bool) -> None:
 
 def readable(message: str) -> str:
     """The parser's complaint without Python's names for types."""
+    # An error of a loader's worker arrives with the worker's traceback around it.
+    message = re.sub(r"(?s)^Caught \w+ in DataLoader worker.*\w+Error: ", "", message)
     message = message.replace('in "<unicode string>", ', "at ")
     message = re.sub(r'Parser key "([^"]*)"', r"\1", message)
     message = re.sub(r"an? <class '(\w+)'>", r"\1", message)

@@ -202,6 +202,8 @@ class TrackingConfig:
     """Steps between lines of metrics.jsonl."""
     sample_every_steps: int = 500
     """Steps between pictures of samples."""
+    log_model: bool = False
+    """Upload the finished model to wandb as an artifact."""
     sample_count: int = 4
     """Test pictures of each domain in a picture of samples."""
 

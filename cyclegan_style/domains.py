@@ -44,8 +44,10 @@ logger = logging.getLogger(__name__)
 class DomainError(UserError):
     """A domain that cannot be used; names the option, what it was set to and what to do."""
 
-    def __init__(self, field: str, spec: str | Path, reason: str) -> None:
-        super().__init__(printable(f"{field}: {spec}: {reason}"))
+    @classmethod
+    def about(cls, field: str, spec: str | Path, reason: str) -> "DomainError":
+        """An error about what ``field`` was set to; workers need a constructor of one text."""
+        return cls(printable(f"{field}: {spec}: {reason}"))
 
 
 def list_images(
@@ -60,10 +62,10 @@ def list_images(
         images = _find_images(spec, split, field, progress)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise DomainError(field, spec, f"cannot be searched: {reason}") from error
+        raise DomainError.about(field, spec, f"cannot be searched: {reason}") from error
     if not images:
         endings = " ".join(sorted(IMAGE_ENDINGS))
-        raise DomainError(field, spec, f"no image there; files count that end in {endings}")
+        raise DomainError.about(field, spec, f"no image there; files count that end in {endings}")
     return images
 
 
@@ -76,7 +78,7 @@ def reference_layout(root: str | Path) -> dict[str, Path]:
         reason = f"no folder {' and no folder '.join(missing)} in it"
         if not root.is_dir():
             reason = "no such folder"
-        raise DomainError("data.root", root, f"{reason}; it must hold trainA and trainB")
+        raise DomainError.about("data.root", root, f"{reason}; it must hold trainA and trainB")
     return {name: folder for name, folder in folders.items() if folder.is_dir()}
 
 
@@ -85,7 +87,7 @@ def _find_images(spec: str, split: Split, field: str, progress: bool) -> list[Pa
         for name in get_args(DemoName):
             if spec == f"demo:{name}":
                 return _images_below(demo_folder(name, split, progress=progress))
-        raise DomainError(field, spec, "there are demo:photo and demo:painting")
+        raise DomainError.about(field, spec, "there are demo:photo and demo:painting")
     path = Path(spec).expanduser()
     if spec and path.is_dir():
         return _images_below(path)
@@ -93,7 +95,7 @@ def _find_images(spec: str, split: Split, field: str, progress: bool) -> list[Pa
         return [path]
     if any(sign in spec for sign in "*?["):
         return _images_matching(path)
-    raise DomainError(field, spec, "no such file or folder")
+    raise DomainError.about(field, spec, "no such file or folder")
 
 
 def _images_below(folder: Path) -> list[Path]:
@@ -247,7 +249,7 @@ class ImageDomain:
                 if not self._went_bad[candidate]:
                     logger.warning("%s: using another image for %s", self.field, error)
                     self._went_bad[candidate] = True
-        raise DomainError(self.field, self.spec, "none of its images can be read any more")
+        raise DomainError.about(self.field, self.spec, "none of its images can be read any more")
 
     def test_tensor(self, index: int, divisor: int) -> torch.Tensor:
         """Return the resized picture, its centre cut to sides divisible by ``divisor``, as tensor.
@@ -295,7 +297,7 @@ class ImageDomain:
         if not self.paths or len(self) < min_readable * found:
             reason = f"only {len(self)} of {found} images are readable (such as {errors[0]})"
             advice = f"mend or remove the others, or lower data.min_readable ({min_readable:g})"
-            raise DomainError(self.field, self.spec, f"{reason}; {advice}")
+            raise DomainError.about(self.field, self.spec, f"{reason}; {advice}")
 
 
 def _try_each(

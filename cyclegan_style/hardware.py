@@ -1,6 +1,7 @@
 """What this machine is good at."""
 
 import os
+import platform
 
 import psutil
 import torch
@@ -43,6 +44,20 @@ def resolve_precision(train: TrainConfig) -> str:
     if torch.cuda.is_available():
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     return "bf16" if cpu_is_fast_at_bf16() else "no"
+
+
+def describe_hardware(accelerator: Accelerator) -> str:
+    """The processors that training runs on, for people."""
+    if accelerator.device.type == "cuda":
+        device = torch.cuda.get_device_name(accelerator.device)
+    else:
+        device = f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
+    lines = [
+        f"{accelerator.num_processes} × {device}",
+        f"precision {accelerator.mixed_precision}",
+        f"{platform.system()}, Python {platform.python_version()}, torch {torch.__version__}",
+    ]
+    return "\n".join(lines)
 
 
 def cpu_is_fast_at_bf16() -> bool:

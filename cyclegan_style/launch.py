@@ -45,6 +45,7 @@ def missing_processes() -> list[str]:
     asked, _ = launch_command_parser().parse_known_args(words[place + 1 :])
     machines = asked.num_machines or 1
     options = [f"--nproc-per-node={asked.num_processes // machines}", f"--nnodes={machines}"]
+    options.append(f"--max-restarts={asked.max_restarts}")
     if machines == 1:
         return [*options, "--standalone"]
     return [

@@ -13,7 +13,7 @@ from html import escape
 from importlib.resources import files
 from pathlib import Path
 from string import Template
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import yaml
@@ -35,6 +35,8 @@ SAMPLE_WIDTHS = (1000, 800, 640, 500, 360)
 SAMPLE_BYTES = 220_000
 THUMBNAIL_SIZE = (280, 90)
 FEW_POINTS = 16
+LARGEST_STEP = 2**53
+SLOWEST = 1e-9
 COLOURS = 6
 LARGEST_NUMBER = 1e100
 """Beyond it a number is drawn like a missing one."""
@@ -140,8 +142,7 @@ def write_report(
         page_title=escape(f"{percent} % · {name} · {state}"),
         name=escape(name),
         badge=f'<span class="badge {BADGES.get(state, "other")}">{escape(state)}</span>',
-        updated=f"Written {datetime.now().astimezone():%Y-%m-%d %H:%M %Z} and again at each sample;"
-        " reload to see more.",
+        updated=written_at(state),
         percent=percent,
         tiles=tiles_html(rows, step, total_steps, state, seconds),
         samples=samples_html(samples),
@@ -155,6 +156,12 @@ def write_report(
     return path
 
 
+def written_at(state: str) -> str:
+    """When the report was written, and when there will be a newer one."""
+    time = f"Written {datetime.now().astimezone():%Y-%m-%d %H:%M %Z}"
+    return time + (" and again at each sample; reload to see it." if state == "training" else ".")
+
+
 # What the run folder holds
 
 
@@ -162,7 +169,7 @@ def read_config(path: Path) -> dict[str, Any]:
     """The sections of config.yaml, none if there is no such file."""
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+    except (OSError, ValueError, yaml.YAMLError):
         return {}
     return config if isinstance(config, dict) else {}
 
@@ -182,15 +189,15 @@ def read_metrics(path: Path) -> list[Row]:
         if not isinstance(values, dict):
             continue
         row = {key: value for key, value in values.items() if is_number(value)}
-        if row.get("step", -1) >= 0:
+        if 0 <= row.get("step", -1) < LARGEST_STEP:
             by_step[int(row["step"])] = row
     return [by_step[step] for step in sorted(by_step)]
 
 
 def is_number(value: object) -> bool:
     """Whether a value of metrics.jsonl can be drawn."""
-    drawable = isinstance(value, int | float) and not isinstance(value, bool)
-    return drawable and abs(value) < LARGEST_NUMBER  # type: ignore[arg-type]
+    # Exact types, as JSON gives them: a truth value is an int, too.
+    return type(value) in (float, int) and abs(cast(float, value)) < LARGEST_NUMBER
 
 
 def read_samples(folder: Path) -> dict[int, Picture]:
@@ -271,7 +278,7 @@ def group_of(key: str) -> str:
 
 def build_chart(name: str, keys: Sequence[str], rows: Sequence[Row]) -> Chart:
     """The curves of a group at the steps that have any of its keys, thinned if there are many."""
-    rows = [row for row in rows if any(key in row for key in keys)]
+    rows = [row for row in rows if not row.keys().isdisjoint(keys)]
     steps = [int(row["step"]) for row in rows]
     values = np.array([[row.get(key, math.nan) for row in rows] for key in keys], float)
     kept = thinned(values, MAX_POINTS)
@@ -296,23 +303,25 @@ def thinned(values: Floats, limit: int) -> list[int]:
     curves, count = values.shape
     if count <= limit:
         return list(range(count))
+    lows = np.where(np.isnan(values), np.inf, values)
+    highs = np.where(np.isnan(values), -np.inf, values)
     kept = {0, count - 1}
-    for places in np.array_split(np.arange(1, count - 1), max(1, (limit - 2) // (2 * curves))):
-        for series in values[:, places]:
-            if not np.isnan(series).all():
-                kept |= {int(places[np.nanargmin(series)]), int(places[np.nanargmax(series)])}
+    for stretch in np.array_split(np.arange(1, count - 1), max(1, (limit - 2) // (2 * curves))):
+        kept.update(stretch[lows[:, stretch].argmin(1)].tolist())
+        kept.update(stretch[highs[:, stretch].argmax(1)].tolist())
     return sorted(kept)
 
 
 def smoothed(series: Floats) -> Floats:
-    """Centred moving average, taken twice, of 4 % to either side and less towards the ends."""
+    """Centred moving average, taken twice, of 4 % to either side and a tenth of it at the ends."""
     present = ~np.isnan(series)
     known = series[present]
     places = np.arange(len(known))
-    reach = np.minimum(len(known) // 25, np.minimum(places, places[::-1]))
+    reach = np.clip(np.minimum(places, places[::-1]), len(known) // 250, len(known) // 25)
+    begins, ends = np.maximum(places - reach, 0), np.minimum(places + reach + 1, len(known))
     for _ in range(2):
         sums = np.concatenate([[0.0], np.cumsum(known)])
-        known = (sums[places + reach + 1] - sums[places - reach]) / (2 * reach + 1)
+        known = (sums[ends] - sums[begins]) / (ends - begins)
     result = np.full_like(series, math.nan)
     result[present] = known
     return result
@@ -339,7 +348,7 @@ def line_seconds(rows: Sequence[Row], images_per_step: int) -> list[float]:
     befores = [0.0, *(row["step"] for row in rows)]
     return [
         (row["step"] - before) * images_per_step / row["images_per_second"]
-        if row.get("images_per_second", 0) > 0
+        if row.get("images_per_second", 0) > SLOWEST
         else 0.0
         for row, before in zip(rows, befores, strict=False)
     ]
@@ -408,7 +417,8 @@ def samples_html(samples: Mapping[int, Picture]) -> str:
         )
     last = len(samples) - 1
     return (
-        f'{"".join(sheets)}<div class="slide"><label for="slider">Step</label>'
+        f'<div class="sheets">{"".join(sheets)}</div>'
+        '<div class="slide"><label for="slider">Step</label>'
         f'<input type="range" id="slider" min="0" max="{last}" value="{last}"'
         f' aria-valuetext="step {newest:,}">'
         f'<output for="slider" id="shown">step {newest:,}</output></div>'
@@ -420,7 +430,10 @@ def charts_html(charts: Sequence[Chart]) -> str:
     """All curves, or that there are none."""
     if not charts:
         return '<p class="card soft">No metrics yet.</p>'
-    return f'<div class="charts">{"".join(map(chart_html, charts))}</div>'
+    return (
+        '<p class="soft note">Faint: as measured. Bold: moving average.</p>'
+        f'<div class="charts">{"".join(map(chart_html, charts))}</div>'
+    )
 
 
 def chart_html(chart: Chart) -> str:
@@ -464,9 +477,11 @@ def plot_html(chart: Chart) -> str:
     for tick in ticks(0, axes.end, 5):
         left = axes.x(tick) / 10
         labels.append(f'<span class="x" style="left:{left:.2f}%">{short(tick)}</span>')
+    layers = [paths_of(axes, chart.steps, curve) for curve in chart.curves]
     curves = [
-        f'<g class="c{place % COLOURS}">{curve_svg(axes, chart.steps, curve)}</g>'
-        for place, curve in enumerate(chart.curves)
+        f'<g class="c{place % COLOURS}">{layer}</g>'
+        for level in zip(*layers, strict=True)  # no curve's measurements above another's average
+        for place, layer in enumerate(level)
     ]
     return (
         '<svg viewBox="0 0 1000 1000" preserveAspectRatio="none" aria-hidden="true">'
@@ -474,15 +489,14 @@ def plot_html(chart: Chart) -> str:
     )
 
 
-def curve_svg(axes: Axes, steps: Sequence[int], curve: Curve) -> str:
-    """What was measured, faint, below its moving average; dots where it was rarely measured."""
+def paths_of(axes: Axes, steps: Sequence[int], curve: Curve) -> tuple[str, str]:
+    """What was measured, faint, and its moving average; few measurements as dots, joined."""
     raw = drawable(steps, curve.values)
-    smooth = drawable(steps, curve.smooth)
     if len(raw) <= FEW_POINTS:
-        return axes.path("bold", raw) + axes.path("dots", raw, joined=False)
-    if curve.key == "lr" or raw == smooth:
-        return axes.path("bold", raw)
-    return axes.path("raw", raw) + axes.path("bold", smooth)
+        return "", axes.path("bold", raw) + axes.path("dots", raw, joined=False)
+    if curve.key == "lr":
+        return "", axes.path("bold", raw)
+    return axes.path("raw", raw), axes.path("bold", drawable(steps, curve.smooth))
 
 
 def drawable(steps: Sequence[int], values: Sequence[float | None]) -> list[tuple[int, float]]:
@@ -515,7 +529,10 @@ def ticks(low: float, high: float, count: int) -> list[float]:
 
 def number(value: float | None) -> str:
     """A measured number with four digits, as the page's script writes it."""
-    return "–" if value is None else f"{float(f'{value:.4g}'):.15g}"
+    if value is None:
+        return "–"
+    rounded = float(f"{value:.4g}")
+    return f"{rounded:.9f}".rstrip("0") if 1e-6 <= abs(rounded) < 1e-4 else f"{rounded:.15g}"
 
 
 def short(step: float) -> str:
@@ -544,7 +561,7 @@ def section_html(name: str, fields: Mapping[str, Any], defaults: Mapping[str, An
     entries = []
     for key, value in fields.items():
         chosen = ' class="chosen"' if key not in defaults or defaults[key] != value else ""
-        text = value if isinstance(value, str) else json.dumps(value, default=str)
+        text = value if isinstance(value, str) else json.dumps(value, default=str, skipkeys=True)
         entries.append(f"<div{chosen}><dt>{escape(str(key))}</dt><dd>{escape(text)}</dd></div>")
     return f"<section><h3>{escape(name)}</h3><dl>{''.join(entries)}</dl></section>"
 

@@ -5,20 +5,22 @@ import json
 import netrc
 import os
 import sys
-from collections.abc import Mapping
+import uuid
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from accelerate import Accelerator
+from accelerate.tracking import GeneralTracker
 from tqdm import tqdm
 
 from cyclegan_style.checkpoint import write_durably
 from cyclegan_style.config import Config, to_dict
 from cyclegan_style.errors import UserError
-from cyclegan_style.images import write_image
+from cyclegan_style.images import Pixels, write_image
 
 METRICS_FILE = "metrics.jsonl"
+WANDB_ID_FILE = "wandb-id"
 
 
 class Tracking:
@@ -30,6 +32,7 @@ class Tracking:
         self.accelerator = accelerator
         self.run = run
         self.backend = config.tracking.backend
+        self.total_steps = total_steps
         on_terminal = accelerator.is_main_process and sys.stderr.isatty()
         self.prints_lines = accelerator.is_main_process and not on_terminal
         self.bar = tqdm(
@@ -41,10 +44,11 @@ class Tracking:
             dynamic_ncols=True,
             smoothing=0.05,
         )
+        self.tracked_before = 0
         if accelerator.is_main_process:
-            forget_metrics_after(run / METRICS_FILE, step)
-        if self.backend != "none":
-            self._start_tracker(config)
+            self.tracked_before = forget_metrics_after(run / METRICS_FILE, step)
+            if self.backend != "none":
+                self._start_tracker(config)
 
     def advance(self) -> None:
         """Count one step on the progress bar."""
@@ -56,22 +60,30 @@ class Tracking:
             return
         with (self.run / METRICS_FILE).open("a", encoding="utf-8") as file:
             file.write(json.dumps(values) + "\n")
-        if self.backend != "none":
-            self.accelerator.log(dict(values), step=step)
+        self._track(step, lambda tracker: tracker.log(dict(values), step=step))
         summary = summarise(values)
         self.bar.set_postfix_str(summary)
         if self.prints_lines:
-            print(f"step {step}/{self.bar.total}  {summary}", file=sys.stderr, flush=True)
+            print(f"step {step}/{self.total_steps}  {summary}", file=sys.stderr, flush=True)
 
-    def picture(self, step: int, name: str, path: Path, pixels: np.ndarray) -> None:
+    def picture(self, step: int, name: str, path: Path, pixels: Pixels) -> None:
         """Save a picture in the run folder and show it to the tracker."""
-        if not self.accelerator.is_main_process:
-            return
         path.parent.mkdir(parents=True, exist_ok=True)
         write_image(path, pixels)
         layout = {"dataformats": "NHWC"} if self.backend == "tensorboard" else {}
-        for tracker in self.accelerator.trackers:
-            tracker.log_images({name: pixels[None]}, step=step, **layout)
+        self._track(
+            step, lambda tracker: tracker.log_images({name: pixels[None]}, step=step, **layout)
+        )
+
+    def upload_model(self, folder: Path) -> None:
+        """Keep the exported model at wandb as an artifact."""
+        if self.backend == "wandb":
+            self._track(
+                self.total_steps,
+                lambda tracker: tracker.tracker.log_artifact(
+                    str(folder), name=f"{self.run.name}-model", type="model"
+                ),
+            )
 
     def say(self, line: str) -> None:
         """Tell the person at the terminal, without tearing the progress bar."""
@@ -81,30 +93,60 @@ class Tracking:
     def close(self) -> None:
         """Finish the bar and the tracker."""
         self.bar.close()
-        if self.backend != "none":
-            self.accelerator.end_training()
+        self._track(self.total_steps, lambda tracker: tracker.finish())
+
+    def _track(self, step: int, report: Callable[[GeneralTracker], object]) -> None:
+        """Hand a step to the tracker, unless it had it before the run was interrupted."""
+        if step < self.tracked_before:
+            return
+        for tracker in self.accelerator.trackers:
+            try:
+                report(tracker)
+            except Exception as error:  # whatever a tracker dies of, training does not
+                self.say(f"{self.backend} failed and is left out from here on: {error}")
+                self.accelerator.trackers.clear()
+                return
 
     def _start_tracker(self, config: Config) -> None:
         if importlib.util.find_spec(self.backend) is None:
             raise UserError(
                 f"tracking.backend: {self.backend} is not installed; pip install {self.backend}"
             )
-        options: dict[str, Any] = {}
-        if self.backend == "wandb":
-            offline = not wandb_has_key() and "WANDB_MODE" not in os.environ
-            options["wandb"] = {
-                "dir": str(self.run),
-                "name": self.run.name,
-                "mode": "offline" if offline else None,
-            }
-            if offline:
-                self.say(
-                    "wandb: no API key, so the run is kept offline;"
-                    f" upload it later with: wandb sync {self.run}/wandb/offline-run-*"
-                )
+        values = flatten(to_dict(config))
+        if self.backend == "tensorboard":
+            self.accelerator.init_trackers(config.tracking.project, config=values)
+            return
+        offline = not wandb_has_key() and "WANDB_MODE" not in os.environ
+        try:
+            self._start_wandb(config.tracking.project, values, offline)
+        except Exception as error:  # no network, a refused key: none is worth a run
+            self.say(f"wandb cannot be reached ({error})")
+            offline = True
+            self._start_wandb(config.tracking.project, values, offline)
+        if offline:
+            self.say(
+                "wandb: this run is kept offline; upload it later with:"
+                f" wandb sync {self.run / 'wandb'}/offline-run-*"
+            )
+
+    def _start_wandb(self, project: str, values: dict[str, Any], offline: bool) -> None:
+        import wandb
+
+        settings = wandb.Settings(init_timeout=30, silent=True)
+        options = {"dir": str(self.run), "name": self.run.name, "id": wandb_id(self.run)}
+        # Offline there is nothing to resume from; the id alone brings the parts together.
+        mode = {"mode": "offline"} if offline else {"resume": "allow"}
         self.accelerator.init_trackers(
-            config.tracking.project, config=flatten(to_dict(config)), init_kwargs=options
+            project, config=values, init_kwargs={"wandb": {**options, **mode, "settings": settings}}
         )
+
+
+def wandb_id(run: Path) -> str:
+    """The id of the run at wandb, the same however often it is continued."""
+    path = run / WANDB_ID_FILE
+    if not path.exists():
+        write_durably(path, uuid.uuid4().hex[:12].encode())
+    return path.read_text(encoding="ascii")
 
 
 def wandb_has_key() -> bool:
@@ -117,18 +159,20 @@ def wandb_has_key() -> bool:
         return False
 
 
-def forget_metrics_after(path: Path, step: int) -> None:
-    """Drop the lines of steps that will be taken again from the checkpoint of ``step``."""
+def forget_metrics_after(path: Path, step: int) -> int:
+    """Drop the lines of steps that will be taken again; return the last step that was there."""
     if not path.exists():
-        return
-    kept = []
+        return 0
+    kept, last = [], 0
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
-            if json.loads(line)["step"] <= step:
-                kept.append(line + "\n")
+            last = int(json.loads(line)["step"])
         except (ValueError, KeyError, TypeError):
             continue  # cut off when the run was killed
+        if last <= step:
+            kept.append(line + "\n")
     write_durably(path, "".join(kept).encode())
+    return last
 
 
 def summarise(values: Mapping[str, float]) -> str:

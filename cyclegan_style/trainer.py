@@ -33,9 +33,10 @@ from cyclegan_style.demo import Score, compare_with_baselines, known_translation
 from cyclegan_style.domains import ImageDomain, list_images, reference_layout
 from cyclegan_style.errors import UserError
 from cyclegan_style.export import export_model
-from cyclegan_style.hardware import build_accelerator
+from cyclegan_style.hardware import build_accelerator, describe_hardware
 from cyclegan_style.images import write_image
 from cyclegan_style.preemption import StopRequest
+from cyclegan_style.report import REPORT_FILE, write_report
 from cyclegan_style.run_folder import claim_run_folder
 from cyclegan_style.samples import sample_sheet
 from cyclegan_style.sampling import UnpairedBatchSampler, UnpairedDataset, training_loader
@@ -201,12 +202,19 @@ class Trainer:
         )
         self.describe()
         self.reported_at = time.perf_counter()
-        with StopRequest() as request:
-            self.train_until(request)
-        if self.step < self.total_steps:
-            self.interrupt(request)
-        else:
-            self.finish()
+        try:
+            with StopRequest() as request:
+                self.train_until(request)
+                if self.step < self.total_steps:
+                    self.interrupt(request)
+                else:
+                    self.finish()
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise UserError(
+                f"run.dir: {self.run} cannot be written any more: {reason};"
+                f" last good checkpoint: {self.last_checkpoint or 'none was written yet'}"
+            ) from error
         return TrainingResult(self.run, self.step, self.scores)
 
     def train_until(self, request: StopRequest) -> None:
@@ -226,6 +234,7 @@ class Trainer:
                 self.report(rate, self.scores if evaluated else {})
             if self.is_due(self.config.tracking.sample_every_steps):
                 self.show_samples()
+                self.write_report("training")
             if self.is_due(self.config.checkpoint.every_steps):
                 self.save()
             if self.all_agree_to_stop(request):
@@ -304,6 +313,7 @@ class Trainer:
             "epoch": round(self.progress, 4),
             "lr": rate,
             "images_per_second": round(speed, 3),
+            **gpu_memory(),
             **losses,
             **flat_scores(scores),
         }
@@ -315,6 +325,12 @@ class Trainer:
             path = self.run / SAMPLE_FOLDER / f"step-{self.step:08d}.png"
             pixels = sample_sheet(self.training_step.exported_generators, self.tests)
             self.tracking.picture(self.step, "samples", path, pixels)
+
+    def write_report(self, state: str) -> None:
+        """Rewrite the page that shows the whole run."""
+        if self.accelerator.is_main_process:
+            hardware = describe_hardware(self.accelerator)
+            write_report(self.run, self.total_steps, hardware, state, self.images_per_step)
 
     def evaluate(self) -> None:
         """Compare translations with the truth, where it is known."""
@@ -346,6 +362,7 @@ class Trainer:
             shared,
             self.own_state(),
             {
+                "total_steps": self.total_steps,
                 "epoch": self.epoch,
                 "step_in_epoch": self.step_in_epoch,
                 "images_per_step": self.images_per_step,
@@ -450,6 +467,7 @@ class Trainer:
         """Save and say how to go on."""
         if self.last_checkpoint != checkpoint_folder(self.run, self.step):
             self.save()
+        self.write_report("stopped")
         self.tracking.close()
         self.say(
             f"stopped by {request.signal_name or 'another process'} after step {self.step} of"
@@ -460,12 +478,16 @@ class Trainer:
         """Score and show the trained model, and say where everything is."""
         if not self.scores:
             self.evaluate()
+        self.write_report("finished")
+        if self.config.tracking.log_model:
+            self.tracking.upload_model(self.run / MODEL_FOLDER)
         self.tracking.close()
         lines = [*score_table(self.scores), f"run folder: {self.run}"]
         if self.accelerator.is_main_process and self.known:
             generators = self.training_step.exported_generators
             write_image(self.run / STRIP_FILE, translation_strip(generators, self.known, 6))
             lines.append(f"open:       {self.run / STRIP_FILE} (input, translation, truth)")
+        lines.append(f"report:     {self.run / REPORT_FILE}")
         newest = self.run / SAMPLE_FOLDER / f"step-{self.step:08d}.png"
         lines += [
             f"samples:    {newest}",
@@ -479,6 +501,13 @@ def find_newest(run: Path) -> tuple[Path | None, list[str]]:
     """Folder of the newest whole checkpoint, and complaints about damaged ones."""
     checkpoint, complaints = newest_checkpoint(run)
     return (None if checkpoint is None else checkpoint.folder), complaints
+
+
+def gpu_memory() -> dict[str, float]:
+    """Most memory that was ever taken on this process's GPU, in gigabytes."""
+    if not torch.cuda.is_available():
+        return {}
+    return {"gpu_memory_gigabytes": round(torch.cuda.max_memory_allocated() / 1e9, 3)}
 
 
 def flat_scores(scores: Scores) -> dict[str, float]:

@@ -1,10 +1,14 @@
 """What every test relies on."""
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from tiny import forget_accelerator
+from tiny import forget_accelerator, make_pictures, tiny_config
+
+from cyclegan_style.config import Config
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -19,3 +23,33 @@ def fresh_accelerator() -> Iterator[None]:
     forget_accelerator()
     yield
     forget_accelerator()
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory) -> Path:
+    """Domains in the reference's layout: a of 5 and b of 3 pictures, and two tests of each."""
+    root = tmp_path_factory.mktemp("pictures")
+    for seed, (name, count) in enumerate(
+        [("trainA", 5), ("trainB", 3), ("testA", 2), ("testB", 2)]
+    ):
+        make_pictures(root / name, count, seed=seed)
+    return root
+
+
+@pytest.fixture
+def configured(pictures, tmp_path):
+    """A tiny configuration of a run in ``tmp_path`` under a name."""
+
+    def build(name: str = "run", **fields: Any) -> Config:
+        usual = {
+            "run__dir": str(tmp_path / name),
+            "data__a": str(pictures / "trainA"),
+            "data__b": str(pictures / "trainB"),
+            "train__max_steps": 6,
+            "checkpoint__every_steps": 3,
+            "tracking__log_every_steps": 2,
+            "tracking__sample_every_steps": 4,
+        }
+        return tiny_config(**(usual | fields))
+
+    return build

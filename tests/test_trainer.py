@@ -1,25 +1,22 @@
 """A run writes what it promises, stops and goes on exactly, and says what stops it."""
 
-import json
 import math
-import random
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 import yaml
 from PIL import Image
+from runs_in_tests import assert_equal_state, metrics_of, run_training
 from safetensors.torch import load_file
-from tiny import equal_tensors, forget_accelerator, make_pictures, tiny_config
+from tiny import equal_tensors, make_pictures
 
-from cyclegan_style.config import Config, ConfigError
+from cyclegan_style.config import ConfigError
 from cyclegan_style.errors import UserError
 from cyclegan_style.networks import build_generator
 from cyclegan_style.schedule import learning_rate
-from cyclegan_style.trainer import TrainingResult, train
 
 LOSSES = {
     *("adversarial_ab", "adversarial_ba", "cycle_a", "cycle_b", "identity_a", "identity_b"),
@@ -33,60 +30,8 @@ EVERYTHING_RANDOM = {
 }
 
 
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory) -> Path:
-    """Domains in the reference's layout: a of 5 and b of 3 pictures, and two tests of each."""
-    root = tmp_path_factory.mktemp("pictures")
-    for seed, (name, count) in enumerate(
-        [("trainA", 5), ("trainB", 3), ("testA", 2), ("testB", 2)]
-    ):
-        make_pictures(root / name, count, seed=seed)
-    return root
-
-
-@pytest.fixture
-def configured(pictures, tmp_path):
-    """A tiny configuration of a run in ``tmp_path`` under a name."""
-
-    def build(name: str = "run", **fields: Any) -> Config:
-        usual = {
-            "run__dir": str(tmp_path / name),
-            "data__a": str(pictures / "trainA"),
-            "data__b": str(pictures / "trainB"),
-            "train__max_steps": 6,
-            "checkpoint__every_steps": 3,
-            "tracking__log_every_steps": 2,
-            "tracking__sample_every_steps": 4,
-        }
-        return tiny_config(**(usual | fields))
-
-    return build
-
-
-def run_training(config: Config) -> TrainingResult:
-    """Train as a new process would, which knows nothing of this one's chance."""
-    forget_accelerator()
-    torch.manual_seed(random.SystemRandom().randrange(2**31))
-    return train(config)
-
-
-def metrics_of(run: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-
-
 def files_of(run: Path) -> set[str]:
     return {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
-
-
-def assert_equal_state(first: Path, second: Path, step: int) -> None:
-    """Weights, optimisers, averages, pools and chance are the same bit for bit."""
-    folders = [run / "checkpoints" / f"step-{step:08d}" for run in (first, second)]
-    names = [sorted(path.name for path in folder.glob("*.safetensors")) for folder in folders]
-    assert names[0] == names[1]
-    assert "generator_optimizer.safetensors" in names[0]
-    for name in names[0]:
-        tensors = [load_file(folder / name) for folder in folders]
-        assert equal_tensors(*({k: v for k, v in t.items() if k != "unreported"} for t in tensors))
 
 
 def test_a_run_folder_holds_what_is_promised(configured):

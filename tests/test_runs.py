@@ -1,0 +1,68 @@
+"""The commands that tell how runs stand tell the truth."""
+
+import json
+import os
+import time
+
+import pytest
+from runs_in_tests import run_training
+
+from cyclegan_style.cli import main
+from cyclegan_style.errors import UserError
+from cyclegan_style.runs import QUIET_SECONDS, summarise_run, verify_run
+
+
+def test_a_finished_run_is_shown(configured, capsys):
+    run = run_training(configured()).run
+
+    assert main(["runs", "show", str(run), "--json"]) == 0
+
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["state"], shown["step"], shown["total_steps"]) == ("finished", 6, 6)
+    assert shown["seconds_left"] == 0
+    assert shown["images_per_second"] > 0
+    size = sum(path.stat().st_size for path in run.rglob("*") if path.is_file())
+    assert shown["gigabytes"] == pytest.approx(size / 1e9, abs=1e-3)
+
+
+def test_a_run_without_its_last_steps_is_running_or_stopped(configured):
+    run = run_training(configured(train__max_steps=3)).run
+    state = run / "checkpoints" / "step-00000003" / "state.json"
+    facts = json.loads(state.read_text())
+    state.write_text(json.dumps(facts | {"total_steps": 10}))
+
+    assert summarise_run(run).state == "running"
+    long_ago = time.time() - QUIET_SECONDS - 10
+    os.utime(run / "metrics.jsonl", (long_ago, long_ago))
+    assert summarise_run(run).state == "stopped"
+    assert summarise_run(run).seconds_left > 0
+
+
+def test_runs_are_listed_and_exported_models_are_not(configured, tmp_path, capsys):
+    run = run_training(configured()).run
+
+    assert main(["runs", "list", str(tmp_path), "--json"]) == 0
+
+    listed = json.loads(capsys.readouterr().out)["runs"]
+    assert [summary["run"] for summary in listed] == [str(run)]
+
+
+def test_damage_is_found(configured, capsys):
+    run = run_training(configured()).run
+    assert verify_run(run) == {"step-00000003": "ok", "step-00000006": "ok"}
+
+    weights = run / "checkpoints" / "step-00000003" / "generators.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+
+    assert main(["runs", "verify", str(run), "--json"]) == 1
+    outcomes = json.loads(capsys.readouterr().out)
+    assert "generators.safetensors" in outcomes["step-00000003"]
+    assert outcomes["step-00000006"] == "ok"
+
+
+def test_a_folder_that_is_no_run_is_told(tmp_path):
+    with pytest.raises(UserError, match="not a run folder"):
+        summarise_run(tmp_path)
+    assert main(["runs", "list", str(tmp_path / "missing")]) == 2

@@ -1,0 +1,125 @@
+"""Trackers are told every step once, under one id, and never stop a run."""
+
+import struct
+from pathlib import Path
+
+import pytest
+from runs_in_tests import metrics_of, run_training
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from wandb.proto.wandb_internal_pb2 import Record
+
+from cyclegan_style.tracking import forget_metrics_after, wandb_has_key
+
+
+@pytest.fixture
+def no_account(monkeypatch, tmp_path):
+    """A machine where nobody ever logged in to wandb."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "NETRC"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def records_of(path: Path) -> list[Record]:
+    """Records of a .wandb file: a LevelDB log after a header of 7 bytes, in blocks of 32 KB."""
+    content, records, parts, position = path.read_bytes(), [], b"", 7
+    while position + 7 <= len(content):
+        left = 32768 - position % 32768
+        if left < 7:
+            position += left
+            continue
+        _, length, kind = struct.unpack("<IHB", content[position : position + 7])
+        parts += content[position + 7 : position + 7 + length]
+        position += 7 + length
+        if kind in (1, 4):  # a whole record, or the last part of one
+            records.append(Record.FromString(parts))
+            parts = b""
+    return records
+
+
+def history_of(records: list[Record]) -> list[dict[str, str]]:
+    """What was logged, by step."""
+    return [
+        {item.key or ".".join(item.nested_key): item.value_json for item in record.history.item}
+        for record in records
+        if record.HasField("history")
+    ]
+
+
+def test_wandb_offline_has_every_step_once_under_one_id(configured, no_account, capsys):
+    config = {"tracking__backend": "wandb", "tracking__log_every_steps": 1}
+    run = run_training(configured(train__max_steps=3, **config)).run
+    run_training(configured(train__max_steps=6, **config))
+
+    files = sorted((run / "wandb").glob("offline-run-*/*.wandb"))
+    records = [records_of(file) for file in files]
+    ids = {r.run.run_id for part in records for r in part if r.HasField("run") and r.run.run_id}
+    history = [row for part in records for row in history_of(part)]
+    logged = [row for row in history if "cycle_a" in row]
+    assert len(files) == 2
+    assert len(ids) == 1
+    assert [int(row["step"]) for row in logged] == [1, 2, 3, 4, 5, 6]
+    expected = [line["cycle_a"] for line in metrics_of(run)]
+    assert [float(row["cycle_a"]) for row in logged] == pytest.approx(expected)
+    assert any(key.startswith("samples") for row in history for key in row)
+    assert "wandb sync" in capsys.readouterr().err
+
+
+def test_steps_taken_again_are_not_logged_again(configured, no_account):
+    config = {"tracking__backend": "wandb", "tracking__log_every_steps": 1}
+    config |= {"checkpoint__every_steps": 100, "train__max_steps": 4}
+    run = run_training(configured(**config)).run
+    for checkpoint in (run / "checkpoints").iterdir():  # as if killed before the first one
+        for file in checkpoint.iterdir():
+            file.unlink()
+        checkpoint.rmdir()
+    run_training(configured(**(config | {"train__max_steps": 6})))
+
+    files = sorted((run / "wandb").glob("offline-run-*/*.wandb"))
+    second = [row for row in history_of(records_of(files[1])) if "cycle_a" in row]
+    assert [int(row["step"]) for row in second] == [4, 5, 6]
+    assert [line["step"] for line in metrics_of(run)] == [1, 2, 3, 4, 5, 6]
+
+
+def test_tensorboard_has_every_step(configured):
+    run = run_training(configured(tracking__backend="tensorboard")).run
+    (folder,) = {
+        path.parent
+        for path in run.rglob("events.*")
+        if len(path.parent.parts) == len(run.parts) + 1
+    }
+    events = EventAccumulator(str(folder)).Reload()
+    assert [event.step for event in events.Scalars("cycle_a")] == [2, 4, 6]
+    assert [event.step for event in events.Images("samples")] == [4, 6]
+
+
+def test_a_tracker_that_breaks_does_not_stop_the_run(configured, no_account, monkeypatch, capsys):
+    import wandb
+
+    def fail(*arguments: object, **options: object) -> None:
+        raise ConnectionError("the network is gone")
+
+    monkeypatch.setattr(wandb.Run, "log", fail)
+    result = run_training(configured(tracking__backend="wandb"))
+    wandb.teardown()
+    assert result.step == 6
+    assert len(metrics_of(result.run)) == 3
+    assert capsys.readouterr().err.count("the network is gone") == 1
+
+
+def test_a_key_is_found_where_wandb_looks(no_account, monkeypatch, tmp_path):
+    assert not wandb_has_key()
+    netrc = tmp_path / ".netrc"
+    netrc.write_text("machine api.wandb.ai login user password secret\n")
+    netrc.chmod(0o600)
+    assert wandb_has_key()
+    netrc.unlink()
+    monkeypatch.setenv("WANDB_API_KEY", "secret")
+    assert wandb_has_key()
+
+
+def test_lines_beyond_a_checkpoint_and_half_lines_are_forgotten(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 2}\n{"step": 4}\n{"step": 6}\n{"ste')
+    assert forget_metrics_after(path, 4) == 6
+    assert path.read_text() == '{"step": 2}\n{"step": 4}\n'
+    assert forget_metrics_after(tmp_path / "missing", 4) == 0
