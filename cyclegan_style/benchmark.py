@@ -4,11 +4,12 @@ The two take turns in one process, so that a machine whose speed drifts drifts f
 """
 
 import itertools
+import math
 import multiprocessing
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from tqdm import tqdm
 
 from cyclegan_style.config import Config, DataConfig, GeneratorConfig, TrainConfig
 from cyclegan_style.cyclegan import DOMAINS, build_discriminators, build_generators
+from cyclegan_style.errors import UserError
 from cyclegan_style.hardware import build_accelerator
 from cyclegan_style.sampling import UnpairedBatchSampler, training_loader
 from cyclegan_style.trainer import open_dataset
@@ -59,6 +61,7 @@ def compare_training(
     plain, fast = plain_step(config), product_step(config)
     warm_up(plain)
     warm_up_seconds = warm_up(fast)
+    refuse_nonsense(fast())
     times = [
         (seconds_of(plain), seconds_of(fast))
         for _ in tqdm(range(runs), "timing pairs", file=sys.stderr)
@@ -86,12 +89,12 @@ def plain_step(config: Config) -> Step:
     return lambda: step.run(images["a"], images["b"])
 
 
-def product_step(config: Config) -> Step:
-    """The step that training runs."""
+def product_step(config: Config) -> Callable[[], Mapping[str, Tensor]]:
+    """The step that training runs; returns its losses."""
     accelerator = build_accelerator(config)
     images = random_images(config, accelerator.device)
     step = TrainingStep(config, accelerator)
-    return lambda: step.run([images])
+    return lambda: step.run([images])[0]
 
 
 def random_images(config: Config, device: torch.device) -> dict[str, Tensor]:
@@ -199,6 +202,13 @@ def set_trained(networks: list[nn.Module], trained: bool) -> None:
     """Switch the gradients of networks on or off."""
     for network in networks:
         network.requires_grad_(trained)
+
+
+def refuse_nonsense(losses: Mapping[str, Tensor]) -> None:
+    """A step that computes no numbers is not worth timing."""
+    for name, loss in losses.items():
+        if not math.isfinite(loss.item()):
+            raise UserError(f"the product's step is broken on this machine: {name} is {loss}")
 
 
 def warm_up(step: Step) -> float:
