@@ -79,7 +79,8 @@ def save_checkpoint(
     folder = checkpoint_folder(run, step)
     partial = folder.with_name(f".{folder.name}.partial")
     if accelerator.is_main_process:
-        shutil.rmtree(partial, ignore_errors=True)
+        for unfinished in folder.parent.glob(".step-*.partial"):
+            shutil.rmtree(unfinished, ignore_errors=True)
         partial.mkdir(parents=True)
     accelerator.wait_for_everyone()
     write_tensors(partial / process_file(accelerator.process_index), own.tensors, own.facts)

@@ -253,6 +253,23 @@ def test_bf16_stays_close_to_fp32():
     assert largest_difference(all_weights(coarse), all_weights(exact)) < 5e-4
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["no", "bf16"])
+def test_a_compiled_step_is_close_to_an_eager_one(precision):
+    """The sizes at which the compiler of torch 2.15 made gradients NaN on a CPU."""
+    fields = {"generator__channels": 32, "generator__blocks": 3, "train__channels_last": True}
+    batch = {domain: images.float() for domain, images in random_batch(1, 64, 64).items()}
+    losses = []
+    for compiled in (False, True):
+        forget_accelerator()
+        step = build_step(precision, dtype=torch.float32, train__compile=compiled, **fields)
+        step.run([batch])
+        losses.append(step.run([batch])[0])
+        assert all(weight.isfinite().all() for weight in all_weights(step).values())
+    for name, eager in losses[0].items():
+        assert losses[1][name].item() == pytest.approx(eager.item(), rel=0.1), name
+
+
 @pytest.mark.parametrize("architecture", ["resnet", "unet"])
 def test_channels_last_changes_no_number(architecture):
     fields = {"generator__architecture": architecture, "generator__levels": 5}
