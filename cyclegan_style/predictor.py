@@ -142,7 +142,7 @@ class Predictor:
 
     def _padded(self, batch: Tensor) -> tuple[Tensor, int, int]:
         """Reflect the picture beyond its borders to a size that the network maps to itself."""
-        offsets = []
+        offsets: list[int] = []
         for axis in (2, 3):
             side = batch.shape[axis]
             target = max(self.smallest_side, -(-side // self.divisor) * self.divisor)
@@ -151,7 +151,7 @@ class Predictor:
                 indices = _reflected(target, side, offset).to(batch.device)
                 batch = batch.index_select(axis, indices)
             offsets.append(offset)
-        return batch, *offsets
+        return batch, offsets[0], offsets[1]
 
     def _within_budget(self, batch: Tensor) -> Tensor:
         """As many pictures at once as the budget allows, or one in stripes."""

@@ -159,7 +159,7 @@ def test_the_hub_offline_is_one_line(monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match="user/name: .*the Hub gave no model") as caught:
+    with pytest.raises(UserError, match=r"user/name: .*the Hub gave no model") as caught:
         load_generator("user/name")
     assert "\n" not in str(caught.value)
 

@@ -119,7 +119,7 @@ def test_a_small_budget_gives_the_same_picture(models):
 
 def test_a_budget_that_cannot_be_kept(models, caplog):
     tight = Predictor.load(models["resnet"][0], device="cpu", memory_budget=10_000)
-    with pytest.raises(UserError, match="more than the budget of 0.01 MB"):
+    with pytest.raises(UserError, match=r"more than the budget of 0\.01 MB"):
         tight.translate(noise(64, 64))
     unet = Predictor.load(models["unet"][0], device="cpu", memory_budget=10_000)
     assert unet.translate(noise(64, 64)).size == (64, 64)
