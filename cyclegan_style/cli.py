@@ -265,15 +265,18 @@ def runs_command(arguments: list[str]) -> int:
 
 def benchmark_command(arguments: list[str]) -> int:
     """``benchmark``: paired timings on this machine."""
-    from cyclegan_style.benchmark import compare_training
-
     parser = ArgumentParser(
         prog="cyclegan-style benchmark",
         exit_on_error=False,
         description="Time the product against the obvious way of doing the same, in turns and in"
         " one process; prints the medians and the ratio.",
     )
-    parser.add_argument("subject", choices=["train"], help="train: one training step")
+    parser.add_argument(
+        "subject",
+        choices=["train", "translate"],
+        help="train: one training step; translate: a folder of pictures",
+    )
+    parser.add_argument("--images", type=int, default=200, help="pictures to translate")
     parser.add_argument("--size", type=int, default=128, help="side of the images in pixels")
     parser.add_argument("--batch-size", type=int, default=1, help="images of each domain")
     parser.add_argument("--channels", type=int, default=64, help="filters of the first layer")
@@ -281,10 +284,17 @@ def benchmark_command(arguments: list[str]) -> int:
     parser.add_argument("--runs", type=int, default=7, help="timed pairs")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args(arguments)
-    comparison = compare_training(
-        options.size, options.batch_size, options.channels, options.blocks, options.runs
-    )
-    print_result(asdict(comparison), options.json)
+    network = (options.channels, options.blocks)
+    if options.subject == "translate":
+        from cyclegan_style.benchmark_translate import compare_translation
+
+        translation = compare_translation(options.size, options.images, *network, options.runs)
+        print_result(asdict(translation), options.json)
+    else:
+        from cyclegan_style.benchmark import compare_training
+
+        training = compare_training(options.size, options.batch_size, *network, options.runs)
+        print_result(asdict(training), options.json)
     return 0
 
 

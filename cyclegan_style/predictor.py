@@ -82,11 +82,11 @@ class Predictor:
         Pictures that would take more than ``memory_budget`` (such as ``"2GB"``; by default what is
         free) are computed in stripes, with the same result.
         """
-        chosen = _device(device)
+        chosen = choose_device(device)
         return cls(
             load_generator(model, direction),
             chosen,
-            _dtype(precision, chosen),
+            choose_dtype(precision, chosen),
             _bytes(memory_budget),
         )
 
@@ -246,7 +246,8 @@ def _reflected(length: int, side: int, offset: int) -> Tensor:
     return torch.where(places < side, places, period - places)
 
 
-def _device(name: str | torch.device) -> torch.device:
+def choose_device(name: str | torch.device) -> torch.device:
+    """The device of that name; ``auto`` takes the fastest there is."""
     if name != "auto":
         try:
             device = torch.device(name)
@@ -260,7 +261,7 @@ def _device(name: str | torch.device) -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
-def _dtype(precision: str, device: torch.device) -> torch.dtype:
+def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
     """The number format; ``auto`` takes 16 bits only where the hardware is fast at them."""
     if precision != "auto":
         if precision not in _DTYPES:
