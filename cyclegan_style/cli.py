@@ -121,6 +121,8 @@ def translate_command(arguments: list[str]) -> int:
         process.device if process.device and options.device == "auto" else options.device,
         options.precision,
         options.memory_budget,
+        working_size=options.working_size,
+        keep_alpha=options.keep_alpha,
     )
     own = translate_files(
         predictor,
@@ -172,6 +174,12 @@ def parse_translate_options(arguments: list[str]) -> Namespace:
     parser.add_argument("--batch-size", type=int, help="pictures of one size at once")
     parser.add_argument(
         "--memory-budget", help="such as 2GB; larger pictures are computed in stripes"
+    )
+    parser.add_argument(
+        "--working-size", type=int, help="translate at this shorter side, write at the own size"
+    )
+    parser.add_argument(
+        "--keep-alpha", action="store_true", help="hand transparency on (png, webp)"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     parser.add_argument("--precision", choices=["auto", "fp32", "bf16", "fp16"], default="auto")

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
@@ -23,6 +24,7 @@ from cyclegan_style.images import (
     Pixels,
     from_pillow,
     read_image,
+    resize,
     to_pillow,
     to_pixels,
     to_tensor,
@@ -53,6 +55,9 @@ class Predictor:
         device: torch.device,
         dtype: torch.dtype,
         memory_budget: int | None = None,
+        *,
+        working_size: int | None = None,
+        keep_alpha: bool = False,
     ) -> None:
         self.direction = generator.direction
         self.in_channels = generator.in_channels
@@ -61,6 +66,8 @@ class Predictor:
         self.device = device
         self.dtype = dtype
         self.memory_budget = memory_budget
+        self.working_size = working_size
+        self.keep_alpha = keep_alpha and generator.in_channels in (1, 3)
         self.divisor = size_divisor(generator.config)
         self.smallest_side = max(self.divisor, SMALLEST_SIDE)
         self.network = _prepared(generator.network, device, dtype)
@@ -75,19 +82,29 @@ class Predictor:
         device: str | torch.device = "auto",
         precision: PrecisionName = "auto",
         memory_budget: str | int | None = None,
+        *,
+        working_size: int | None = None,
+        keep_alpha: bool = False,
     ) -> "Predictor":
         """Load a run folder, an exported folder, a Hub repository or a reference generator file.
 
         Without a direction it is ``ab``, or the one that the name of a reference file tells.
         Pictures that would take more than ``memory_budget`` (such as ``"2GB"``; by default what is
-        free) are computed in stripes, with the same result.
+        free) are computed in stripes, with the same result. With a ``working_size``, pictures are
+        resized so that this is their shorter side, and their translation back to their own size:
+        for models that know only one scale. ``keep_alpha`` hands transparency on; otherwise it is
+        laid on white.
         """
+        if working_size is not None and working_size < 1:
+            raise UserError(f"working size must be at least 1, not {working_size}")
         chosen = choose_device(device)
         return cls(
             load_generator(model, direction),
             chosen,
             choose_dtype(precision, chosen),
             _bytes(memory_budget),
+            working_size=working_size,
+            keep_alpha=keep_alpha,
         )
 
     def translate(self, picture: Picture) -> Image.Image:
@@ -100,15 +117,16 @@ class Predictor:
         return [to_pillow(output) for output in self.translate_pixels(pixels)]
 
     def translate_pixels(self, pictures: Sequence[Pixels]) -> list[Pixels]:
-        """Translate pixels with the network's channels, as ``read`` gives them."""
+        """Translate pixels as ``read`` gives them, with the network's channels or alpha beside."""
         places: dict[tuple[int, ...], list[int]] = defaultdict(list)
         for place, picture in enumerate(pictures):
             places[picture.shape].append(place)
         outputs: dict[int, Pixels] = {}
         for group in places.values():
-            batch = torch.stack([to_tensor(pictures[place]) for place in group])
+            batch = torch.stack([to_tensor(self._input(pictures[place])) for place in group])
             translated = self.translate_tensor(batch)
-            outputs |= {p: to_pixels(image) for p, image in zip(group, translated, strict=True)}
+            for place, image in zip(group, translated, strict=True):
+                outputs[place] = self._output(to_pixels(image), pictures[place])
         return [outputs[place] for place in range(len(pictures))]
 
     def translate_tensor(self, batch: Tensor) -> Tensor:
@@ -126,11 +144,20 @@ class Predictor:
         return output[:, :, top : top + height, left : left + width].clone()
 
     def read(self, picture: Picture) -> Pixels:
-        """Pixels of a picture, upright and with the channels that the network takes."""
+        """Pixels of a picture, upright and with the channels that the network takes.
+
+        If alpha is to be kept and not all of the picture is opaque, it is one channel more.
+        """
+        if not self.keep_alpha:
+            return self._read(picture, self.in_channels)
+        pixels = self._read(picture, self.in_channels + 1)
+        return pixels if (pixels[:, :, -1] < 255).any() else pixels[:, :, :-1]
+
+    def _read(self, picture: Picture, channels: int) -> Pixels:
         if isinstance(picture, str | Path):
-            return read_image(picture, self.in_channels)
+            return read_image(picture, channels)
         if isinstance(picture, Image.Image):
-            return from_pillow(picture, self.in_channels)
+            return from_pillow(picture, channels)
         if picture.dtype != "uint8" or picture.ndim != 3 or picture.shape[2] not in (1, 2, 3, 4):
             raise UserError(
                 "pixels must be H×W×C of uint8 with 1 to 4 channels, not"
@@ -138,7 +165,26 @@ class Predictor:
             )
         if 0 in picture.shape:
             raise UserError("pixels must be at least 1×1")
-        return from_pillow(to_pillow(picture), self.in_channels)
+        return from_pillow(to_pillow(picture), channels)
+
+    def _input(self, pixels: Pixels) -> Pixels:
+        """What the network gets to see of a picture."""
+        if pixels.shape[2] != self.in_channels:
+            pixels = from_pillow(to_pillow(pixels), self.in_channels)
+        height, width = pixels.shape[:2]
+        if self.working_size is None:
+            return pixels
+        scale = self.working_size / min(height, width)
+        return resize(pixels, (max(1, round(height * scale)), max(1, round(width * scale))))
+
+    def _output(self, translation: Pixels, picture: Pixels) -> Pixels:
+        """The translation at the picture's size and with its alpha."""
+        if translation.shape[:2] != picture.shape[:2]:
+            height, width = picture.shape[:2]
+            translation = resize(translation, (height, width))
+        if picture.shape[2] == self.in_channels or self.out_channels not in (1, 3):
+            return translation
+        return np.concatenate([translation, picture[:, :, -1:]], axis=2)
 
     def _padded(self, batch: Tensor) -> tuple[Tensor, int, int]:
         """Reflect the picture beyond its borders to a size that the network maps to itself."""

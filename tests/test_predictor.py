@@ -15,7 +15,7 @@ from cyclegan_style.config import to_yaml
 from cyclegan_style.cyclegan import build_generators
 from cyclegan_style.errors import UserError
 from cyclegan_style.export import export_model
-from cyclegan_style.images import ImageError, to_pixels, to_tensor, write_image
+from cyclegan_style.images import ImageError, resize, to_pixels, to_tensor, write_image
 
 ARCHITECTURES = {
     "resnet": {},
@@ -175,3 +175,26 @@ def test_bad_options_are_named(models):
 def test_importing_the_package_is_cheap():
     code = "import sys, cyclegan_style; assert 'torch' not in sys.modules; cyclegan_style.Predictor"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_alpha_is_kept_where_asked(models, predictor):
+    keeping = Predictor.load(models["resnet"][0], device="cpu", precision="fp32", keep_alpha=True)
+    for channels, mode in ((2, "RGBA"), (3, "RGB"), (4, "RGBA")):
+        picture = noise(9, 12, channels)
+        kept, laid = keeping.translate(picture), predictor.translate(picture)
+        assert (kept.mode, laid.mode) == (mode, "RGB")
+        assert np.array_equal(np.asarray(kept)[:, :, :3], np.asarray(laid))
+        if mode == "RGBA":
+            assert np.array_equal(np.asarray(kept)[:, :, 3], picture[:, :, -1])
+    assert keeping.translate(np.full((8, 8, 4), 255, np.uint8)).mode == "RGB"
+
+
+def test_a_working_size(models, predictor):
+    folder, _ = models["resnet"]
+    working = Predictor.load(folder, device="cpu", precision="fp32", working_size=16)
+    picture = noise(32, 64)
+    small = resize(np.asarray(predictor.translate(resize(picture, (16, 32)))), (32, 64))
+    assert np.array_equal(np.asarray(working.translate(picture)), small)
+    assert working.translate(noise(1, 700)).size == (700, 1)
+    with pytest.raises(UserError, match="working size"):
+        Predictor.load(folder, working_size=0)

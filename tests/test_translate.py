@@ -19,6 +19,7 @@ from PIL import Image
 from tiny import enlarge_weights, equal_tensors, make_pictures, tiny_config
 
 from cyclegan_style import Predictor
+from cyclegan_style.benchmark_translate import compare_translation
 from cyclegan_style.cli import main
 from cyclegan_style.config import to_yaml
 from cyclegan_style.cyclegan import build_generators
@@ -291,3 +292,10 @@ def test_files_of_two_architectures_are_no_model(model, tmp_path, capsys):
     assert main(["convert", str(tmp_path / "theirs"), str(tmp_path / "ours")]) == 2
     assert "blocks is 1 and 2" in capsys.readouterr().err
     assert main(["convert", str(tmp_path / "theirs" / "latest_net_G_B.pth"), "x"]) == 2
+
+
+def test_the_benchmark_compares_the_same_pictures():
+    comparison = compare_translation(size=16, count=2, channels=4, blocks=1, runs=1)
+    assert comparison.ratio > 0
+    assert comparison.images_per_second == pytest.approx(2 / comparison.seconds)
+    assert comparison.mean_difference < 3
