@@ -136,22 +136,26 @@ class Statistics:
     def add(self, rows: Tensor) -> None:
         """Merge the elements of these rows."""
         count = rows.numel() // rows.shape[1]
-        # The statistics of batch norm's training step: two sweeps per channel, in float32 at least.
-        mean, variance = (
-            part.double() for part in torch.batch_norm_update_stats(rows, None, None, 0.0)
-        )
+        if rows.device.type in ("cpu", "cuda"):
+            # What batch norm computes in training: two sweeps per channel, in float32 at least,
+            # and many times faster than var_mean where the channels come last.
+            parts = torch.batch_norm_update_stats(rows, None, None, 0.0)
+        else:
+            variance, mean = torch.var_mean(rows.float(), (0, 2, 3), correction=0)
+            parts = (mean, variance)
+        # On the CPU, since not every device has float64.
+        mean, variance = (part.cpu().double() for part in parts)
         total = self.count + count
         shift = mean - self.mean
         self.squares = self.squares + variance * count + shift**2 * (self.count * count / total)
         self.mean = self.mean + shift * (count / total)
         self.count = total
 
-    def normaliser(self, epsilon: float) -> Finish:
+    def normaliser(self, epsilon: float, device: torch.device) -> Finish:
         """What subtracts the mean and divides by the deviation."""
         # In float32 beside 16-bit maps, too: rounding these parameters would shift colours.
-        dtype = torch.float32
-        mean = cast(Tensor, self.mean).to(dtype)
-        variance = (cast(Tensor, self.squares) / self.count).to(dtype)
+        mean = cast(Tensor, self.mean).to(device, torch.float32)
+        variance = (cast(Tensor, self.squares) / self.count).to(device, torch.float32)
         return lambda rows: F.batch_norm(rows, mean, variance, eps=epsilon)
 
 
@@ -161,6 +165,7 @@ class StripedResnet:
     def __init__(self, network: ResnetGenerator, stripe_height: int) -> None:
         self.network = network
         self.stripe_height = stripe_height
+        self.device = next(network.parameters()).device
 
     def __call__(self, picture: Tensor) -> Tensor:
         """Translate a 1×C×H×W picture, H and W divisible by 4 and at least 8, to float32."""
@@ -191,7 +196,7 @@ class StripedResnet:
                     rows = DoubledRows(rows, layer)
                     rows = self.stored(rows, shrink) if shrink > 1 else rows
                 case nn.InstanceNorm2d():
-                    normalise = self.statistics(rows, shrink).normaliser(layer.eps)
+                    normalise = self.statistics(rows, shrink).normaliser(layer.eps, self.device)
                     rows = FinishedRows(rows, normalise)
                 case ResidualBlock():
                     rows = self.residual(rows, layer, shrink)

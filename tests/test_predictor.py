@@ -173,7 +173,7 @@ def test_bad_options_are_named(models):
 
 
 def test_importing_the_package_is_cheap():
-    code = "import sys, cyclegan_style; assert 'torch' not in sys.modules; cyclegan_style.Predictor"
+    code = "import sys, cyclegan_style; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

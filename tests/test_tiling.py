@@ -62,7 +62,7 @@ def test_statistics_of_parts_are_those_of_the_whole():
     for start, stop in ((0, 1), (1, 30), (30, 49), (49, 50)):
         statistics.add(values[:, :, start:stop])
     exact = values.double()
-    normalised = statistics.normaliser(0.0)(values)
+    normalised = statistics.normaliser(0.0, torch.device("cpu"))(values)
     expected = (exact - exact.mean((2, 3), keepdim=True)) / exact.std(
         (2, 3), keepdim=True, correction=0
     )
