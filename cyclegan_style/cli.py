@@ -4,6 +4,7 @@ import json
 import logging
 import re
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -34,6 +35,8 @@ def run_command(arguments: list[str]) -> int:
     """Find the sub-command and run it with the arguments that are left."""
     commands: dict[str, tuple[Callable[[list[str]], int], str]] = {
         "train": (train_command, "train a CycleGAN on two folders of pictures"),
+        "translate": (translate_command, "translate pictures with a trained model"),
+        "convert": (convert_command, "turn a model into files of the reference, or back"),
         "runs": (runs_command, "list runs, show how one stands, check its checkpoints"),
         "replay": (replay_command, "compare the training step with a recorded reference"),
         "benchmark": (benchmark_command, "time the product against the obvious way"),
@@ -103,6 +106,123 @@ def shipped_config(name: str) -> Path:
     )
 
 
+def translate_command(arguments: list[str]) -> int:
+    """``translate``: files and folders of pictures."""
+    from cyclegan_style.predictor import Predictor
+    from cyclegan_style.translate import Output, gathered, join_processes, plan, translate_files
+
+    options = parse_translate_options(arguments)
+    jobs = plan(options.input, options.output, options.format)
+    prepare_folder(options.output)
+    process = join_processes()
+    predictor = Predictor.load(
+        options.model,
+        options.direction,
+        process.device if process.device and options.device == "auto" else options.device,
+        options.precision,
+        options.memory_budget,
+        working_size=options.working_size,
+        keep_alpha=options.keep_alpha,
+    )
+    own = translate_files(
+        predictor,
+        jobs[process.rank :: process.count],
+        Output(options.quality, options.side_by_side),
+        batch_size=options.batch_size,
+        overwrite=options.overwrite,
+        progress=process.is_main,
+    )
+    summary = gathered(own, process)
+    if not process.is_main:
+        return 0
+    text = (
+        f"{summary.translated} translated, {summary.skipped} skipped, {len(summary.failed)} failed"
+        f" in {summary.seconds:.1f} s, {summary.images_per_second:.2f} images/s"
+    )
+    print(text, file=sys.stderr)
+    if options.json:
+        print(json.dumps(summary.as_dict()))
+    return 1 if summary.failed else 0
+
+
+def parse_translate_options(arguments: list[str]) -> Namespace:
+    """Read the options of ``translate`` and refuse those out of range."""
+    parser = ArgumentParser(
+        prog="cyclegan-style translate",
+        exit_on_error=False,
+        allow_abbrev=False,
+        description="Translate pictures. Run again, the same command goes on where it was"
+        " interrupted. Exit status 1: some pictures failed, and are named.",
+    )
+    parser.add_argument(
+        "--model",
+        required=True,
+        help="run folder, exported model folder, Hub repository (user/name) or a generator file of"
+        " the reference implementation (latest_net_G_A.pth)",
+    )
+    parser.add_argument(
+        "--input", nargs="+", required=True, help="files, folders (searched recursively), globs"
+    )
+    parser.add_argument("--output", type=Path, required=True, help="folder to write to")
+    parser.add_argument(
+        "--direction", choices=["ab", "ba"], help="ab, or what the file's name tells, by default"
+    )
+    parser.add_argument("--format", choices=["png", "jpg", "webp"], default="png")
+    parser.add_argument("--quality", type=int, default=95, help="of jpg and webp, 1 to 100")
+    parser.add_argument("--overwrite", action="store_true", help="redo finished pictures")
+    parser.add_argument("--side-by-side", action="store_true", help="write input | output")
+    parser.add_argument("--batch-size", type=int, help="pictures of one size at once")
+    parser.add_argument(
+        "--memory-budget", help="such as 2GB; larger pictures are computed in stripes"
+    )
+    parser.add_argument(
+        "--working-size", type=int, help="translate at this shorter side, write at the own size"
+    )
+    parser.add_argument(
+        "--keep-alpha", action="store_true", help="hand transparency on (png, webp)"
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    parser.add_argument("--precision", choices=["auto", "fp32", "bf16", "fp16"], default="auto")
+    parser.add_argument("--json", action="store_true", help="end stdout with one JSON object")
+    options = parser.parse_args(arguments)
+    if not 1 <= options.quality <= 100:
+        raise UserError(f"--quality must be 1 to 100, not {options.quality}")
+    if options.batch_size is not None and options.batch_size < 1:
+        raise UserError(f"--batch-size must be at least 1, not {options.batch_size}")
+    return options
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make the folder if it is not there, or say in one line why it cannot be written to."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise UserError(f"--output: {folder} cannot be written to: {error.strerror}") from None
+
+
+def convert_command(arguments: list[str]) -> int:
+    """``convert``: between our models and the reference's generator files."""
+    from cyclegan_style.convert import convert
+
+    parser = ArgumentParser(
+        prog="cyclegan-style convert",
+        exit_on_error=False,
+        description="Write a model as latest_net_G_A.pth and latest_net_G_B.pth, which the"
+        " reference implementation loads; a folder with those two becomes a model folder.",
+    )
+    parser.add_argument("model", help="run folder, model folder, Hub repository, or such a folder")
+    parser.add_argument("output", type=Path, help="folder to write to")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    options = parser.parse_args(arguments)
+    written = [str(path) for path in convert(options.model, options.output)]
+    if options.json:
+        print(json.dumps({"written": written}))
+    else:
+        print("\n".join(written))
+    return 0
+
+
 def replay_command(arguments: list[str]) -> int:
     """``replay``: a recorded trajectory of the reference through our own step."""
     from cyclegan_style.reference import replay
@@ -153,15 +273,18 @@ def runs_command(arguments: list[str]) -> int:
 
 def benchmark_command(arguments: list[str]) -> int:
     """``benchmark``: paired timings on this machine."""
-    from cyclegan_style.benchmark import compare_training
-
     parser = ArgumentParser(
         prog="cyclegan-style benchmark",
         exit_on_error=False,
         description="Time the product against the obvious way of doing the same, in turns and in"
         " one process; prints the medians and the ratio.",
     )
-    parser.add_argument("subject", choices=["train"], help="train: one training step")
+    parser.add_argument(
+        "subject",
+        choices=["train", "translate"],
+        help="train: one training step; translate: a folder of pictures",
+    )
+    parser.add_argument("--images", type=int, default=200, help="pictures to translate")
     parser.add_argument("--size", type=int, default=128, help="side of the images in pixels")
     parser.add_argument("--batch-size", type=int, default=1, help="images of each domain")
     parser.add_argument("--channels", type=int, default=64, help="filters of the first layer")
@@ -169,10 +292,17 @@ def benchmark_command(arguments: list[str]) -> int:
     parser.add_argument("--runs", type=int, default=7, help="timed pairs")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args(arguments)
-    comparison = compare_training(
-        options.size, options.batch_size, options.channels, options.blocks, options.runs
-    )
-    print_result(asdict(comparison), options.json)
+    network = (options.channels, options.blocks)
+    if options.subject == "translate":
+        from cyclegan_style.benchmark_translate import compare_translation
+
+        translation = compare_translation(options.size, options.images, *network, options.runs)
+        print_result(asdict(translation), options.json)
+    else:
+        from cyclegan_style.benchmark import compare_training
+
+        training = compare_training(options.size, options.batch_size, *network, options.runs)
+        print_result(asdict(training), options.json)
     return 0
 
 

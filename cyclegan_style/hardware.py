@@ -2,6 +2,7 @@
 
 import os
 import platform
+from pathlib import Path
 
 import psutil
 import torch
@@ -70,3 +71,26 @@ def fair_share_of_cores() -> int:
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     cores = min(psutil.cpu_count(logical=False) or 1, usable or 1)
     return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that a computation on this device may take, with a fifth left to others."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return (free + cached) * 4 // 5
+    return min(psutil.virtual_memory().available, _free_in_container()) * 4 // 5
+
+
+def _free_in_container() -> int:
+    """What is left below a container's own limit, which the machine's figures do not show."""
+    folder = Path("/sys/fs/cgroup")
+    try:
+        limit = int((folder / "memory.max").read_text())
+        used = int((folder / "memory.current").read_text())
+        statistics = dict(
+            line.split() for line in (folder / "memory.stat").read_text().splitlines()
+        )
+        return limit - used + int(statistics["inactive_file"])  # the cache of files gives way
+    except (OSError, ValueError, KeyError):  # no such limit
+        return 2**63

@@ -1,0 +1,289 @@
+"""Whatever holds a trained model → one generator.
+
+A model is a run folder, an exported model folder, a repository on the Hugging Face Hub, or a
+generator file of the reference implementation, whose architecture is read off its tensors.
+"""
+
+import pickle
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from cyclegan_style.config import DataConfig, GeneratorConfig
+from cyclegan_style.errors import UserError
+from cyclegan_style.export import CONFIG_FILE, generator_file
+from cyclegan_style.images import printable
+from cyclegan_style.networks import build_generator
+from cyclegan_style.networks.layers import NormName
+
+DirectionName = Literal["ab", "ba"]
+State = dict[str, Tensor]
+
+MODEL_FOLDER = "model"
+"""Folder of a run in which its model lies."""
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_INSTANCE_NORM_BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
+_LISTED = 4
+
+
+@dataclass(frozen=True)
+class LoadedGenerator:
+    """A generator in float32 on the CPU, and what built it."""
+
+    network: nn.Module
+    config: GeneratorConfig
+    in_channels: int
+    out_channels: int
+    direction: DirectionName
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """What the constructor of a generator has to be told."""
+
+    config: GeneratorConfig
+    in_channels: int
+    out_channels: int
+
+
+def load_generator(model: str | Path, direction: DirectionName | None = None) -> LoadedGenerator:
+    """Load the generator of a direction.
+
+    Without a direction it is ``ab``, or the one that the name of a reference file tells.
+    """
+    if direction not in (None, "ab", "ba"):
+        raise UserError(f"direction {direction!r} is neither ab nor ba")
+    path = Path(model).expanduser()
+    if path.is_file():
+        return _load_file(path, direction)
+    return _load_folder(find_model_folder(model), direction or "ab")
+
+
+def find_model_folder(model: str | Path) -> Path:
+    """The folder with ``config.yaml`` and the generators that a run, a folder or a Hub id means."""
+    path = Path(model).expanduser()
+    for folder in (path / MODEL_FOLDER, path):
+        if (folder / CONFIG_FILE).is_file() and any(folder.glob("generator_*.safetensors")):
+            return folder
+    if path.is_dir():
+        raise UserError(
+            printable(
+                f"{path}: no model there; a run folder has one in {MODEL_FOLDER}/, and that holds"
+                f" {CONFIG_FILE}, {generator_file('ab')} and {generator_file('ba')}"
+            )
+        )
+    if not path.exists() and _HUB_ID.fullmatch(str(model)):
+        return _download(str(model))
+    raise UserError(
+        printable(
+            f"{model}: no such file or folder, and no repository id of the Hub (user/name) either"
+        )
+    )
+
+
+def read_generator_file(path: Path) -> tuple[State, GeneratorConfig, int, int]:
+    """Tensors of a generator file, with the configuration, in and out channels they tell."""
+    state = _without_wrapper(_read_state(path))
+    shape = _infer_shape(path, state)
+    if shape.config.norm == "instance":
+        state = {
+            key: tensor
+            for key, tensor in state.items()
+            if key.rpartition(".")[2] not in _INSTANCE_NORM_BUFFERS
+        }
+    return state, shape.config, shape.in_channels, shape.out_channels
+
+
+def direction_of_name(path: Path) -> DirectionName | None:
+    """Direction that the name of a generator file tells: ``_A`` maps A to B, ``_B`` B to A."""
+    match = re.search(r"(?:G_(A|B)|generator_(ab|ba))$", path.stem)
+    if match is None:
+        return None
+    return "ab" if match[1] == "A" or match[2] == "ab" else "ba"
+
+
+def _load_file(path: Path, asked: DirectionName | None) -> LoadedGenerator:
+    held = direction_of_name(path) or "ab"
+    if asked not in (None, held):
+        raise UserError(
+            printable(f"{path}: by its name it translates {held}, but {asked} was asked for")
+        )
+    state, config, in_channels, out_channels = read_generator_file(path)
+    network = _build(path, state, _Shape(config, in_channels, out_channels))
+    return LoadedGenerator(network, config, in_channels, out_channels, held)
+
+
+def _load_folder(folder: Path, direction: DirectionName) -> LoadedGenerator:
+    sections = _read_sections(folder / CONFIG_FILE)
+    config = GeneratorConfig(**_known(GeneratorConfig, sections.get("generator")))
+    data = DataConfig(**_known(DataConfig, sections.get("data")))
+    channels = (data.channels_a, data.channels_b)
+    in_channels, out_channels = channels if direction == "ab" else channels[::-1]
+    path = folder / generator_file(direction)
+    if not path.is_file():
+        raise UserError(printable(f"{path}: no such file; this model has not that direction"))
+    network = _build(path, _read_state(path), _Shape(config, in_channels, out_channels))
+    return LoadedGenerator(network, config, in_channels, out_channels, direction)
+
+
+def _read_sections(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        values = None
+    if not isinstance(values, dict):
+        raise UserError(printable(f"{path}: not a readable configuration"))
+    return values
+
+
+def _known(section: type, values: object) -> dict[str, Any]:
+    """Values of the fields that this version knows; what a model of another lacks is default."""
+    names = {field.name for field in fields(section)}
+    given = values if isinstance(values, dict) else {}
+    return {name: value for name, value in given.items() if name in names}
+
+
+def _read_state(path: Path) -> State:
+    """Tensors of a safetensors file or of one by ``torch.save``; nothing in it is executed."""
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        values = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise UserError(
+            printable(f"{path}: refused, since it is damaged or holds more than tensors")
+        ) from None
+    except (OSError, SafetensorError, RuntimeError, ValueError, EOFError, LookupError) as error:
+        reason = getattr(error, "strerror", None) or "damaged, or no file of tensors"
+        raise UserError(printable(f"{path}: cannot be read: {reason}")) from None
+    if not isinstance(values, Mapping) or not all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in values.items()
+    ):
+        raise UserError(printable(f"{path}: refused, since it is no plain dictionary of tensors"))
+    return dict(values)
+
+
+def _without_wrapper(state: State) -> State:
+    """Keys without the ``module.`` that DataParallel puts before them."""
+    return {key.removeprefix("module."): tensor for key, tensor in state.items()}
+
+
+def _infer_shape(path: Path, state: State) -> _Shape:
+    try:
+        if "model.model.0.weight" in state:
+            return _infer_unet(state)
+        return _infer_resnet(state)
+    except (LookupError, ValueError):
+        found = ", ".join(sorted(state)[:_LISTED]) or "none"
+        raise UserError(
+            printable(
+                f"{path}: fits no known generator; expected were tensors such as model.1.weight"
+                " and model.10.conv_block.1.weight (resnet) or model.model.0.weight and"
+                f" model.model.1.model.1.weight (unet); found {len(state)}: {found}"
+            )
+        ) from None
+
+
+def _infer_resnet(state: State) -> _Shape:
+    blocks = {
+        int(match[1]) for key in state if (match := re.match(r"model\.(\d+)\.conv_block\.", key))
+    }
+    channels, in_channels, _, _ = state["model.1.weight"].shape
+    _, _, _, _ = state["model.4.weight"].shape
+    out_channels = state[f"model.{len(blocks) + 17}.weight"].shape[0]
+    # Dropout before it moves the second convolution of a block from place 5 to place 6.
+    second = state.get("model.10.conv_block.6.weight")
+    config = GeneratorConfig(
+        "resnet",
+        channels=channels,
+        blocks=len(blocks),
+        norm=_norm_between(state, "model.1", "model.2"),
+        dropout=second is not None and second.ndim == 4,
+    )
+    return _Shape(config, in_channels, out_channels)
+
+
+def _infer_unet(state: State) -> _Shape:
+    channels, in_channels, _, _ = state["model.model.0.weight"].shape
+    _, out_channels, _, _ = state["model.model.3.weight"].shape
+    config = GeneratorConfig(
+        "unet",
+        channels=channels,
+        # Each level lies inside the one above it and adds a "model." to the keys.
+        levels=max(key.split(".").count("model") for key in state) - 1,
+        norm=_norm_between(state, "model.model.1.model.1", "model.model.1.model.2"),
+    )
+    if config.levels < 5:
+        raise ValueError("a U-Net has at least five levels")
+    return _Shape(config, in_channels, out_channels)
+
+
+def _norm_between(state: State, convolution: str, norm: str) -> NormName:
+    """Only instance norm leaves the convolution its bias, only batch norm has weights."""
+    if f"{norm}.weight" in state:
+        return "batch"
+    return "instance" if f"{convolution}.bias" in state else "none"
+
+
+def _build(path: Path, state: State, shape: _Shape) -> nn.Module:
+    """The network with these tensors, if they are exactly the ones it has."""
+    try:
+        with torch.device("meta"):
+            network = build_generator(shape.config, shape.in_channels, shape.out_channels)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UserError(printable(f"{path}: no generator can be built for it: {error}")) from None
+    differences = _differences(network.state_dict(), state)
+    if differences:
+        raise UserError(
+            printable(
+                f"{path}: does not fit the {shape.config.architecture} generator it seems to be: "
+                + "; ".join(differences[:_LISTED])
+                + (f"; and {len(differences) - _LISTED} more" * (len(differences) > _LISTED))
+            )
+        )
+    network = network.to_empty(device="cpu")
+    network.load_state_dict(state)
+    return network.float().eval().requires_grad_(False)
+
+
+def _differences(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
+    def described(tensors: Mapping[str, Tensor], key: str) -> str:
+        if key not in tensors:
+            return "nothing"
+        return "×".join(map(str, tensors[key].shape)) or "a number"
+
+    return [
+        f"{key}: expected {described(expected, key)}, found {described(found, key)}"
+        for key in sorted(expected.keys() | found.keys())
+        if described(expected, key) != described(found, key)
+    ]
+
+
+def _download(repository: str) -> Path:
+    """The model of a Hub repository, from the cache where the Hub cannot be reached."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
+    wanted = [CONFIG_FILE, "generator_*.safetensors"]
+    patterns = [*wanted, *(f"{MODEL_FOLDER}/{name}" for name in wanted)]
+    try:
+        folder = Path(snapshot_download(repository, allow_patterns=patterns))
+    # What the Hub's client raises, offline or not, derives from these.
+    except (OSError, ValueError, RuntimeError, HFValidationError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(
+            printable(
+                f"{repository}: no such file or folder, and the Hub gave no model of this id"
+                f" ({type(error).__name__}: {reason})"
+            )
+        ) from None
+    return find_model_folder(folder)

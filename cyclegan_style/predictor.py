@@ -1,0 +1,328 @@
+"""One trained generator, for pictures of any size.
+
+``translate`` and ``translate_batch`` are for pictures, ``translate_tensor`` for tensors; one
+predictor serves many threads.
+"""
+
+import logging
+import threading
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+
+from cyclegan_style.config import parse_bytes, size_divisor
+from cyclegan_style.errors import UserError
+from cyclegan_style.hardware import cpu_is_fast_at_bf16, free_memory
+from cyclegan_style.images import (
+    Pixels,
+    from_pillow,
+    read_image,
+    resize,
+    to_pillow,
+    to_pixels,
+    to_tensor,
+)
+from cyclegan_style.model_files import DirectionName, LoadedGenerator, load_generator
+from cyclegan_style.networks.resnet import ResnetGenerator
+from cyclegan_style.tiling import StripedResnet, default_stripe_height, peak_bytes
+
+Picture = str | Path | Image.Image | Pixels
+PrecisionName = Literal["auto", "fp32", "bf16", "fp16"]
+
+SMALLEST_SIDE = 8
+"""Below it, reflection at a quarter of the resolution has nothing to reflect."""
+WHOLE_MAPS = 4
+"""Maps of full resolution that one pass holds at its peak, measured with some room."""
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+logger = logging.getLogger(__name__)
+
+
+class Predictor:
+    """Translates pictures in one direction."""
+
+    def __init__(
+        self,
+        generator: LoadedGenerator,
+        device: torch.device,
+        dtype: torch.dtype,
+        memory_budget: int | None = None,
+        *,
+        working_size: int | None = None,
+        keep_alpha: bool = False,
+    ) -> None:
+        self.direction = generator.direction
+        self.in_channels = generator.in_channels
+        self.out_channels = generator.out_channels
+        self.config = generator.config
+        self.device = device
+        self.dtype = dtype
+        self.memory_budget = memory_budget
+        self.working_size = working_size
+        self.keep_alpha = keep_alpha and generator.in_channels in (1, 3)
+        self.divisor = size_divisor(generator.config)
+        self.smallest_side = max(self.divisor, SMALLEST_SIDE)
+        self.network = _prepared(generator.network, device, dtype)
+        # One pass at a time: the budget is for the predictor, and a pass uses all cores anyway.
+        self._turn = threading.Lock()
+
+    @classmethod
+    def load(
+        cls,
+        model: str | Path,
+        direction: DirectionName | None = None,
+        device: str | torch.device = "auto",
+        precision: PrecisionName = "auto",
+        memory_budget: str | int | None = None,
+        *,
+        working_size: int | None = None,
+        keep_alpha: bool = False,
+    ) -> "Predictor":
+        """Load a run folder, an exported folder, a Hub repository or a reference generator file.
+
+        Without a direction it is ``ab``, or the one that the name of a reference file tells.
+        Pictures that would take more than ``memory_budget`` (such as ``"2GB"``; by default what is
+        free) are computed in stripes, with the same result. With a ``working_size``, pictures are
+        resized so that this is their shorter side, and their translation back to their own size:
+        for models that know only one scale. ``keep_alpha`` hands transparency on; otherwise it is
+        laid on white.
+        """
+        if working_size is not None and working_size < 1:
+            raise UserError(f"working size must be at least 1, not {working_size}")
+        chosen = choose_device(device)
+        return cls(
+            load_generator(model, direction),
+            chosen,
+            choose_dtype(precision, chosen),
+            _bytes(memory_budget),
+            working_size=working_size,
+            keep_alpha=keep_alpha,
+        )
+
+    def translate(self, picture: Picture) -> Image.Image:
+        """Translate a path, a Pillow image or H×W×C uint8 pixels to an image of the same size."""
+        return self.translate_batch([picture])[0]
+
+    def translate_batch(self, pictures: Sequence[Picture]) -> list[Image.Image]:
+        """Translate pictures of any sizes; those of one size go through the network together."""
+        pixels = [self.read(picture) for picture in pictures]
+        return [to_pillow(output) for output in self.translate_pixels(pixels)]
+
+    def translate_pixels(self, pictures: Sequence[Pixels]) -> list[Pixels]:
+        """Translate pixels as ``read`` gives them, with the network's channels or alpha beside."""
+        places: dict[tuple[int, ...], list[int]] = defaultdict(list)
+        for place, picture in enumerate(pictures):
+            places[picture.shape].append(place)
+        outputs: dict[int, Pixels] = {}
+        for group in places.values():
+            batch = torch.stack([to_tensor(self._input(pictures[place])) for place in group])
+            translated = self.translate_tensor(batch)
+            for place, image in zip(group, translated, strict=True):
+                outputs[place] = self._output(to_pixels(image), pictures[place])
+        return [outputs[place] for place in range(len(pictures))]
+
+    def translate_tensor(self, batch: Tensor) -> Tensor:
+        """Translate N×C×H×W in [-1, 1] to the same size, in float32 and on the batch's device."""
+        if batch.ndim != 4 or batch.shape[1] != self.in_channels or 0 in batch.shape[2:]:
+            raise UserError(
+                f"the model takes tensors of N×{self.in_channels}×H×W, not"
+                f" {'×'.join(map(str, batch.shape))}"
+            )
+        height, width = batch.shape[2:]
+        padded, top, left = self._padded(batch)
+        with self._turn, torch.inference_mode():
+            output = self._within_budget(padded)
+        # A copy, since tensors of the inference mode cannot take part in training.
+        return output[:, :, top : top + height, left : left + width].clone()
+
+    def read(self, picture: Picture) -> Pixels:
+        """Pixels of a picture, upright and with the channels that the network takes.
+
+        If alpha is to be kept and not all of the picture is opaque, it is one channel more.
+        """
+        if not self.keep_alpha:
+            return self._read(picture, self.in_channels)
+        pixels = self._read(picture, self.in_channels + 1)
+        return pixels if (pixels[:, :, -1] < 255).any() else pixels[:, :, :-1]
+
+    def _read(self, picture: Picture, channels: int) -> Pixels:
+        if isinstance(picture, str | Path):
+            return read_image(picture, channels)
+        if isinstance(picture, Image.Image):
+            return from_pillow(picture, channels)
+        if picture.dtype != "uint8" or picture.ndim != 3 or picture.shape[2] not in (1, 2, 3, 4):
+            raise UserError(
+                "pixels must be H×W×C of uint8 with 1 to 4 channels, not"
+                f" {'×'.join(map(str, picture.shape))} of {picture.dtype}"
+            )
+        if 0 in picture.shape:
+            raise UserError("pixels must be at least 1×1")
+        return from_pillow(to_pillow(picture), channels)
+
+    def _input(self, pixels: Pixels) -> Pixels:
+        """What the network gets to see of a picture."""
+        if pixels.shape[2] != self.in_channels:
+            pixels = from_pillow(to_pillow(pixels), self.in_channels)
+        height, width = pixels.shape[:2]
+        if self.working_size is None:
+            return pixels
+        scale = self.working_size / min(height, width)
+        return resize(pixels, (max(1, round(height * scale)), max(1, round(width * scale))))
+
+    def _output(self, translation: Pixels, picture: Pixels) -> Pixels:
+        """The translation at the picture's size and with its alpha."""
+        if translation.shape[:2] != picture.shape[:2]:
+            height, width = picture.shape[:2]
+            translation = resize(translation, (height, width))
+        if picture.shape[2] == self.in_channels or self.out_channels not in (1, 3):
+            return translation
+        return np.concatenate([translation, picture[:, :, -1:]], axis=2)
+
+    def _padded(self, batch: Tensor) -> tuple[Tensor, int, int]:
+        """Reflect the picture beyond its borders to a size that the network maps to itself."""
+        offsets: list[int] = []
+        for axis in (2, 3):
+            side = batch.shape[axis]
+            target = max(self.smallest_side, -(-side // self.divisor) * self.divisor)
+            offset = (target - side) // 2
+            if target > side:
+                indices = _reflected(target, side, offset).to(batch.device)
+                batch = batch.index_select(axis, indices)
+            offsets.append(offset)
+        return batch, offsets[0], offsets[1]
+
+    def _within_budget(self, batch: Tensor) -> Tensor:
+        """As many pictures at once as the budget allows, or one in stripes."""
+        count, _, height, width = batch.shape
+        budget = free_memory(self.device) if self.memory_budget is None else self.memory_budget
+        needed = self.whole_bytes(height, width)
+        if count and needed > budget:
+            return torch.cat([self._in_stripes(picture[None], needed, budget) for picture in batch])
+        at_once = max(1, budget // needed)
+        # Batch norm at rest mixes no pictures, so batches can be cut anywhere.
+        parts = [self._in_one_pass(part) for part in batch.split(at_once)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _in_one_pass(self, batch: Tensor) -> Tensor:
+        layout = _memory_format(self.device, self.dtype)
+        inputs = batch.to(self.device, self.dtype).contiguous(memory_format=layout)
+        output: Tensor = self.network(inputs)
+        return output.to(batch.device, torch.float32)
+
+    def _in_stripes(self, picture: Tensor, needed: int, budget: int) -> Tensor:
+        height, width = picture.shape[2:]
+        if not isinstance(self.network, ResnetGenerator):
+            logger.warning(
+                "%d×%d pixels need about %s of memory, more than the budget of %s; only the resnet"
+                " generator can work in stripes, so it is tried in one pass",
+                width,
+                height,
+                gigabytes(needed),
+                gigabytes(budget),
+            )
+            return self._in_one_pass(picture)
+        channels = self.config.channels
+        stripe = default_stripe_height(width, channels, self.dtype)
+        while stripe > 8 and peak_bytes(height, width, channels, self.dtype, stripe) > budget:
+            stripe //= 2
+        least = peak_bytes(height, width, channels, self.dtype, stripe)
+        if least > budget:
+            raise UserError(
+                f"{width}×{height} pixels need about {gigabytes(least)} of memory even in stripes,"
+                f" more than the budget of {gigabytes(budget)}"
+            )
+        return StripedResnet(self.network, stripe)(picture)
+
+    def whole_bytes(self, height: int, width: int) -> int:
+        """Estimate of the memory that one pass over a picture takes, beside the weights."""
+        pixels = height * width
+        maps = WHOLE_MAPS * pixels * self.config.channels * self.dtype.itemsize
+        pictures = (self.in_channels + self.out_channels) * pixels * 4
+        return maps + pictures
+
+
+class GroupedInstanceNorm(nn.InstanceNorm2d):
+    """Instance norm as group norm of one channel each, which has a channels-last kernel.
+
+    On the CPU the layer of torch first copies channels-last maps, and takes longer than the
+    convolution beside it.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise each channel of each picture by itself."""
+        return F.group_norm(x, self.num_features, eps=self.eps)
+
+
+def gigabytes(count: int) -> str:
+    """A number of bytes for people."""
+    return f"{count / 10**9:.2g} GB" if count >= 10**8 else f"{count / 10**6:.2g} MB"
+
+
+def _prepared(network: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """The network where and how it computes, with the fastest norm of its kind."""
+    layout = _memory_format(device, dtype)
+    network = network.to(device, dtype, memory_format=layout).eval()  # type: ignore[call-overload]
+    for module in list(network.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.InstanceNorm2d):
+                setattr(module, name, GroupedInstanceNorm(child.num_features))
+    return network
+
+
+def _memory_format(device: torch.device, dtype: torch.dtype) -> torch.memory_format:
+    """Channels-last is what fast kernels of 16 bits want."""
+    fast = dtype != torch.float32 and device.type in ("cpu", "cuda")
+    return torch.channels_last if fast else torch.contiguous_format
+
+
+def _reflected(length: int, side: int, offset: int) -> Tensor:
+    """Index of the source pixel for each of ``length`` places, back and forth as in a mirror."""
+    if side == 1:
+        return torch.zeros(length, dtype=torch.long)
+    period = 2 * (side - 1)
+    places = (torch.arange(length) - offset) % period
+    return torch.where(places < side, places, period - places)
+
+
+def choose_device(name: str | torch.device) -> torch.device:
+    """The device of that name; ``auto`` takes the fastest there is."""
+    if name != "auto":
+        try:
+            device = torch.device(name)
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise UserError(f"device {name!r} cannot be used: {reason}") from None
+        return device
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """The number format; ``auto`` takes 16 bits only where the hardware is fast at them."""
+    if precision != "auto":
+        if precision not in _DTYPES:
+            raise UserError(f"precision {precision!r} is none of auto, {', '.join(_DTYPES)}")
+        return _DTYPES[precision]
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if fast else torch.float16
+    return torch.bfloat16 if device.type == "cpu" and cpu_is_fast_at_bf16() else torch.float32
+
+
+def _bytes(budget: str | int | None) -> int | None:
+    if budget is None or isinstance(budget, int):
+        return budget
+    try:
+        return parse_bytes(budget)
+    except ValueError as error:
+        raise UserError(f"memory budget: {error}") from None

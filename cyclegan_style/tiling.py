@@ -1,0 +1,270 @@
+"""The residual generator over pictures that do not fit into memory, exactly.
+
+Cutting a picture into tiles and translating each shows seams and jumps of colour, because instance
+norm would take its statistics from each tile. Here every layer runs over horizontal stripes with
+the rows above and below that its convolution needs (the halo), the statistics are accumulated over
+the whole feature map, and reflection happens at the true borders only. What comes out is what one
+pass over the whole picture gives.
+
+The maps at half and at a quarter of the resolution are kept whole. Those at full resolution, the
+first layer's and the last but one's, never exist: their rows are computed twice, once for the
+statistics and once for the layer that follows, which costs about four hundredths more arithmetic.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cyclegan_style.networks.resnet import ResidualBlock, ResnetGenerator
+
+STRIPE_BYTES = 64 * 2**20
+"""About what one map of a stripe may take where no stripe height is given."""
+MAPS_OF_STRIPE = 8
+"""Copies of a stripe that are alive at once, at most: padded, convolved, normalised, and so on."""
+
+Finish = Callable[[Tensor], Tensor]
+
+
+class Rows(Protocol):
+    """A feature map, 1×C×height×width, of which any rows can be had."""
+
+    height: int
+
+    def read(self, start: int, stop: int) -> Tensor:
+        """Rows from ``start`` up to, not including, ``stop``."""
+        ...
+
+
+class StoredRows:
+    """Rows of a map that is in memory."""
+
+    def __init__(self, values: Tensor, statistics: "Statistics") -> None:
+        self.values = values
+        self.height = values.shape[2]
+        self.statistics = statistics
+
+    def read(self, start: int, stop: int) -> Tensor:
+        """Return the rows themselves, not a copy."""
+        return self.values[:, :, start:stop]
+
+
+class PictureRows:
+    """Rows of the picture, moved to where and how the network computes."""
+
+    def __init__(self, picture: Tensor, like: Tensor) -> None:
+        self.picture = picture
+        self.height = picture.shape[2]
+        self.like = like
+
+    def read(self, start: int, stop: int) -> Tensor:
+        """Copy the rows to the network's device and number format."""
+        rows = self.picture[:, :, start:stop].to(self.like.device, self.like.dtype)
+        return rows.contiguous(memory_format=torch.channels_last)
+
+
+class ConvolvedRows:
+    """Rows of a convolution's output; ``reflection`` is the padding of a layer before it."""
+
+    def __init__(self, source: Rows, convolution: nn.Conv2d, reflection: int = 0) -> None:
+        self.source = source
+        self.convolution = convolution
+        self.reflection = reflection
+        self.kernel, self.stride = convolution.kernel_size[0], convolution.stride[0]
+        self.padding = reflection or int(convolution.padding[0])
+        self.height = (source.height + 2 * self.padding - self.kernel) // self.stride + 1
+
+    def read(self, start: int, stop: int) -> Tensor:
+        """Convolve the rows with their halo; padding is added where the picture ends."""
+        first = start * self.stride - self.padding
+        last = (stop - 1) * self.stride - self.padding + self.kernel
+        rows = self.source.read(max(first, 0), min(last, self.source.height))
+        above, below = max(-first, 0), max(last - self.source.height, 0)
+        mode = "reflect" if self.reflection else "constant"
+        padded = F.pad(rows, (self.padding, self.padding, above, below), mode)
+        weight, bias = self.convolution.weight, self.convolution.bias
+        return F.conv2d(padded, weight, bias, self.stride)
+
+
+class DoubledRows:
+    """Rows of a transposed 3×3 convolution with stride 2, padding 1 and output padding 1."""
+
+    def __init__(self, source: Rows, convolution: nn.ConvTranspose2d) -> None:
+        self.source = source
+        self.convolution = convolution
+        self.height = 2 * source.height
+
+    def read(self, start: int, stop: int) -> Tensor:
+        """Output row y gathers from the source rows i with y = 2i − 1 + k, k in 0, 1, 2."""
+        low = start // 2
+        high = min(stop // 2 + 1, self.source.height)
+        weight, bias = self.convolution.weight, self.convolution.bias
+        doubled = F.conv_transpose2d(
+            self.source.read(low, high), weight, bias, 2, padding=(0, 1), output_padding=(0, 1)
+        )
+        skipped = start - 2 * low + 1
+        return doubled[:, :, skipped : skipped + stop - start]
+
+
+class FinishedRows:
+    """Rows after something that changes each element by itself."""
+
+    def __init__(self, source: Rows, finish: Finish) -> None:
+        self.source = source
+        self.height = source.height
+        self.finish = finish
+
+    def read(self, start: int, stop: int) -> Tensor:
+        """Return the source's rows, finished."""
+        return self.finish(self.source.read(start, stop))
+
+
+class Statistics:
+    """Mean and variance per channel of all rows seen, in float64.
+
+    Parts are merged by their sums of squared deviations (Chan, Golub and LeVeque, 1979); a plain
+    sum of squares would cancel where the mean is large.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.mean: Tensor | float = 0.0
+        self.squares: Tensor | float = 0.0
+
+    def add(self, rows: Tensor) -> None:
+        """Merge the elements of these rows."""
+        count = rows.numel() // rows.shape[1]
+        if rows.device.type in ("cpu", "cuda"):
+            # What batch norm computes in training: two sweeps per channel, in float32 at least,
+            # and many times faster than var_mean where the channels come last.
+            parts = torch.batch_norm_update_stats(rows, None, None, 0.0)
+        else:
+            variance, mean = torch.var_mean(rows.float(), (0, 2, 3), correction=0)
+            parts = (mean, variance)
+        # On the CPU, since not every device has float64.
+        mean, variance = (part.cpu().double() for part in parts)
+        total = self.count + count
+        shift = mean - self.mean
+        self.squares = self.squares + variance * count + shift**2 * (self.count * count / total)
+        self.mean = self.mean + shift * (count / total)
+        self.count = total
+
+    def normaliser(self, epsilon: float, device: torch.device) -> Finish:
+        """What subtracts the mean and divides by the deviation."""
+        # In float32 beside 16-bit maps, too: rounding these parameters would shift colours.
+        mean = cast(Tensor, self.mean).to(device, torch.float32)
+        variance = (cast(Tensor, self.squares) / self.count).to(device, torch.float32)
+        return lambda rows: F.batch_norm(rows, mean, variance, eps=epsilon)
+
+
+class StripedResnet:
+    """A residual generator in stripes of ``stripe_height`` rows of the picture."""
+
+    def __init__(self, network: ResnetGenerator, stripe_height: int) -> None:
+        self.network = network
+        self.stripe_height = stripe_height
+        self.device = next(network.parameters()).device
+
+    def __call__(self, picture: Tensor) -> Tensor:
+        """Translate a 1×C×H×W picture, H and W divisible by 4 and at least 8, to float32."""
+        rows = self.through(
+            self.network.model, PictureRows(picture, next(self.network.parameters())), shrink=1
+        )
+        output: Tensor | None = None
+        for start, stop in self.stripes(rows.height, 1):
+            stripe = rows.read(start, stop).to(picture.device, torch.float32)
+            if output is None:
+                output = stripe.new_empty((*stripe.shape[:2], rows.height, stripe.shape[3]))
+            output[:, :, start:stop] = stripe
+        return cast(Tensor, output)
+
+    def through(self, layers: Iterable[nn.Module], rows: Rows, shrink: int) -> Rows:
+        """Rows after these layers; ``shrink`` is the side of the picture over the side of a map."""
+        reflection = 0
+        for layer in layers:
+            match layer:
+                case nn.ReflectionPad2d():
+                    reflection = layer.padding[0]
+                case nn.Conv2d():
+                    rows = ConvolvedRows(rows, layer, reflection)
+                    shrink, reflection = shrink * layer.stride[0], 0
+                    rows = self.stored(rows, shrink) if shrink > 1 else rows
+                case nn.ConvTranspose2d():
+                    shrink //= 2
+                    rows = DoubledRows(rows, layer)
+                    rows = self.stored(rows, shrink) if shrink > 1 else rows
+                case nn.InstanceNorm2d():
+                    normalise = self.statistics(rows, shrink).normaliser(layer.eps, self.device)
+                    rows = FinishedRows(rows, normalise)
+                case ResidualBlock():
+                    rows = self.residual(rows, layer, shrink)
+                case nn.Dropout():
+                    pass
+                case _:  # activations, and batch norm with what it learned
+                    rows = FinishedRows(rows, layer)
+        return rows
+
+    def residual(self, rows: Rows, block: ResidualBlock, shrink: int) -> StoredRows:
+        """Add a block's output to its input, in place once the input is a map of its own."""
+        total = rows if isinstance(rows, StoredRows) else self.stored(rows, shrink)
+        addend = self.through(block.conv_block, total, shrink)
+        for start, stop in self.stripes(total.height, shrink):
+            total.values[:, :, start:stop] += addend.read(start, stop)
+        return total
+
+    def stored(self, rows: Rows, shrink: int) -> StoredRows:
+        """Compute all rows and keep them."""
+        values: Tensor | None = None
+        statistics = Statistics()
+        for start, stop in self.stripes(rows.height, shrink):
+            stripe = rows.read(start, stop)
+            if values is None:
+                shape = (*stripe.shape[:2], rows.height, stripe.shape[3])
+                # Rows of channels-last maps are contiguous.
+                values = torch.empty(
+                    shape,
+                    dtype=stripe.dtype,
+                    device=stripe.device,
+                    memory_format=torch.channels_last,
+                )
+            values[:, :, start:stop] = stripe
+            statistics.add(stripe)
+        return StoredRows(cast(Tensor, values), statistics)
+
+    def statistics(self, rows: Rows, shrink: int) -> Statistics:
+        """Statistics of all rows; those of maps that are not stored take a sweep of their own."""
+        if isinstance(rows, StoredRows):
+            return rows.statistics
+        statistics = Statistics()
+        for start, stop in self.stripes(rows.height, shrink):
+            statistics.add(rows.read(start, stop))
+        return statistics
+
+    def stripes(self, height: int, shrink: int) -> Iterator[tuple[int, int]]:
+        """First row of each stripe, and the row after its last, of a map so much smaller."""
+        step = max(1, self.stripe_height // shrink)
+        return ((start, min(start + step, height)) for start in range(0, height, step))
+
+
+def default_stripe_height(width: int, channels: int, dtype: torch.dtype) -> int:
+    """Rows of the picture whose first feature map takes about ``STRIPE_BYTES``."""
+    return max(8, STRIPE_BYTES // (width * channels * dtype.itemsize))
+
+
+def peak_bytes(
+    height: int, width: int, channels: int, dtype: torch.dtype, stripe_height: int | None = None
+) -> int:
+    """Most memory that a picture in stripes needs, beside the weights.
+
+    Two moments are equal: the map at half the resolution beside the one at a quarter, and three
+    maps at a quarter inside a residual block. Either is 48 values per pixel for 64 channels, where
+    one map at full resolution has 64.
+    """
+    stripe = stripe_height or default_stripe_height(width, channels, dtype)
+    halo = 8
+    maps = 3 * (height * width // 16) * 4 * channels * dtype.itemsize
+    stripes = MAPS_OF_STRIPE * min(stripe + halo, height) * width * channels * dtype.itemsize
+    pictures = 2 * 3 * height * width * torch.float32.itemsize
+    return maps + stripes + pictures

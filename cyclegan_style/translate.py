@@ -1,0 +1,328 @@
+"""Files and folders of pictures through one predictor.
+
+Decoding, the network and encoding overlap: threads read ahead and write behind, a bounded number of
+pictures each. A file that cannot be read, translated or written is named and costs no other.
+"""
+
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from cyclegan_style.domains import list_images
+from cyclegan_style.errors import UserError
+from cyclegan_style.hardware import fair_share_of_cores
+from cyclegan_style.images import (
+    ImageError,
+    Pixels,
+    from_pillow,
+    printable,
+    to_pillow,
+    write_image,
+)
+from cyclegan_style.predictor import Predictor
+
+THREADS = 2
+"""Threads that read and threads that write; Pillow does both without Python's lock."""
+LONGEST_WAIT = timedelta(days=30)
+"""How long a process that is done waits for those that still have files."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture to translate."""
+
+    source: Path
+    target: Path
+
+
+@dataclass(frozen=True)
+class Output:
+    """How translations are written."""
+
+    quality: int = 95
+    """Of JPEG and WebP."""
+    side_by_side: bool = False
+    """Write the input to the left of its translation."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A picture that was not translated, and why."""
+
+    path: str
+    error: str
+
+
+@dataclass
+class Summary:
+    """What became of a list of pictures."""
+
+    translated: int = 0
+    skipped: int = 0
+    failed: list[Failure] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def images_per_second(self) -> float:
+        """Translated pictures per second."""
+        return self.translated / self.seconds if self.seconds else 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Values by name, the speed among them."""
+        return asdict(self) | {"images_per_second": self.images_per_second}
+
+
+@dataclass(frozen=True)
+class Process:
+    """This process among those that share the work."""
+
+    rank: int = 0
+    count: int = 1
+    device: torch.device | None = None
+    """The device that is this process's own, if there are several."""
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process speaks for all."""
+        return self.rank == 0
+
+
+def join_processes() -> Process:
+    """Find the processes that ``accelerate launch`` started beside this one."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return Process()
+    from accelerate import PartialState
+
+    state = PartialState(cpu=not torch.cuda.is_available(), timeout=LONGEST_WAIT)
+    if state.device.type == "cpu":
+        torch.set_num_threads(fair_share_of_cores())
+    return Process(state.process_index, state.num_processes, state.device)
+
+
+def gathered(summary: Summary, process: Process) -> Summary:
+    """The summary of all processes together."""
+    if process.count == 1:
+        return summary
+    from accelerate.utils import gather_object
+
+    parts: list[Summary] = gather_object([summary])
+    return Summary(
+        sum(part.translated for part in parts),
+        sum(part.skipped for part in parts),
+        sorted((failure for part in parts for failure in part.failed), key=lambda f: f.path),
+        max(part.seconds for part in parts),
+    )
+
+
+def plan(inputs: Sequence[str], output: Path, ending: str) -> list[Job]:
+    """Sorted jobs for files, folders (searched recursively, structure kept) and glob patterns.
+
+    Two inputs that would become one file, or an output in place of an input, are a UserError.
+    """
+    jobs: dict[Path, Job] = {}
+    for spec in inputs:
+        for source, relative in _found(spec, output):
+            job = Job(source, output / relative.with_suffix(f".{ending}"))
+            other = jobs.setdefault(job.target, job)
+            if other.source.absolute() != source.absolute():
+                raise UserError(
+                    printable(f"{other.source} and {source} would both become {job.target}")
+                )
+    _refuse_overwritten_inputs(jobs.values())
+    return sorted(jobs.values(), key=lambda job: job.target)
+
+
+def translate_files(
+    predictor: Predictor,
+    jobs: Sequence[Job],
+    output: Output | None = None,
+    *,
+    batch_size: int | None = None,
+    overwrite: bool = False,
+    progress: bool = False,
+) -> Summary:
+    """Translate what is not finished yet; a finished file is whole, since it is renamed last."""
+    started = time.perf_counter()
+    waiting = [job for job in jobs if overwrite or not job.target.is_file()]
+    summary = Summary(skipped=len(jobs) - len(waiting))
+    size = batch_size or default_batch_size(predictor.device)
+    bar = tqdm(total=len(waiting), unit="image", disable=None if progress else True)
+    pipeline = _Pipeline(predictor, output or Output(), size, summary, bar)
+    with bar:
+        pipeline.run(waiting)
+    summary.seconds = time.perf_counter() - started
+    return summary
+
+
+def default_batch_size(device: torch.device) -> int:
+    """GPUs need several pictures to be busy; a CPU is with one, and its caches prefer that."""
+    return 1 if device.type == "cpu" else 8
+
+
+class _Pipeline:
+    """Readers, the network, writers; the middle runs in the calling thread."""
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        output: Output,
+        batch_size: int,
+        summary: Summary,
+        bar: "tqdm[Any]",
+    ) -> None:
+        self.predictor = predictor
+        self.output = output
+        self.batch_size = batch_size
+        self.summary = summary
+        self.bar = bar
+        self.queued = 2 * batch_size + THREADS
+
+    def run(self, jobs: Sequence[Job]) -> None:
+        readers, writers = ThreadPoolExecutor(THREADS), ThreadPoolExecutor(THREADS)
+        writing: deque[tuple[Job, Future[None]]] = deque()
+        try:
+            for batch in self.batches(self.decoded(readers, jobs)):
+                for job, pixels, output in self.translated(batch):
+                    writing.append((job, writers.submit(self.write, job, pixels, output)))
+                    if len(writing) > self.queued:
+                        self.finish(*writing.popleft())
+            while writing:
+                self.finish(*writing.popleft())
+        finally:
+            for pool in (readers, writers):
+                pool.shutdown(cancel_futures=True)
+
+    def decoded(
+        self, readers: ThreadPoolExecutor, jobs: Iterable[Job]
+    ) -> Iterator[tuple[Job, Pixels]]:
+        """Pictures in order, some of them read ahead."""
+        reading: deque[tuple[Job, Future[Pixels]]] = deque()
+        remaining = iter(jobs)
+        while True:
+            while len(reading) < self.queued and (job := next(remaining, None)):
+                reading.append((job, readers.submit(self.predictor.read, job.source)))
+            if not reading:
+                return
+            job, future = reading.popleft()
+            try:
+                yield job, future.result()
+            except (UserError, OSError, MemoryError) as error:
+                self.fail(job, error)
+
+    def batches(self, pictures: Iterable[tuple[Job, Pixels]]) -> Iterator[list[tuple[Job, Pixels]]]:
+        """Pictures of one size together, as long as not too many others have to wait for it."""
+        groups: dict[tuple[int, ...], list[tuple[Job, Pixels]]] = {}
+        for job, pixels in pictures:
+            group = groups.setdefault(pixels.shape, [])
+            group.append((job, pixels))
+            if len(group) == self.batch_size:
+                yield groups.pop(pixels.shape)
+            elif sum(map(len, groups.values())) > self.queued:
+                yield groups.pop(max(groups, key=lambda shape: len(groups[shape])))
+        yield from groups.values()
+
+    def translated(
+        self, batch: Sequence[tuple[Job, Pixels]]
+    ) -> Iterator[tuple[Job, Pixels, Pixels]]:
+        """Pictures with their translations; if a batch fails, each of it is tried alone."""
+        try:
+            outputs = self.predictor.translate_pixels([pixels for _, pixels in batch])
+        except (UserError, RuntimeError, MemoryError) as error:
+            if len(batch) == 1:
+                self.fail(batch[0][0], error)
+                return
+            for picture in batch:
+                yield from self.translated([picture])
+            return
+        for (job, pixels), output in zip(batch, outputs, strict=True):
+            yield job, pixels, output
+
+    def write(self, job: Job, pixels: Pixels, output: Pixels) -> None:
+        if self.output.side_by_side:
+            output = side_by_side(pixels, output)
+        job.target.parent.mkdir(parents=True, exist_ok=True)
+        write_image(job.target, output, self.output.quality)
+
+    def finish(self, job: Job, future: "Future[None]") -> None:
+        try:
+            future.result()
+        except (UserError, OSError, MemoryError) as error:
+            self.fail(job, error)
+        else:
+            self.summary.translated += 1
+            self.bar.update()
+
+    def fail(self, job: Job, error: Exception) -> None:
+        reason = _reason(error)
+        self.summary.failed.append(Failure(str(job.source), reason))
+        with self.bar.external_write_mode():
+            logger.error("error: %s", printable(f"{job.source}: {reason}"))
+        self.bar.update()
+
+
+def side_by_side(pixels: Pixels, output: Pixels) -> Pixels:
+    """The input to the left of its translation, both in the richer of their modes."""
+    channels = max(pixels.shape[2], output.shape[2])
+    return np.concatenate(
+        [from_pillow(to_pillow(part), channels) for part in (pixels, output)], axis=1
+    )
+
+
+def _found(spec: str, output: Path) -> Iterator[tuple[Path, Path]]:
+    """Files of one input, each with its path below the folder or the pattern's fixed part."""
+    path = Path(spec).expanduser()
+    files = list_images(spec, split="test", field="--input", progress=False)
+    if path.is_file():
+        yield path, Path(path.name)
+        return
+    root = _root(path) if not spec.startswith("demo:") else files[0].parent
+    # What an earlier run wrote into a folder below its input is no input.
+    finished = output.absolute()
+    for file in files:
+        if not file.absolute().is_relative_to(finished) or root.absolute() == finished:
+            yield file, file.relative_to(root)
+
+
+def _root(path: Path) -> Path:
+    if path.is_dir():
+        return path
+    fixed = Path(path.anchor)
+    for part in path.relative_to(path.anchor).parts[:-1]:
+        if any(sign in part for sign in "*?["):
+            break
+        fixed /= part
+    return fixed
+
+
+def _refuse_overwritten_inputs(jobs: Iterable[Job]) -> None:
+    jobs = list(jobs)
+    sources = {Path(os.path.realpath(job.source)) for job in jobs}
+    for job in jobs:
+        if Path(os.path.realpath(job.target)) in sources:
+            raise UserError(
+                printable(f"--output: {job.target} is itself an input; choose another folder")
+            )
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong, on one line and without the path."""
+    if isinstance(error, ImageError):
+        return printable(error.reason)
+    if isinstance(error, MemoryError) or "out of memory" in str(error):
+        return "too large for the memory that is free"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return printable(" ".join(str(error).split()))

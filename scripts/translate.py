@@ -1,0 +1,12 @@
+"""Translate pictures with a trained model; ``--help`` lists the options.
+
+``accelerate launch scripts/translate.py`` shares the pictures out over processes and machines.
+"""
+
+import sys
+
+from cyclegan_style.cli import main
+from cyclegan_style.launch import launched_as_asked
+
+if __name__ == "__main__" and launched_as_asked(__file__, sys.argv[1:]):
+    sys.exit(main(["translate", *sys.argv[1:]]))

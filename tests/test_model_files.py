@@ -1,0 +1,176 @@
+"""Every kind of model that people have, and what is said about the others."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import enlarge_weights, equal_tensors, tiny_config
+from torch import nn
+
+from cyclegan_style.config import GeneratorConfig, to_yaml
+from cyclegan_style.cyclegan import build_generators
+from cyclegan_style.errors import UserError
+from cyclegan_style.export import export_model
+from cyclegan_style.model_files import load_generator
+from cyclegan_style.networks import build_generator
+
+RESNET = GeneratorConfig(channels=4, blocks=2)
+UNET = GeneratorConfig("unet", channels=2, levels=6)
+
+
+def saved(path: Path, state: object) -> Path:
+    torch.save(state, path)
+    return path
+
+
+def generator(config: GeneratorConfig, channels: tuple[int, int] = (3, 3)) -> nn.Module:
+    network = build_generator(config, *channels).eval()
+    enlarge_weights(network)
+    return network
+
+
+@pytest.fixture
+def exported(tmp_path):
+    config = tiny_config()
+    generators = build_generators(config)
+    export_model(tmp_path / "run" / "model", generators, to_yaml(config))
+    return tmp_path / "run", generators
+
+
+@pytest.mark.parametrize("direction", ["ab", "ba"])
+def test_run_folders_and_exported_folders(exported, direction):
+    run, generators = exported
+    for model in (run, str(run), run / "model"):
+        loaded = load_generator(model, direction)
+        assert loaded.direction == direction
+        assert not loaded.network.training
+        assert equal_tensors(loaded.network.state_dict(), generators[direction].state_dict())
+
+
+def test_an_exported_file_alone(exported):
+    run, generators = exported
+    loaded = load_generator(run / "model" / "generator_ba.safetensors")
+    assert loaded.direction == "ba"
+    assert equal_tensors(loaded.network.state_dict(), generators["ba"].state_dict())
+
+
+def test_a_configuration_of_another_version(exported):
+    run, _ = exported
+    path = run / "model" / "config.yaml"
+    text = path.read_text().replace("  norm: instance\n", "", 1) + "new_section: {field: 1}\n"
+    path.write_text(text.replace("  levels: 8\n", "  unheard_of: 8\n", 1))
+    assert load_generator(run).config.norm == "instance"
+
+
+@pytest.mark.parametrize("norm", ["instance", "batch", "none"])
+@pytest.mark.parametrize("dropout", [False, True])
+@pytest.mark.parametrize("channels", [(3, 3), (1, 1), (1, 3)])
+@pytest.mark.parametrize("architecture", ["resnet", "unet"])
+def test_reference_files_tell_their_architecture(tmp_path, architecture, channels, dropout, norm):
+    size = {"channels": 4, "blocks": 2} if architecture == "resnet" else {"channels": 2}
+    config = GeneratorConfig(architecture, norm=norm, dropout=dropout, levels=6, **size)
+    network = generator(config, channels)
+    loaded = load_generator(saved(tmp_path / "latest_net_G.pth", network.state_dict()))
+    assert (loaded.in_channels, loaded.out_channels) == channels
+    assert loaded.config.norm == norm
+    x = torch.rand(1, channels[0], 64, 64) * 2 - 1
+    assert torch.equal(loaded.network(x), network(x))
+
+
+@pytest.mark.parametrize("blocks", [0, 6, 9])
+def test_reference_files_tell_their_blocks(tmp_path, blocks):
+    config = GeneratorConfig(channels=2, blocks=blocks)
+    path = saved(tmp_path / "latest_net_G.pth", generator(config).state_dict())
+    assert load_generator(path).config == config
+
+
+def test_old_reference_files(tmp_path):
+    network = generator(RESNET)
+    state = {f"module.{key}": tensor for key, tensor in network.state_dict().items()}
+    for place in ("model.2", "model.10.conv_block.2"):
+        state[f"module.{place}.running_mean"] = torch.zeros(4)
+        state[f"module.{place}.running_var"] = torch.ones(4)
+        state[f"module.{place}.num_batches_tracked"] = torch.tensor(0)
+    loaded = load_generator(saved(tmp_path / "latest_net_G_A.pth", state))
+    assert equal_tensors(loaded.network.state_dict(), network.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("name", "direction"),
+    [
+        ("latest_net_G.pth", "ab"),
+        ("latest_net_G_A.pth", "ab"),
+        ("10_net_G_B.pth", "ba"),
+        ("monet.pth", "ab"),
+    ],
+)
+def test_the_name_tells_the_direction(tmp_path, name, direction):
+    path = saved(tmp_path / name, generator(RESNET).state_dict())
+    assert load_generator(path).direction == direction
+    other = "ba" if direction == "ab" else "ab"
+    with pytest.raises(UserError, match=f"translates {direction}, but {other}"):
+        load_generator(path, other)
+
+
+class Evil:
+    def __reduce__(self):
+        return Path.touch, (Path("/tmp/never-created"),)
+
+
+def test_files_with_more_than_tensors_are_refused(tmp_path):
+    for content in (Evil(), {"a": Evil()}, generator(RESNET)):
+        with pytest.raises(UserError, match="refused"):
+            load_generator(saved(tmp_path / "x.pth", content))
+    for content in ([1, 2], {"epoch": 3}, {1: torch.zeros(1)}, torch.zeros(1)):
+        with pytest.raises(UserError, match="no plain dictionary"):
+            load_generator(saved(tmp_path / "x.pth", content))
+
+
+def test_files_that_fit_no_generator(tmp_path):
+    with pytest.raises(UserError, match=r"expected were .*model\.1\.weight.*found 1: conv\.weight"):
+        load_generator(saved(tmp_path / "x.pth", {"conv.weight": torch.zeros(1)}))
+    state = generator(RESNET).state_dict()
+    state["model.4.weight"] = torch.zeros(8, 4, 5, 5)
+    with pytest.raises(UserError, match=r"model\.4\.weight: expected 8×4×3×3, found 8×4×5×5"):
+        load_generator(saved(tmp_path / "x.pth", state))
+
+
+def test_damaged_files(tmp_path):
+    whole = saved(tmp_path / "x.pth", generator(RESNET).state_dict()).read_bytes()
+    path = tmp_path / "latest\nnet_G.pth"
+    for content in (b"", b"no tensors", whole[: len(whole) // 2], whole[:100]):
+        path.write_bytes(content)
+        with pytest.raises(UserError) as caught:
+            load_generator(path)
+        assert "\n" not in str(caught.value)
+    (tmp_path / "x.safetensors").write_bytes(b"1234")
+    with pytest.raises(UserError, match="cannot be read"):
+        load_generator(tmp_path / "x.safetensors")
+
+
+def test_folders_without_a_model(tmp_path):
+    with pytest.raises(UserError, match="no model there"):
+        load_generator(tmp_path)
+    with pytest.raises(UserError, match="no such file or folder"):
+        load_generator(tmp_path / "missing" / "deep")
+
+
+def test_the_hub_offline_is_one_line(monkeypatch, tmp_path):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"user/name: .*the Hub gave no model") as caught:
+        load_generator("user/name")
+    assert "\n" not in str(caught.value)
+
+
+def test_the_hub_gives_a_model(monkeypatch, exported):
+    run, generators = exported
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(run / "model"))
+    loaded = load_generator("user/name", "ba")
+    assert equal_tensors(loaded.network.state_dict(), generators["ba"].state_dict())
+
+
+def test_an_unknown_direction():
+    with pytest.raises(UserError, match="neither ab nor ba"):
+        load_generator("x", "xy")  # type: ignore[arg-type]

@@ -1,0 +1,200 @@
+"""Pictures of any kind and size in, pictures of the same size out."""
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny import enlarge_weights, tiny_config
+
+from cyclegan_style import Predictor
+from cyclegan_style.config import to_yaml
+from cyclegan_style.cyclegan import build_generators
+from cyclegan_style.errors import UserError
+from cyclegan_style.export import export_model
+from cyclegan_style.images import ImageError, resize, to_pixels, to_tensor, write_image
+
+ARCHITECTURES = {
+    "resnet": {},
+    "unet": {"generator__architecture": "unet", "generator__levels": 5},
+    "batch": {"generator__norm": "batch"},
+}
+
+
+def export(folder, **fields):
+    config = tiny_config(**fields)
+    generators = build_generators(config).eval()
+    enlarge_weights(generators)
+    export_model(folder, generators, to_yaml(config))
+    return generators
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    root = tmp_path_factory.mktemp("models")
+    return {name: (root / name, export(root / name, **f)) for name, f in ARCHITECTURES.items()}
+
+
+@pytest.fixture
+def predictor(models):
+    return Predictor.load(models["resnet"][0], device="cpu", precision="fp32")
+
+
+def noise(height: int, width: int, channels: int = 3, seed: int = 0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, channels), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("direction", ["ab", "ba"])
+def test_pictures_of_a_fitting_size_go_through_the_network_alone(models, architecture, direction):
+    folder, generators = models[architecture]
+    predictor = Predictor.load(folder, direction, precision="fp32", device="cpu")
+    image = torch.rand(2, 3, 64, 32) * 2 - 1
+    with torch.inference_mode():
+        expected = generators[direction](image)
+    assert (predictor.translate_tensor(image) - expected).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (3, 2), (7, 50), (33, 31), (3000, 1)])
+def test_any_size(models, architecture, size):
+    predictor = Predictor.load(models[architecture][0], device="cpu")
+    output = predictor.translate(noise(*size))
+    assert output.mode == "RGB"
+    assert (output.height, output.width) == size
+
+
+def test_padding_reflects_and_is_cropped_away(predictor):
+    pixels = noise(22, 18)
+    mirrored = np.pad(pixels, ((1, 1), (1, 1), (0, 0)), mode="reflect")
+    expected = np.asarray(predictor.translate(mirrored))[1:-1, 1:-1]
+    assert np.array_equal(np.asarray(predictor.translate(pixels)), expected)
+
+
+def test_paths_images_and_pixels_are_one(predictor, tmp_path):
+    pixels = noise(20, 30)
+    path = tmp_path / "sea, größer\nthan.png"
+    write_image(path, pixels)
+    outputs = [
+        np.asarray(predictor.translate(picture))
+        for picture in (path, str(path), Image.fromarray(pixels), pixels)
+    ]
+    assert all(np.array_equal(output, outputs[0]) for output in outputs)
+
+
+def test_mixed_sizes_and_kinds_keep_their_order(predictor):
+    pictures = [noise(20, 30), noise(8, 8, 1), noise(20, 30, 4, seed=3), noise(1, 5, 2)]
+    together = predictor.translate_batch(pictures)
+    for picture, output in zip(pictures, together, strict=True):
+        alone = np.asarray(predictor.translate(picture)).astype(int)
+        assert np.abs(np.asarray(output).astype(int) - alone).max() <= 1
+    assert predictor.translate_batch([]) == []
+
+
+def test_grey_models(tmp_path):
+    export(
+        tmp_path,
+        data__channels_a=1,
+        data__channels_b=3,
+        loss__identity_a=0.0,
+        loss__identity_b=0.0,
+    )
+    assert Predictor.load(tmp_path).translate(noise(9, 9)).mode == "RGB"
+    back = Predictor.load(tmp_path, direction="ba")
+    assert back.translate(noise(9, 9)).mode == "L"
+    assert back.translate_tensor(torch.zeros(1, 3, 8, 8)).shape == (1, 1, 8, 8)
+
+
+def test_a_small_budget_gives_the_same_picture(models):
+    folder, _ = models["resnet"]
+    whole = Predictor.load(folder, precision="fp32", device="cpu", memory_budget="1GB")
+    striped = Predictor.load(folder, precision="fp32", device="cpu", memory_budget="3MB")
+    image = torch.rand(2, 3, 201, 203) * 2 - 1
+    assert striped.whole_bytes(204, 204) > 3e6
+    assert (whole.translate_tensor(image) - striped.translate_tensor(image)).abs().max() < 1e-4
+
+
+def test_a_budget_that_cannot_be_kept(models, caplog):
+    tight = Predictor.load(models["resnet"][0], device="cpu", memory_budget=10_000)
+    with pytest.raises(UserError, match=r"more than the budget of 0\.01 MB"):
+        tight.translate(noise(64, 64))
+    unet = Predictor.load(models["unet"][0], device="cpu", memory_budget=10_000)
+    assert unet.translate(noise(64, 64)).size == (64, 64)
+    assert "only the resnet generator" in caplog.text
+
+
+def test_many_threads_share_a_predictor(predictor):
+    pictures = [noise(16 + i % 3, 16, seed=i) for i in range(24)]
+    alone = [np.asarray(predictor.translate(picture)) for picture in pictures]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(predictor.translate, pictures))
+    assert all(np.array_equal(a, b) for a, b in zip(alone, together, strict=True))
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_16_bits_stay_close(models, predictor, precision):
+    rounded = Predictor.load(models["resnet"][0], precision=precision, device="cpu")
+    image = to_tensor(noise(64, 64))[None]
+    difference = rounded.translate_tensor(image) - predictor.translate_tensor(image)
+    assert difference.abs().mean() < 0.05
+    assert to_pixels(rounded.translate_tensor(image)[0]).shape == (64, 64, 3)
+
+
+def test_outputs_can_be_trained_on(predictor):
+    weight = torch.ones(1, requires_grad=True)
+    (predictor.translate_tensor(torch.zeros(1, 3, 8, 8)) * weight).sum().backward()
+    assert weight.grad is not None
+
+
+def test_bad_input_is_named(predictor, tmp_path):
+    with pytest.raises(ImageError, match="no such file"):
+        predictor.translate(tmp_path / "missing.png")
+    for pixels in (np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)):
+        with pytest.raises(UserError, match="pixels must be"):
+            predictor.translate(pixels)
+    for tensor in (torch.zeros(3, 8, 8), torch.zeros(1, 1, 8, 8), torch.zeros(1, 3, 0, 8)):
+        with pytest.raises(UserError, match="takes tensors of"):
+            predictor.translate_tensor(tensor)
+
+
+def test_bad_options_are_named(models):
+    folder, _ = models["resnet"]
+    for options, message in (
+        ({"precision": "fp8"}, "precision 'fp8'"),
+        ({"device": "abacus"}, "device 'abacus'"),
+        ({"memory_budget": "much"}, "memory budget: 'much'"),
+        ({"direction": "aa"}, "direction 'aa'"),
+    ):
+        with pytest.raises(UserError, match=message):
+            Predictor.load(folder, **options)
+
+
+def test_importing_the_package_is_cheap():
+    code = "import sys, cyclegan_style; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_alpha_is_kept_where_asked(models, predictor):
+    keeping = Predictor.load(models["resnet"][0], device="cpu", precision="fp32", keep_alpha=True)
+    for channels, mode in ((2, "RGBA"), (3, "RGB"), (4, "RGBA")):
+        picture = noise(9, 12, channels)
+        kept, laid = keeping.translate(picture), predictor.translate(picture)
+        assert (kept.mode, laid.mode) == (mode, "RGB")
+        assert np.array_equal(np.asarray(kept)[:, :, :3], np.asarray(laid))
+        if mode == "RGBA":
+            assert np.array_equal(np.asarray(kept)[:, :, 3], picture[:, :, -1])
+    assert keeping.translate(np.full((8, 8, 4), 255, np.uint8)).mode == "RGB"
+
+
+def test_a_working_size(models, predictor):
+    folder, _ = models["resnet"]
+    working = Predictor.load(folder, device="cpu", precision="fp32", working_size=16)
+    picture = noise(32, 64)
+    small = resize(np.asarray(predictor.translate(resize(picture, (16, 32)))), (32, 64))
+    assert np.array_equal(np.asarray(working.translate(picture)), small)
+    assert working.translate(noise(1, 700)).size == (700, 1)
+    with pytest.raises(UserError, match="working size"):
+        Predictor.load(folder, working_size=0)

@@ -1,0 +1,77 @@
+"""A picture in stripes is the picture in one pass."""
+
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from tiny import enlarge_weights
+
+from cyclegan_style.networks.resnet import ResnetGenerator
+from cyclegan_style.tiling import Statistics, StripedResnet, default_stripe_height, peak_bytes
+
+
+def network(**options) -> ResnetGenerator:
+    generator = ResnetGenerator(3, 3, channels=4, **({"blocks": 2} | options)).eval()
+    enlarge_weights(generator)
+    return generator.requires_grad_(False)
+
+
+def picture(height: int, width: int, seed: int = 0) -> torch.Tensor:
+    return torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+NETWORK = network()
+
+
+@settings(max_examples=60, deadline=None)
+@example(2, 2, 1)
+@example(17, 3, 4)
+@example(16, 2, 63)
+@given(st.integers(2, 20), st.integers(2, 12), st.integers(1, 100))
+def test_equal_to_one_pass_at_any_size_and_stripe_height(height, width, stripe_height):
+    image = picture(4 * height, 4 * width)
+    with torch.inference_mode():
+        difference = StripedResnet(NETWORK, stripe_height)(image) - NETWORK(image)
+    assert difference.abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("norm", ["instance", "batch", "none"])
+@pytest.mark.parametrize("dropout", [False, True])
+@pytest.mark.parametrize("blocks", [0, 3])
+def test_every_residual_generator(norm, dropout, blocks):
+    generator = network(norm=norm, dropout=dropout, blocks=blocks)
+    image = picture(52, 36)
+    with torch.inference_mode():
+        difference = StripedResnet(generator, 9)(image) - generator(image)
+    assert difference.abs().max() < 1e-4
+
+
+def test_in_16_bits_it_strays_no_further_than_one_pass():
+    image = picture(64, 48)
+    exact = NETWORK(image)
+    rounded = network().bfloat16()
+    with torch.inference_mode():
+        striped = (StripedResnet(rounded, 12)(image) - exact).abs().mean()
+        whole = (rounded(image.bfloat16()).float() - exact).abs().mean()
+    assert striped < 1.5 * whole + 1e-3
+
+
+def test_statistics_of_parts_are_those_of_the_whole():
+    values = torch.randn(1, 3, 50, 7, generator=torch.Generator().manual_seed(1)) * 0.1 + 100
+    statistics = Statistics()
+    for start, stop in ((0, 1), (1, 30), (30, 49), (49, 50)):
+        statistics.add(values[:, :, start:stop])
+    exact = values.double()
+    normalised = statistics.normaliser(0.0, torch.device("cpu"))(values)
+    expected = (exact - exact.mean((2, 3), keepdim=True)) / exact.std(
+        (2, 3), keepdim=True, correction=0
+    )
+    assert (normalised - expected).abs().max() < 1e-3
+
+
+def test_the_estimate_grows_with_the_picture_and_holds_no_full_map():
+    size = (4000, 6000)
+    estimate = peak_bytes(*size, 64, torch.bfloat16)
+    assert 0.75 * 64 * 24e6 * 2 < estimate < 4.5e9
+    assert peak_bytes(8000, 6000, 64, torch.bfloat16) > 1.5 * estimate
+    assert default_stripe_height(6000, 64, torch.bfloat16) >= 8

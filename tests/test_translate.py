@@ -1,0 +1,301 @@
+"""Files and folders through a model, by the command that users type."""
+
+import json
+import os
+import re
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny import enlarge_weights, equal_tensors, make_pictures, tiny_config
+
+from cyclegan_style import Predictor
+from cyclegan_style.benchmark_translate import compare_translation
+from cyclegan_style.cli import main
+from cyclegan_style.config import to_yaml
+from cyclegan_style.cyclegan import build_generators
+from cyclegan_style.errors import UserError
+from cyclegan_style.export import export_model
+from cyclegan_style.images import MAX_PIXELS, read_image
+from cyclegan_style.model_files import load_generator
+from cyclegan_style.translate import plan
+
+SCRIPT = Path(__file__).parent.parent / "scripts" / "translate.py"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    config = tiny_config()
+    generators = build_generators(config)
+    enlarge_weights(generators)
+    folder = tmp_path_factory.mktemp("model")
+    export_model(folder, generators, to_yaml(config))
+    return folder
+
+
+@pytest.fixture
+def translate(model, tmp_path, capsys):
+    """Run the command into ``tmp_path/out`` and return its exit status and its JSON."""
+
+    def run(*inputs: object, options: tuple[str, ...] = ()):
+        arguments = ["translate", "--model", str(model), "--input", *map(str, inputs)]
+        status = main([*arguments, "--output", str(tmp_path / "out"), "--json", *options])
+        printed = capsys.readouterr()
+        return status, json.loads(printed.out) if printed.out else printed.err
+
+    return run
+
+
+def files_below(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_folders_files_and_globs(translate, tmp_path):
+    make_pictures(tmp_path / "in", 2)
+    make_pictures(tmp_path / "in" / "deep" / "er", 1)
+    make_pictures(tmp_path / "single", 1).joinpath("000.png").rename(tmp_path / "one [1].v2.PNG")
+    make_pictures(tmp_path / "many" / "x", 1)
+    status, result = translate(
+        tmp_path / "in", tmp_path / "one [1].v2.PNG", tmp_path / "many" / "*" / "*.png"
+    )
+    assert status == 0
+    assert (result["translated"], result["skipped"], result["failed"]) == (5, 0, [])
+    assert result["seconds"] > 0
+    assert result["images_per_second"] == pytest.approx(5 / result["seconds"])
+    assert files_below(tmp_path / "out") == [
+        "000.png",
+        "001.png",
+        "deep/er/000.png",
+        "one [1].v2.png",
+        "x/000.png",
+    ]
+
+
+def test_what_is_written_is_what_the_predictor_gives(translate, model, tmp_path):
+    make_pictures(tmp_path / "in", 3, height=21, width=34)
+    translate(tmp_path / "in", options=("--direction", "ba", "--batch-size", "2"))
+    predictor = Predictor.load(model, "ba")
+    for path in (tmp_path / "in").iterdir():
+        written = read_image(tmp_path / "out" / path.name).astype(int)
+        assert np.abs(written - np.asarray(predictor.translate(path))).max() <= 1
+
+
+def test_finished_files_are_skipped_and_overwrite_redoes_them(translate, tmp_path):
+    make_pictures(tmp_path / "in", 3)
+    translate(tmp_path / "in")
+    (tmp_path / "out" / "001.png").unlink()
+    (tmp_path / "out" / "002.png").write_bytes(b"mine")
+    _, result = translate(tmp_path / "in")
+    assert (result["translated"], result["skipped"]) == (1, 2)
+    assert (tmp_path / "out" / "002.png").read_bytes() == b"mine"
+    _, result = translate(tmp_path / "in", options=("--overwrite",))
+    assert (result["translated"], result["skipped"]) == (3, 0)
+    assert read_image(tmp_path / "out" / "002.png").shape == (32, 32, 3)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("png", "PNG"), ("jpg", "JPEG"), ("webp", "WEBP")])
+def test_formats_and_side_by_side(translate, tmp_path, name, kind):
+    make_pictures(tmp_path / "in", 1, height=20, width=30)
+    translate(tmp_path / "in", options=("--format", name, "--side-by-side", "--quality", "80"))
+    with Image.open(tmp_path / "out" / f"000.{name}") as image:
+        assert (image.format, image.size) == (kind, (60, 20))
+
+
+def test_colliding_outputs_are_refused_before_anything_is_written(translate, tmp_path):
+    for name in ("a", "b"):
+        make_pictures(tmp_path / name, 1)
+    status, message = translate(tmp_path / "a", tmp_path / "b")
+    assert status == 2
+    assert "would both become" in message
+    assert not (tmp_path / "out").exists()
+    status, result = translate(tmp_path / "a", tmp_path / "a" / "000.png")
+    assert (status, result["translated"]) == (0, 1)
+
+
+def test_inputs_are_never_overwritten(tmp_path):
+    make_pictures(tmp_path, 2)
+    with pytest.raises(UserError, match="itself an input"):
+        plan([str(tmp_path)], tmp_path, "png")
+    assert len(plan([str(tmp_path)], tmp_path, "jpg")) == 2
+
+
+def test_an_output_below_the_input_is_no_input(tmp_path):
+    make_pictures(tmp_path / "in", 2)
+    make_pictures(tmp_path / "in" / "out", 2)
+    jobs = plan([str(tmp_path / "in")], tmp_path / "in" / "out", "png")
+    assert [job.source.parent for job in jobs] == [tmp_path / "in"] * 2
+
+
+def bomb() -> bytes:
+    """A PNG whose header claims more pixels than are allowed."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", 100_000, MAX_PIXELS // 100_000 + 1, 8, 2, 0, 0, 0)
+    chunks = [
+        struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+        for chunk in (header, b"IDAT")
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+def test_bad_files_are_named_and_cost_no_other(translate, tmp_path):
+    folder = make_pictures(tmp_path / "in", 2)
+    whole = (folder / "000.png").read_bytes()
+    bad = {
+        "bomb.png": bomb(),
+        "empty.jpg": b"",
+        "text.png": b"not a picture",
+        "truncated\n.png": whole[: len(whole) // 2],
+    }
+    for name, content in bad.items():
+        (folder / name).write_bytes(content)
+    (folder / "loop.png").symlink_to("loop.png")
+    (folder / "round").symlink_to(folder)
+    frames = [Image.new("RGB", (9, 9), color) for color in ("red", "blue")]
+    frames[0].save(folder / "animated, größer 画.webp", save_all=True, append_images=frames[1:])
+    Image.new("L", (1, 1)).save(folder / "dot.png")
+    Image.new("RGB", (3000, 1)).save(folder / "line.png")
+    status, result = translate(folder)
+    assert status == 1
+    assert result["translated"] == 5
+    failed = {Path(failure["path"]).name: failure["error"] for failure in result["failed"]}
+    assert failed.keys() == {*bad, "loop.png"}
+    assert failed["empty.jpg"] == "the file is empty"
+    assert "more than the limit" in failed["bomb.png"]
+    assert all(error and "\n" not in error for error in failed.values())
+    assert read_image(tmp_path / "out" / "line.png").shape == (1, 3000, 3)
+    assert not list((tmp_path / "out").glob(".*"))
+
+
+def test_targets_that_cannot_be_written_are_named(translate, tmp_path):
+    folder = make_pictures(tmp_path / "in", 2)
+    make_pictures(folder / "deep", 1)
+    (tmp_path / "out" / "000.png").mkdir(parents=True)
+    (tmp_path / "out" / "deep").write_text("a file in place of a folder")
+    status, result = translate(folder)
+    assert (status, result["translated"]) == (1, 1)
+    assert [Path(failure["path"]).name for failure in result["failed"]] == ["000.png", "000.png"]
+
+
+def test_usage_errors_are_one_line(translate, tmp_path):
+    make_pictures(tmp_path / "in", 1)
+    (tmp_path / "file").write_text("")
+    for arguments, options, message in (
+        ([tmp_path / "missing"], (), "--input: .*: no such file or folder"),
+        ([tmp_path / "in"], ("--model", "nowhere"), "nowhere: no such file or folder"),
+        ([tmp_path / "in"], ("--output", str(tmp_path / "file")), "cannot be written to"),
+        ([tmp_path / "in"], ("--quality", "0"), "--quality must be"),
+        ([tmp_path / "in"], ("--batch-size", "0"), "--batch-size must be"),
+        ([tmp_path / "in"], ("--memory-budget", "lots"), "'lots' is not a size"),
+        ([tmp_path / "in"], ("--direction", "aa"), "aa"),
+    ):
+        status, printed = translate(*arguments, options=options)
+        assert status == 2
+        assert printed.count("\n") == 1
+
+        assert re.search(message, printed)
+
+
+def test_a_picture_beyond_the_budget_costs_no_other(translate, tmp_path):
+    make_pictures(tmp_path / "in", 2, height=16, width=16)
+    make_pictures(tmp_path / "in" / "large", 1, height=600, width=600)
+    status, result = translate(tmp_path / "in", options=("--memory-budget", "0.2MB"))
+    assert (status, result["translated"], len(result["failed"])) == (1, 2, 1)
+    assert "more than the budget" in result["failed"][0]["error"]
+
+
+def command(model: Path, folder: Path, output: Path) -> list[str]:
+    return ["--model", str(model), "--input", str(folder), "--output", str(output), "--json"]
+
+
+def test_killed_in_the_middle_the_same_command_goes_on(model, tmp_path, capsys):
+    folder = make_pictures(tmp_path / "in", 40, height=128, width=128)
+    output = tmp_path / "out"
+    arguments = command(model, folder, output)
+    process = subprocess.Popen(
+        [sys.executable, str(SCRIPT), *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while not list(output.glob("*.png")) and process.poll() is None:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    finished = {path: path.read_bytes() for path in output.glob("*.png")}
+    assert 0 < len(finished) < 40
+    for path in finished:
+        assert read_image(path).shape == (128, 128, 3)
+    assert main(["translate", *arguments]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["translated"], result["skipped"]) == (40 - len(finished), len(finished))
+    assert len(list(output.glob("*.png"))) == 40
+    assert all(path.read_bytes() == content for path, content in finished.items())
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def test_processes_share_the_files(model, tmp_path):
+    folder = make_pictures(tmp_path / "in", 5)
+    (folder / "bad.png").write_bytes(b"")
+    arguments = [sys.executable, str(SCRIPT), *command(model, folder, tmp_path / "out")]
+    # What the launcher would set, without the seconds that it takes itself.
+    shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "ACCELERATE_USE_CPU": "true"}
+    shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    processes = [
+        subprocess.Popen(
+            arguments,
+            env={**os.environ, **shared, "RANK": rank, "LOCAL_RANK": rank},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in ("0", "1")
+    ]
+    (printed, errors), (nothing, _) = (process.communicate() for process in processes)
+    assert printed, errors
+    result = json.loads(printed)
+    assert (result["translated"], result["skipped"], nothing) == (5, 0, "")
+    assert [Path(failure["path"]).name for failure in result["failed"]] == ["bad.png"]
+    assert [process.returncode for process in processes] == [1, 0]
+    assert len(files_below(tmp_path / "out")) == 5
+
+
+def test_models_become_reference_files_and_come_back(model, tmp_path, capsys):
+    assert main(["convert", str(model), str(tmp_path / "theirs"), "--json"]) == 0
+    written = json.loads(capsys.readouterr().out)["written"]
+    assert [Path(path).name for path in written] == ["latest_net_G_A.pth", "latest_net_G_B.pth"]
+    assert main(["convert", str(tmp_path / "theirs"), str(tmp_path / "ours")]) == 0
+    for direction in ("ab", "ba"):
+        first, second = (load_generator(m, direction) for m in (model, tmp_path / "ours"))
+        assert first.config.blocks == second.config.blocks
+        assert equal_tensors(first.network.state_dict(), second.network.state_dict())
+    state = torch.load(tmp_path / "theirs" / "latest_net_G_B.pth", weights_only=True)
+    assert "model.10.conv_block.5.weight" in state
+
+
+def test_files_of_two_architectures_are_no_model(model, tmp_path, capsys):
+    main(["convert", str(model), str(tmp_path / "theirs")])
+    other = build_generators(tiny_config(generator__blocks=2))["ba"]
+    torch.save(other.state_dict(), tmp_path / "theirs" / "latest_net_G_B.pth")
+    capsys.readouterr()
+    assert main(["convert", str(tmp_path / "theirs"), str(tmp_path / "ours")]) == 2
+    assert "blocks is 1 and 2" in capsys.readouterr().err
+    assert main(["convert", str(tmp_path / "theirs" / "latest_net_G_B.pth"), "x"]) == 2
+
+
+def test_the_benchmark_compares_the_same_pictures():
+    comparison = compare_translation(size=16, count=2, channels=4, blocks=1, runs=1)
+    assert comparison.ratio > 0
+    assert comparison.images_per_second == pytest.approx(2 / comparison.seconds)
+    assert comparison.mean_difference < 3
