@@ -34,6 +34,7 @@ def run_command(arguments: list[str]) -> int:
     """Find the sub-command and run it with the arguments that are left."""
     commands: dict[str, tuple[Callable[[list[str]], int], str]] = {
         "train": (train_command, "train a CycleGAN on two folders of pictures"),
+        "evaluate": (evaluate_command, "score pictures, or what a model makes of them"),
         "runs": (runs_command, "list runs, show how one stands, check its checkpoints"),
         "replay": (replay_command, "compare the training step with a recorded reference"),
         "benchmark": (benchmark_command, "time the product against the obvious way"),
@@ -149,6 +150,13 @@ def runs_command(arguments: list[str]) -> int:
         total = summary["total_steps"] or "?"
         print(f"{summary['run']:<32}{summary['state']:<10}step {summary['step']}/{total}")
     return 0
+
+
+def evaluate_command(arguments: list[str]) -> int:
+    """``evaluate``: scores of folders, models and pairs, and files of statistics."""
+    from cyclegan_style.evaluation.command import evaluate
+
+    return evaluate(arguments)
 
 
 def benchmark_command(arguments: list[str]) -> int:

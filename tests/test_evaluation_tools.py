@@ -1,5 +1,7 @@
 """The public tools side by side with ours, on the same files and the same random weights."""
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,8 @@ from torch import nn
 
 from cyclegan_style.evaluation.collect import collect_features
 from cyclegan_style.evaluation.definitions import DEFINITIONS
-from cyclegan_style.evaluation.folders import frechet, kernel
+from cyclegan_style.evaluation.folders import kernel
+from cyclegan_style.evaluation.frechet import frechet_of_features
 from cyclegan_style.evaluation.weights import load_inception
 
 pytorch_fid = pytest.importorskip("pytorch_fid.fid_score")
@@ -31,8 +34,8 @@ def pairs(tmp_path_factory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("pairs")
     return {
         "weights": write_random_weights(root / "torch"),
-        "real": write_soft_pictures(root / "real", 12, seed=1),
-        "fake": write_soft_pictures(root / "fake", 10, seed=2),
+        "real": write_soft_pictures(root / "real", 9, seed=1),
+        "fake": write_soft_pictures(root / "fake", 7, seed=2),
     }
 
 
@@ -42,16 +45,18 @@ def torch_home(pairs, monkeypatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def network(pairs) -> nn.Module:
-    return load_inception(pairs["weights"])
+def ours(pairs) -> Callable[[str], list[np.ndarray]]:
+    network = load_inception(pairs["weights"])
 
+    @cache
+    def features(definition: str) -> list[np.ndarray]:
+        prepare = DEFINITIONS[definition].prepare
+        return [
+            collect_features(sorted(pairs[name].iterdir()), network, prepare, batch_size=4).features
+            for name in ("real", "fake")
+        ]
 
-def ours(pairs: dict[str, Path], network: nn.Module, definition: str) -> list[np.ndarray]:
-    prepare = DEFINITIONS[definition].prepare
-    return [
-        collect_features(sorted(pairs[name].iterdir()), network, prepare, batch_size=4).features
-        for name in ("real", "fake")
-    ]
+    return features
 
 
 def features_of_pytorch_fid(files: list[Path]) -> np.ndarray:
@@ -77,9 +82,7 @@ class Layers(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.network = pytorch_inception.InceptionV3(
-            [3], resize_input=False, normalize_input=False
-        )
+        self.network = pytorch_inception.InceptionV3([3], resize_input=False, normalize_input=False)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.network(images)[0]
@@ -127,15 +130,15 @@ def kid_of_clean_fid(real: np.ndarray, fake: np.ndarray) -> float:
 
 @pytest.mark.usefixtures("torch_home")
 @pytest.mark.parametrize("definition", TOOLS)
-def test_same_numbers_as_the_tool(pairs, network, definition):
+def test_same_numbers_as_the_tool(pairs, ours, definition):
     theirs = [TOOLS[definition](sorted(pairs[name].iterdir())) for name in ("real", "fake")]
-    real, fake = ours(pairs, network, definition)
+    real, fake = ours(definition)
 
     for mine, other in zip((real, fake), theirs, strict=True):
         assert np.abs(mine - other).max() < FEATURE_TOLERANCE
     expected = fid_of_torch_fidelity(*theirs)
     assert expected > 1
-    assert frechet(real, fake) == pytest.approx(expected, abs=FID_TOLERANCE)
+    assert frechet_of_features(real, fake) == pytest.approx(expected, abs=FID_TOLERANCE)
     distance = kernel(real, fake, DEFINITIONS[definition])
     if definition == "clean":
         assert distance.mean == pytest.approx(kid_of_clean_fid(*theirs), abs=KID_TOLERANCE)
@@ -146,8 +149,8 @@ def test_same_numbers_as_the_tool(pairs, network, definition):
 
 
 @pytest.mark.usefixtures("torch_home")
-def test_definitions_differ_by_more_than_the_tolerance(pairs, network):
-    values = [frechet(*ours(pairs, network, name)) for name in DEFINITIONS]
+def test_definitions_differ_by_more_than_the_tolerance(ours):
+    values = [frechet_of_features(*ours(name)) for name in DEFINITIONS]
 
     gaps = [abs(values[i] - values[j]) for i in range(3) for j in range(i)]
     assert min(gaps) > 10 * FID_TOLERANCE
@@ -155,9 +158,9 @@ def test_definitions_differ_by_more_than_the_tolerance(pairs, network):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("torch_home")
-def test_whole_pytorch_fid(pairs, network):
+def test_whole_pytorch_fid(pairs, ours):
     paths = [str(pairs[name]) for name in ("real", "fake")]
     expected = pytorch_fid.calculate_fid_given_paths(paths, 1, "cpu", 2048, num_workers=0)
 
-    value = frechet(*ours(pairs, network, "pytorch-fid"))
+    value = frechet_of_features(*ours("pytorch-fid"))
     assert value == pytest.approx(expected, abs=FID_TOLERANCE)

@@ -6,7 +6,7 @@ Under accelerate every process takes its share, each picture exactly once, and a
 import itertools
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,6 +92,13 @@ def collect_features(
         gather_object([_join(parts, errors)]) if state.num_processes > 1 else [_join(parts, errors)]
     )
     return _in_order(gathered)
+
+
+def values_of_all(values: Mapping[Path, float]) -> list[float]:
+    """What the processes noted of their own pictures, in the order of the paths."""
+    own = list(values.items())
+    everyone = gather_object(own) if PartialState().num_processes > 1 else own
+    return [value for _, value in sorted(everyone)]
 
 
 def on_device(network: nn.Module) -> nn.Module:

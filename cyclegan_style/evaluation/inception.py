@@ -33,7 +33,8 @@ class Convolution(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Apply the three in turn."""
-        return F.relu(self.bn(self.conv(images)), inplace=True)
+        normalised: Tensor = self.bn(self.conv(images))
+        return F.relu(normalised, inplace=True)
 
     def fold(self) -> None:
         """Move the batch norm into the convolution's weights, which leaves the function as is."""
@@ -192,7 +193,8 @@ class Inception(nn.Module):
         x = self.Mixed_5d(self.Mixed_5c(self.Mixed_5b(F.max_pool2d(x, 3, 2))))
         x = self.Mixed_6d(self.Mixed_6c(self.Mixed_6b(self.Mixed_6a(x))))
         x = self.Mixed_7c(self.Mixed_7b(self.Mixed_7a(self.Mixed_6e(x))))
-        return x.mean((2, 3))
+        features: Tensor = x.mean((2, 3))
+        return features
 
     def fold(self) -> "Inception":
         """Fold all batch norms; the state dict then has other keys."""

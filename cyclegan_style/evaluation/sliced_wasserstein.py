@@ -54,26 +54,30 @@ def laplacian_pyramid(image: Tensor, size: int = SIZE) -> list[Tensor]:
     return [*levels, image]
 
 
-def sliced_wasserstein(first: Descriptors, second: Descriptors, seed: int = 0) -> float:
+def sliced_wasserstein(
+    first: Descriptors, second: Descriptors, seed: int = 0, projections: int = PROJECTIONS
+) -> float:
     """Mean over levels of the distance × 1000, as it is usually given."""
     distances = [
-        _distance(_normalised(first[:, level]), _normalised(second[:, level]), seed + level)
+        _distance(
+            _normalised(first[:, level]), _normalised(second[:, level]), seed + level, projections
+        )
         for level in range(first.shape[1])
     ]
     return 1e3 * float(np.mean(distances))
 
 
-def _distance(x: Tensor, y: Tensor, seed: int) -> float:
+def _distance(x: Tensor, y: Tensor, seed: int, projections: int) -> float:
     """Mean distance of the sorted projections on random directions."""
     generator = torch.Generator().manual_seed(seed)
-    directions = torch.randn(x.shape[1], PROJECTIONS, generator=generator)
+    directions = torch.randn(x.shape[1], projections, generator=generator)
     total = 0.0
     for part in F.normalize(directions, dim=0).split(64, dim=1):  # bounds the memory
         on_x, on_y = (_sorted(values @ part) for values in (x, y))
         count = max(len(on_x), len(on_y))
         difference = _quantiles(on_x, count) - _quantiles(on_y, count)
         total += difference.double().abs().mean(0).sum().item()
-    return total / PROJECTIONS
+    return total / projections
 
 
 def _sorted(values: Tensor) -> Tensor:
