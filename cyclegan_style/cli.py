@@ -163,13 +163,19 @@ def benchmark_command(arguments: list[str]) -> int:
     """``benchmark``: paired timings on this machine."""
     from cyclegan_style.benchmark import compare_training
 
+    if arguments[:1] == ["evaluate"]:
+        return benchmark_evaluation_command(arguments[1:])
     parser = ArgumentParser(
         prog="cyclegan-style benchmark",
         exit_on_error=False,
         description="Time the product against the obvious way of doing the same, in turns and in"
         " one process; prints the medians and the ratio.",
     )
-    parser.add_argument("subject", choices=["train"], help="train: one training step")
+    parser.add_argument(
+        "subject",
+        choices=["train", "evaluate"],
+        help="train: one training step; evaluate: FID, with options of its own",
+    )
     parser.add_argument("--size", type=int, default=128, help="side of the images in pixels")
     parser.add_argument("--batch-size", type=int, default=1, help="images of each domain")
     parser.add_argument("--channels", type=int, default=64, help="filters of the first layer")
@@ -179,6 +185,29 @@ def benchmark_command(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     comparison = compare_training(
         options.size, options.batch_size, options.channels, options.blocks, options.runs
+    )
+    print_result(asdict(comparison), options.json)
+    return 0
+
+
+def benchmark_evaluation_command(arguments: list[str]) -> int:
+    """``benchmark evaluate``: FID against the installed pytorch-fid."""
+    from cyclegan_style.evaluation.benchmark import compare_with_pytorch_fid
+
+    parser = ArgumentParser(
+        prog="cyclegan-style benchmark evaluate",
+        exit_on_error=False,
+        description="Time FID of two folders against the installed pytorch-fid, on the same files"
+        " and weights.",
+    )
+    parser.add_argument("--real", type=Path, help="folder; generated pictures unless given")
+    parser.add_argument("--fake", type=Path, help="folder; generated pictures unless given")
+    parser.add_argument("--images", type=int, default=300, help="generated pictures per folder")
+    parser.add_argument("--weights", type=Path, help="file of the FID Inception")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    options = parser.parse_args(arguments)
+    comparison = compare_with_pytorch_fid(
+        options.images, options.weights, options.real, options.fake
     )
     print_result(asdict(comparison), options.json)
     return 0

@@ -8,7 +8,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from cyclegan_style.evaluation.frechet import Moments, merged
 from cyclegan_style.evaluation.sliced_wasserstein import Descriptors, descriptors_of_image
 from cyclegan_style.images import ImageError, Pixels, read_stored_rgb
 
@@ -49,6 +50,8 @@ class Collected:
     descriptors: Descriptors
     """Images × levels × patches × values; no levels unless asked for."""
     errors: list[ImageError]
+    moments: Moments | None = None
+    """Mean and co-moment of the features where these were not kept."""
 
     def __len__(self) -> int:
         """Number of pictures that could be read."""
@@ -61,11 +64,15 @@ def collect_features(
     prepare: Prepare,
     *,
     with_descriptors: bool = False,
+    keep_features: bool = True,
     read: Read = read_stored_rgb,
     batch_size: int = BATCH_SIZE,
     progress: str | None = None,
 ) -> Collected:
-    """Features of all readable pictures, on this process's device."""
+    """Features of all readable pictures, on this process's device.
+
+    Without ``keep_features`` only their moments are kept, whose size does not grow.
+    """
     state = PartialState()
     share = range(state.process_index, len(paths), state.num_processes)
 
@@ -79,18 +86,23 @@ def collect_features(
 
     hidden = progress is None or not state.is_main_process
     bar = tqdm(total=len(share), desc=progress, disable=hidden or None, delay=1, leave=False)
-    parts, errors = [], []
+    parts: list[Collected] = []
+    errors: list[ImageError] = []
+    moments: Moments | None = None
     with bar, ThreadPoolExecutor(_THREADS) as pool:
         for batch in _batches(_ahead(pool, look, share, 2 * batch_size + _THREADS), batch_size):
             errors += [item for item in batch if isinstance(item, ImageError)]
             seen = [item for item in batch if isinstance(item, Looks)]
             if seen:
-                parts.append(_measure(seen, network, state.device))
+                part = _measure(seen, network, state.device)
+                if not keep_features:
+                    moments = merged(moments, Moments.of(part.features))
+                    part = replace(part, features=part.features[:, :0])
+                parts.append(part)
             bar.update(len(batch))
     # gather_object joins the processes' lists.
-    gathered: list[Collected] = (
-        gather_object([_join(parts, errors)]) if state.num_processes > 1 else [_join(parts, errors)]
-    )
+    own = [replace(_join(parts, errors), moments=moments)]
+    gathered: list[Collected] = gather_object(own) if state.num_processes > 1 else own
     return _in_order(gathered)
 
 
@@ -136,12 +148,16 @@ def _in_order(gathered: Sequence[Collected]) -> Collected:
     """All processes' shares as one, in the order of the paths."""
     whole = _join([part for part in gathered if len(part)], [])
     errors = [error for part in gathered for error in part.errors]
+    moments: Moments | None = None
+    for part in gathered:
+        moments = merged(moments, part.moments)
     order = np.argsort(np.array(whole.indices, dtype=np.int64))
     return Collected(
         sorted(whole.indices),
         whole.features[order],
         whole.descriptors[order],
         sorted(errors, key=lambda error: error.path),
+        moments,
     )
 
 

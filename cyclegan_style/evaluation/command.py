@@ -24,13 +24,15 @@ from cyclegan_style.evaluation.folders import (
 )
 from cyclegan_style.evaluation.model import evaluate_model
 from cyclegan_style.evaluation.pairs import evaluate_pairs
+from cyclegan_style.evaluation.ranking import rank_folders
 from cyclegan_style.evaluation.statistics import write_statistics
 from cyclegan_style.hardware import fair_share_of_cores
 
-USAGE = """usage: cyclegan-style evaluate folders|model|paired|stats [options]; each with --help
+USAGE = """usage: cyclegan-style evaluate PART [options]; PART --help says more
 
   folders   scores of one folder of pictures against another
   model     scores of both directions of a trained model
+  compare   rank several folders by one metric
   paired    PSNR and SSIM of pictures whose truth is known
   stats     write the statistics of a folder, to be used in its place
 """
@@ -41,6 +43,7 @@ def evaluate(arguments: list[str]) -> int:
     commands: dict[str, Callable[[list[str]], int]] = {
         "folders": folders_command,
         "model": model_command,
+        "compare": compare_command,
         "paired": paired_command,
         "stats": stats_command,
     }
@@ -86,6 +89,23 @@ def model_command(arguments: list[str]) -> int:
     )
     _show(_of_both(scores), options.json)
     return 1 if any(score.failed for score in scores.values()) else 0
+
+
+def compare_command(arguments: list[str]) -> int:
+    """``evaluate compare``."""
+    parser = _parser("compare", "Rank folders of fakes of the same pictures, best first.")
+    parser.add_argument("--real", required=True, help="folder, glob, demo:painting or .npz")
+    parser.add_argument("--fake", required=True, nargs="+", help="two folders or more")
+    _add_options(parser)
+    options = parser.parse_args(arguments)
+    ranking = rank_folders(
+        options.real, options.fake, _evaluation_options(options, options.real, usual="fid")
+    )
+    values = ranking.to_dict()
+    if not options.json:
+        values["ranking"] = {rank.pop("fake"): rank for rank in values["ranking"]}
+    _show(values, options.json)
+    return 0
 
 
 def paired_command(arguments: list[str]) -> int:
@@ -156,9 +176,13 @@ def _add_options(parser: ArgumentParser, metrics: bool = True) -> None:
     parser.add_argument("--json", action="store_true", help="end stdout with one JSON object")
 
 
-def _evaluation_options(options: Namespace, *specs: str) -> EvaluationOptions:
-    of_demo = any(spec.startswith("demo:") for spec in specs)
-    usual = "swd" if of_demo else "fid,kid"
+def _evaluation_options(
+    options: Namespace, *specs: str, usual: str = "fid,kid"
+) -> EvaluationOptions:
+    if any(spec.startswith("demo:") for spec in specs):
+        usual = "swd"
+    if any(spec.endswith(".npz") for spec in specs):
+        usual = "fid"  # nothing else can be computed from statistics
     chosen = options.get("metrics", "fid") or usual
     return EvaluationOptions(
         metrics=tuple(dict.fromkeys(part.strip() for part in chosen.split(",") if part.strip())),

@@ -1,7 +1,7 @@
 """Scores of one set of pictures against another."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,10 @@ from cyclegan_style.evaluation.frechet import (
     frechet_distance,
     frechet_of_features,
     gaussian_of_features,
+    gaussian_of_moments,
 )
 from cyclegan_style.evaluation.inception import FEATURES
-from cyclegan_style.evaluation.intervals import GROUPS, Interval, jackknife_interval
+from cyclegan_style.evaluation.intervals import GROUPS, Interval, Kept, jackknife_interval
 from cyclegan_style.evaluation.kid import KernelDistance, kernel_distance, squared_mmd
 from cyclegan_style.evaluation.precision_recall import precision_recall
 from cyclegan_style.evaluation.sliced_wasserstein import SIZE, sliced_wasserstein
@@ -40,8 +41,12 @@ from cyclegan_style.evaluation.weights import file_hash, find_weights, load_ince
 from cyclegan_style.images import ImageError, read_stored_rgb
 
 METRICS = ("fid", "kid", "swd", "precision_recall", "fid_infinity")
+WITH_INTERVALS = ("fid", "kid", "swd")
 _OF_FEATURES = {"fid", "kid", "precision_recall", "fid_infinity"}
 _SHOWN_ERRORS = 10
+
+STREAMED = 20_000
+"""Of a set of more pictures than this, FID alone keeps moments instead of features."""
 
 Features = NDArray[np.float32]
 
@@ -77,7 +82,10 @@ class ImageSet:
         """The normal distribution that the features are taken for."""
         if self.statistics is not None:
             return self.statistics.gaussian()
-        return gaussian_of_features(self.pictures().features)
+        pictures = self.pictures()
+        if pictures.moments is not None:
+            return gaussian_of_moments(pictures.moments)
+        return gaussian_of_features(pictures.features)
 
     def pictures(self) -> Collected:
         """What was found in the pictures; statistics know nothing of single ones."""
@@ -139,7 +147,7 @@ class Evaluator:
         with PartialState().local_main_process_first():  # who comes first renders demo pictures
             paths = list_images(spec, split="test", field=option)
         cached, kept = None, False
-        if self.options.cache and read is None:
+        if self.options.cache and read is None and not self._streams(paths):
             cached, kept = self._cached_file(paths)
         collected = recall(cached) if cached is not None and kept else None
         if collected is None:
@@ -169,6 +177,20 @@ class Evaluator:
             errors,
         )
 
+    def value(self, metric: str, real: ImageSet, fake: ImageSet) -> float:
+        """One score whose name is the metric's."""
+        return self._score(metric, real, fake)[metric]
+
+    def value_of_part(self, metric: str, real: ImageSet, fake: ImageSet, i: Kept, j: Kept) -> float:
+        """A score of these pictures alone, for the spread: fid, kid over all of them, or swd."""
+        x, y = real.pictures(), fake.pictures()
+        if metric == "fid":
+            return frechet_of_features(x.features[i], y.features[j])
+        if metric == "kid":
+            return squared_mmd(x.features[i].astype(np.float64), y.features[j].astype(np.float64))
+        # Fewer directions: it is only the spread that is asked for.
+        return sliced_wasserstein(x.descriptors[i], y.descriptors[j], projections=64)
+
     def _score(self, metric: str, real: ImageSet, fake: ImageSet) -> dict[str, float]:
         if metric == "fid":
             return {"fid": frechet_distance(real.gaussian(), fake.gaussian())}
@@ -186,24 +208,18 @@ class Evaluator:
     def _interval(
         self, metric: str, value: float | None, real: ImageSet, fake: ImageSet
     ) -> Interval | None:
-        if not self.options.intervals or value is None or metric == "fid_infinity":
+        if not self.options.intervals or value is None or metric not in WITH_INTERVALS:
             return None
         if real.collected is None or fake.collected is None:
             return None
-        x, y = real.collected, fake.collected
-        scores: dict[str, Callable[[NDArray[np.intp], NDArray[np.intp]], float]] = {
-            "fid": lambda i, j: frechet_of_features(x.features[i], y.features[j]),
-            "kid": lambda i, j: squared_mmd(
-                x.features[i].astype(np.float64), y.features[j].astype(np.float64)
-            ),
-            # Fewer directions: it is only the spread that is asked for.
-            "swd": lambda i, j: sliced_wasserstein(
-                x.descriptors[i], y.descriptors[j], projections=64
-            ),
-        }
+        if real.collected.moments is not None or fake.collected.moments is not None:
+            return None  # nothing is left of single pictures
+        counts = len(real.collected), len(fake.collected)
         # Beyond the features' dimensions, each group left out costs a large decomposition.
-        groups = GROUPS if max(len(x), len(y)) <= FEATURES else 8
-        return jackknife_interval(value, scores[metric], len(x), len(y), groups)
+        groups = GROUPS if max(counts) <= FEATURES else 8
+        return jackknife_interval(
+            value, lambda i, j: self.value_of_part(metric, real, fake, i, j), *counts, groups
+        )
 
     def _load_statistics(self, spec: str, option: str) -> ImageSet:
         if set(self.options.metrics) != {"fid"}:
@@ -218,10 +234,14 @@ class Evaluator:
             self.network,
             self.definition.prepare,
             with_descriptors="swd" in self.options.metrics,
+            keep_features=not self._streams(paths),
             read=read,
             batch_size=self.options.batch_size,
             progress=option.removeprefix("--"),
         )
+
+    def _streams(self, paths: Sequence[Path]) -> bool:
+        return set(self.options.metrics) == {"fid"} and len(paths) > STREAMED
 
     def _cached_file(self, paths: Sequence[Path]) -> tuple[Path | None, bool]:
         """Where features are cached, and whether; all processes must do the same."""
@@ -246,7 +266,7 @@ class Evaluator:
                 f"{option}: {spec}: {len(collected)} readable image"
                 f"{'' if len(collected) == 1 else 's'}, and at least two are needed"
             )
-        if self.network is None:
+        if self.network is None or collected.moments is not None:
             return
         if not np.isfinite(collected.features).all():
             raise UserError(f"{option}: {spec}: features are not finite; are the weights damaged?")
@@ -265,8 +285,8 @@ def evaluate_folders(real: str, fake: str, options: EvaluationOptions) -> Scores
 def statistics_of(spec: str, options: EvaluationOptions) -> Statistics:
     """What ``evaluate stats`` writes."""
     evaluator = Evaluator(options)
-    features = evaluator.load(spec, "--images").pictures().features
-    moments = Moments.of(features)
+    pictures = evaluator.load(spec, "--images").pictures()
+    moments = pictures.moments or Moments.of(pictures.features)
     covariance = moments.comoment / (moments.count - 1)
     name = evaluator.definition.name
     return Statistics(moments.mean, covariance, moments.count, name, evaluator.weights)

@@ -7,7 +7,6 @@ than dimensions, the centred features are such a factor; otherwise it comes from
 decomposition of Σ. Neither squares the condition number, as the product Σ₁Σ₂ does.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,15 +57,16 @@ class Gaussian:
         return float(np.square(self.factor).sum())
 
 
-def moments_of_batches(batches: Iterable[Features]) -> Moments:
-    """Moments of all rows of all batches, in memory that does not grow with their number."""
-    total: Moments | None = None
-    for batch in batches:
-        own = Moments.of(batch)
-        total = own if total is None else total.merge(own)
-    if total is None:
-        raise ValueError("no batches")
-    return total
+def merged(first: Moments | None, second: Moments | None) -> Moments | None:
+    """Moments of both together; None is the empty set."""
+    if first is None or second is None:
+        return first or second
+    return first.merge(second)
+
+
+def gaussian_of_moments(moments: Moments) -> Gaussian:
+    """The normal distribution fitted to vectors of which only moments are left."""
+    return gaussian_of_statistics(moments.mean, moments.comoment / (moments.count - 1))
 
 
 def gaussian_of_features(features: Features) -> Gaussian:
@@ -76,8 +76,7 @@ def gaussian_of_features(features: Features) -> Gaussian:
     if not np.isfinite(features).all():
         raise UserError("features are not finite: the weights or images are damaged")
     if len(features) > features.shape[1]:
-        moments = Moments.of(features)
-        return gaussian_of_statistics(moments.mean, moments.comoment / (moments.count - 1))
+        return gaussian_of_moments(Moments.of(features))
     values = np.asarray(features, dtype=np.float64)
     mean = values.mean(0)
     return Gaussian(mean, (values - mean) / np.sqrt(len(values) - 1))
