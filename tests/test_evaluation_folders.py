@@ -185,6 +185,8 @@ def test_statistics_stand_for_their_folder(capsys, sets, network, tmp_path):
     told = complaint(capsys, *of(sets | {"real": file}), "--metrics", "fid", "--definition=clean")
     assert "made with the definition pytorch-fid" in told
     assert "fid only" in complaint(capsys, *of(sets | {"real": file}), "--metrics", "kid")
+    halved = ["stats", "--images", sets["real"], "--output", file, "--precision", "bf16"]
+    assert "fp32 only" in complaint(capsys, *halved)
 
 
 def test_statistics_of_pytorch_fid_are_read_and_damaged_ones_refused(
@@ -254,14 +256,16 @@ def test_pairs(capsys, tmp_path):
     assert run(capsys, "paired", "--truth", truth, "--fake", truth)["psnr"] is None
 
 
-def test_a_model_is_scored_both_ways(capsys, sets, network, configured, tmp_path):
+def test_a_model_is_scored_both_ways(capsys, pictures, network, configured, tmp_path):
     config = configured()
     export_model(tmp_path / "run" / "model", build_generators(config), to_yaml(config))
-    options = ["--a", sets["real"], "--b", sets["fake"], "--metrics", "fid,kid,swd"]
+    sets = ["--a", pictures / "trainA", "--b", pictures / "trainB"]
+    options = [*sets, "--metrics", "fid,kid,swd"]
+    options.append("--no-intervals")
     scores = run(capsys, "model", "--model", tmp_path / "run", *options)
 
-    assert (scores["n_real"], scores["n_fake"]) == (7, 9)
-    assert (scores["ba"]["n_real"], scores["ba"]["n_fake"]) == (9, 7)
+    assert (scores["n_real"], scores["n_fake"]) == (3, 5)
+    assert (scores["ba"]["n_real"], scores["ba"]["n_fake"]) == (5, 3)
     for direction in ("ab", "ba"):
         assert {"fid", "kid", "swd", "structure"} <= scores[direction].keys()
     assert run(capsys, "model", "--model", tmp_path / "run" / "model", *options) == scores

@@ -10,7 +10,7 @@ import torch
 from inception_weights import random_state
 
 from cyclegan_style.errors import UserError
-from cyclegan_style.evaluation.inception import build_inception
+from cyclegan_style.evaluation.inception import HalfPrecision, build_inception
 from cyclegan_style.evaluation.weights import (
     ALSO_KNOWN_AS,
     WEIGHTS_FILE,
@@ -154,7 +154,10 @@ def test_folded_batch_norms_leave_the_features():
 
     with torch.no_grad():
         plain, folded = (build_inception(state, fold)(images) for fold in (False, True))
+        halved = HalfPrecision(build_inception(state))(images)
 
     assert plain.shape == (1, 2048)
     assert plain.std() > 0.01
     assert (plain - folded).abs().max() < 1e-4
+    assert halved.dtype == torch.float32
+    assert 1e-5 < (plain - halved).abs().mean() < 0.05 * plain.std()

@@ -169,6 +169,9 @@ def _add_options(parser: ArgumentParser, metrics: bool = True) -> None:
         type=Path,
         help="file of the FID Inception; else torch hub's cache, else a download",
     )
+    parser.add_argument(
+        "--precision", default="fp32", choices=["fp32", "bf16"], help="bf16: faster, a little off"
+    )
     parser.add_argument("--batch-size", type=int, default=BATCH_SIZE, help="images at a time")
     parser.add_argument(
         "--no-cache", action="store_true", help="neither use nor keep features on disk"
@@ -191,6 +194,7 @@ def _evaluation_options(
         batch_size=options.batch_size,
         intervals=not options.get("no_intervals", True),
         cache=not options.no_cache,
+        precision=options.precision,
     )
 
 

@@ -31,7 +31,7 @@ from cyclegan_style.evaluation.frechet import (
     gaussian_of_features,
     gaussian_of_moments,
 )
-from cyclegan_style.evaluation.inception import FEATURES
+from cyclegan_style.evaluation.inception import FEATURES, HalfPrecision
 from cyclegan_style.evaluation.intervals import GROUPS, Interval, Kept, jackknife_interval
 from cyclegan_style.evaluation.kid import KernelDistance, kernel_distance, squared_mmd
 from cyclegan_style.evaluation.precision_recall import precision_recall
@@ -61,6 +61,8 @@ class EvaluationOptions:
     batch_size: int = BATCH_SIZE
     intervals: bool = True
     cache: bool = True
+    precision: str = "fp32"
+    """fp32, or bf16: faster where the hardware has it, and off by a few hundredths of FID."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,7 @@ class Scores:
     weights: str | None
     intervals: dict[str, Interval] = field(default_factory=dict)
     failed: list[ImageError] = field(default_factory=list)
+    precision: str = "fp32"
 
     def to_dict(self) -> dict[str, Any]:
         """The scores as one JSON object."""
@@ -112,7 +115,7 @@ class Scores:
         facts |= {f"{name}_interval": list(pair) for name, pair in self.intervals.items()}
         facts |= {"n_real": self.n_real, "n_fake": self.n_fake, "definition": self.definition}
         if self.weights is not None:
-            facts["weights"] = self.weights
+            facts |= {"weights": self.weights, "precision": self.precision}
         if "swd" in self.values:
             facts["swd_size"] = SIZE
         return facts | {"failed": [{"path": str(e.path), "error": e.reason} for e in self.failed]}
@@ -134,7 +137,9 @@ class Evaluator:
         if _OF_FEATURES & set(options.metrics):
             with PartialState().local_main_process_first():
                 path = find_weights(options.weights)
-            self.network = on_device(load_inception(path))
+            network = load_inception(path)
+            half = options.precision == "bf16"
+            self.network = on_device(HalfPrecision(network) if half else network)
             self.weights = file_hash(path)
 
     def load(self, spec: str, option: str, read: Read | None = None) -> ImageSet:
@@ -175,6 +180,7 @@ class Evaluator:
             self.weights,
             intervals,
             errors,
+            self.options.precision,
         )
 
     def value(self, metric: str, real: ImageSet, fake: ImageSet) -> float:
@@ -249,7 +255,8 @@ class Evaluator:
         if PartialState().is_main_process:
             swd = str(SIZE) if "swd" in self.options.metrics else ""
             device = PartialState().device.type
-            made_by = ("1", self.definition.name, self.weights or "", swd, device)
+            precision = self.options.precision
+            made_by = ("1", self.definition.name, self.weights or "", swd, device, precision)
             file = cached_file(paths, made_by)
             found[0] = (file, file is not None and file.exists())
         broadcast_object_list(found)
@@ -284,6 +291,8 @@ def evaluate_folders(real: str, fake: str, options: EvaluationOptions) -> Scores
 
 def statistics_of(spec: str, options: EvaluationOptions) -> Statistics:
     """What ``evaluate stats`` writes."""
+    if options.precision != "fp32":
+        raise UserError("--precision: statistics that others rely on are written in fp32 only")
     evaluator = Evaluator(options)
     pictures = evaluator.load(spec, "--images").pictures()
     moments = pictures.moments or Moments.of(pictures.features)
