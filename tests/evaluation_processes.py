@@ -8,13 +8,17 @@ import torch
 from accelerate import PartialState
 from test_evaluation_folders import SmallNetwork
 
+from cyclegan_style.cli import main
 from cyclegan_style.evaluation.collect import collect_features
 from cyclegan_style.evaluation.definitions import DEFINITIONS
 from cyclegan_style.launch import launched_as_asked
 
 if __name__ == "__main__" and launched_as_asked(__file__, sys.argv[1:]):
+    folder = sys.argv[1]
+    sets = ["--real", folder, "--fake", folder, "--metrics", "swd", "--no-cache", "--no-intervals", "--json"]
+    assert main(["evaluate", "folders", *sets]) == 0
     torch.set_num_threads(1)
-    state = PartialState(cpu=True)
+    state = PartialState()
     assert state.num_processes == 2
     whole = collect_features(
         sorted(Path(sys.argv[1]).iterdir()),

@@ -300,6 +300,9 @@ def test_several_processes_count_each_image_once(tmp_path, sets):
     script = ROOT / "tests" / "evaluation_processes.py"
     outcome = launch(script, sets["real"], tmp_path / "two.npz")
     assert outcome.returncode == 0, outcome.stderr
+    (printed,) = outcome.stdout.splitlines()  # by one process
+    assert json.loads(printed)["swd"] == 0
+    assert json.loads(printed)["n_real"] == 9
     paths = sorted(sets["real"].iterdir())
     alone = collect_features(
         paths, SmallNetwork(), DEFINITIONS["pytorch-fid"].prepare, with_descriptors=True

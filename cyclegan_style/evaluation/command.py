@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
+from accelerate.utils import parse_flag_from_env
 from jsonargparse import ArgumentParser, Namespace
 
 from cyclegan_style.cli import parse_training_options
@@ -53,9 +54,20 @@ def evaluate(arguments: list[str]) -> int:
         return 0
     if name not in commands:
         raise UserError(f"evaluate: {name!r} is not one of {', '.join(commands)}")
-    if "ACCELERATE_USE_CPU" in os.environ:  # accelerate launch left each process a single thread
-        torch.set_num_threads(fair_share_of_cores())
+    join_processes()
     return commands[name](arguments[1:])
+
+
+def join_processes() -> None:
+    """Find the other processes that were launched together with this one."""
+    state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
+    if os.environ.get("WORLD_SIZE", "1") != str(state.num_processes):
+        raise UserError(
+            "several processes were started but no GPU was found for them; to evaluate on CPUs,"
+            " add --cpu to accelerate launch or set ACCELERATE_USE_CPU=true"
+        )
+    if state.device.type == "cpu" and "LOCAL_WORLD_SIZE" in os.environ:
+        torch.set_num_threads(fair_share_of_cores())  # the launcher left each a single one
 
 
 def folders_command(arguments: list[str]) -> int:

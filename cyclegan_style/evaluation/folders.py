@@ -62,7 +62,7 @@ class EvaluationOptions:
     intervals: bool = True
     cache: bool = True
     precision: str = "fp32"
-    """fp32, or bf16: faster where the hardware has it, and off by a few hundredths of FID."""
+    """fp32, or bf16: faster where the hardware has it, and off by some tenths of FID."""
 
 
 @dataclass(frozen=True)
