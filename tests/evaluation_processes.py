@@ -15,7 +15,17 @@ from cyclegan_style.launch import launched_as_asked
 
 if __name__ == "__main__" and launched_as_asked(__file__, sys.argv[1:]):
     folder = sys.argv[1]
-    sets = ["--real", folder, "--fake", folder, "--metrics", "swd", "--no-cache", "--no-intervals", "--json"]
+    sets = [
+        "--real",
+        folder,
+        "--fake",
+        folder,
+        "--metrics",
+        "swd",
+        "--no-cache",
+        "--no-intervals",
+        "--json",
+    ]
     assert main(["evaluate", "folders", *sets]) == 0
     torch.set_num_threads(1)
     state = PartialState()

@@ -1,10 +1,10 @@
 """Scores of one set of pictures against another."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from accelerate import PartialState
@@ -49,6 +49,7 @@ STREAMED = 20_000
 """Of a set of more pictures than this, FID alone keeps moments instead of features."""
 
 Features = NDArray[np.float32]
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -135,8 +136,7 @@ class Evaluator:
         self.network: nn.Module | None = None
         self.weights: str | None = None
         if _OF_FEATURES & set(options.metrics):
-            with PartialState().local_main_process_first():
-                path = find_weights(options.weights)
+            path = main_process_first(lambda: find_weights(options.weights))
             network = load_inception(path)
             half = options.precision == "bf16"
             self.network = on_device(HalfPrecision(network) if half else network)
@@ -149,8 +149,7 @@ class Evaluator:
         """
         if spec.endswith(".npz"):
             return self._load_statistics(spec, option)
-        with PartialState().local_main_process_first():  # who comes first renders demo pictures
-            paths = list_images(spec, split="test", field=option)
+        paths = main_process_first(lambda: list_images(spec, split="test", field=option))
         cached, kept = None, False
         if self.options.cache and read is None and not self._streams(paths):
             cached, kept = self._cached_file(paths)
@@ -330,6 +329,22 @@ def warn_of_few(scores: Scores) -> None:
             f"FID of {min(counts)} images is biased upwards: compare it only with FID of as many"
             " images of the same real set, or use kid, which is not"
         )
+
+
+def main_process_first(function: Callable[[], Result]) -> Result:
+    """Let each machine's first process download or render what the others then find.
+
+    A mistake of the user's is raised when all have met it, or the others would wait for ever.
+    """
+    outcome: Result | UserError
+    with PartialState().local_main_process_first():
+        try:
+            outcome = function()
+        except UserError as error:
+            outcome = error
+    if isinstance(outcome, UserError):
+        raise outcome
+    return outcome
 
 
 def say(line: str) -> None:
