@@ -37,6 +37,7 @@ def run_command(arguments: list[str]) -> int:
         "train": (train_command, "train a CycleGAN on two folders of pictures"),
         "translate": (translate_command, "translate pictures with a trained model"),
         "convert": (convert_command, "turn a model into files of the reference, or back"),
+        "evaluate": (evaluate_command, "score pictures, or what a model makes of them"),
         "runs": (runs_command, "list runs, show how one stands, check its checkpoints"),
         "replay": (replay_command, "compare the training step with a recorded reference"),
         "benchmark": (benchmark_command, "time the product against the obvious way"),
@@ -271,8 +272,17 @@ def runs_command(arguments: list[str]) -> int:
     return 0
 
 
+def evaluate_command(arguments: list[str]) -> int:
+    """``evaluate``: scores of folders, models and pairs, and files of statistics."""
+    from cyclegan_style.evaluation.command import evaluate
+
+    return evaluate(arguments)
+
+
 def benchmark_command(arguments: list[str]) -> int:
     """``benchmark``: paired timings on this machine."""
+    if arguments[:1] == ["evaluate"]:
+        return benchmark_evaluation_command(arguments[1:])
     parser = ArgumentParser(
         prog="cyclegan-style benchmark",
         exit_on_error=False,
@@ -281,8 +291,9 @@ def benchmark_command(arguments: list[str]) -> int:
     )
     parser.add_argument(
         "subject",
-        choices=["train", "translate"],
-        help="train: one training step; translate: a folder of pictures",
+        choices=["train", "translate", "evaluate"],
+        help="train: one training step; translate: a folder of pictures; evaluate: FID, with"
+        " options of its own",
     )
     parser.add_argument("--images", type=int, default=200, help="pictures to translate")
     parser.add_argument("--size", type=int, default=128, help="side of the images in pixels")
@@ -303,6 +314,29 @@ def benchmark_command(arguments: list[str]) -> int:
 
         training = compare_training(options.size, options.batch_size, *network, options.runs)
         print_result(asdict(training), options.json)
+    return 0
+
+
+def benchmark_evaluation_command(arguments: list[str]) -> int:
+    """``benchmark evaluate``: FID against the installed pytorch-fid."""
+    from cyclegan_style.evaluation.benchmark import compare_with_pytorch_fid
+
+    parser = ArgumentParser(
+        prog="cyclegan-style benchmark evaluate",
+        exit_on_error=False,
+        description="Time FID of two folders against the installed pytorch-fid, on the same files"
+        " and weights.",
+    )
+    parser.add_argument("--real", type=Path, help="folder; generated pictures unless given")
+    parser.add_argument("--fake", type=Path, help="folder; generated pictures unless given")
+    parser.add_argument("--images", type=int, default=300, help="generated pictures per folder")
+    parser.add_argument("--weights", type=Path, help="file of the FID Inception")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    options = parser.parse_args(arguments)
+    comparison = compare_with_pytorch_fid(
+        options.images, options.weights, options.real, options.fake
+    )
+    print_result(asdict(comparison), options.json)
     return 0
 
 

@@ -1,0 +1,65 @@
+"""Features of reference sets on disk, so that a second evaluation need not compute them.
+
+The key holds the content of every file, so a changed picture is another set.
+"""
+
+import hashlib
+import os
+import uuid
+import zipfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from cyclegan_style.evaluation.collect import Collected
+
+
+def cache_folder() -> Path:
+    """Where features are kept: $CYCLEGAN_STYLE_CACHE, or below the user's cache."""
+    if own := os.environ.get("CYCLEGAN_STYLE_CACHE"):
+        return Path(own).expanduser() / "features"
+    shared = os.environ.get("XDG_CACHE_HOME")
+    return (Path(shared) if shared else Path.home() / ".cache") / "cyclegan_style" / "features"
+
+
+def cached_file(paths: Sequence[Path], made_by: Sequence[str]) -> Path | None:
+    """Where features of these pictures belong, None if a picture cannot be read."""
+    key = hashlib.sha256("\n".join(made_by).encode())
+    try:
+        with ThreadPoolExecutor() as pool:
+            for digest in pool.map(_content_hash, paths):
+                key.update(digest)
+    except OSError:
+        return None
+    return cache_folder() / f"{key.hexdigest()[:40]}.npz"
+
+
+def recall(file: Path) -> Collected | None:
+    """Kept features, None if there are none or they are damaged."""
+    try:
+        with np.load(file, allow_pickle=False) as kept:
+            features, descriptors = kept["features"], kept["descriptors"]
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError):
+        return None
+    return Collected(list(range(len(features))), features, descriptors, [])
+
+
+def keep(file: Path, collected: Collected) -> None:
+    """Write features; a cache that cannot be written is no error."""
+    temporary = file.with_name(f".{uuid.uuid4().hex}.part")
+    with suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("xb") as stream:
+                np.savez(stream, features=collected.features, descriptors=collected.descriptors)
+            temporary.replace(file)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _content_hash(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").digest()

@@ -1,0 +1,188 @@
+"""Features of many pictures: decoded and prepared in threads while the network computes.
+
+Under accelerate every process takes its share, each picture exactly once, and all get the whole.
+"""
+
+import itertools
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from cyclegan_style.evaluation.frechet import Moments, merged
+from cyclegan_style.evaluation.sliced_wasserstein import Descriptors, descriptors_of_image
+from cyclegan_style.images import ImageError, Pixels, read_stored_rgb
+
+BATCH_SIZE = 16
+_THREADS = min(8, max(2, os.cpu_count() or 2))
+
+Read = Callable[[Path], Pixels]
+Prepare = Callable[[Pixels], Tensor]
+
+
+@dataclass(frozen=True)
+class Looks:
+    """What of a picture is computed in a thread."""
+
+    index: int
+    image: Tensor | None
+    descriptors: Descriptors | None
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What was found in a set of pictures, in the order of their paths."""
+
+    indices: list[int]
+    """Which of the paths could be read."""
+    features: NDArray[np.float32]
+    """Images × dimensions; no dimensions without a network."""
+    descriptors: Descriptors
+    """Images × levels × patches × values; no levels unless asked for."""
+    errors: list[ImageError]
+    moments: Moments | None = None
+    """Mean and co-moment of the features where these were not kept."""
+
+    def __len__(self) -> int:
+        """Number of pictures that could be read."""
+        return len(self.indices)
+
+
+def collect_features(
+    paths: Sequence[Path],
+    network: Callable[[Tensor], Tensor] | None,
+    prepare: Prepare,
+    *,
+    with_descriptors: bool = False,
+    keep_features: bool = True,
+    read: Read = read_stored_rgb,
+    batch_size: int = BATCH_SIZE,
+    progress: str | None = None,
+) -> Collected:
+    """Features of all readable pictures, on this process's device.
+
+    Without ``keep_features`` only their moments are kept, whose size does not grow.
+    """
+    state = PartialState()
+    share = range(state.process_index, len(paths), state.num_processes)
+
+    def look(index: int) -> Looks | ImageError:
+        try:
+            pixels = read(paths[index])
+        except ImageError as error:
+            return error
+        image = None if network is None else prepare(pixels)
+        return Looks(index, image, descriptors_of_image(pixels) if with_descriptors else None)
+
+    hidden = progress is None or not state.is_main_process
+    bar = tqdm(total=len(share), desc=progress, disable=hidden or None, delay=1, leave=False)
+    parts: list[Collected] = []
+    errors: list[ImageError] = []
+    moments: Moments | None = None
+    with bar, ThreadPoolExecutor(_THREADS) as pool:
+        for batch in _batches(_ahead(pool, look, share, 2 * batch_size + _THREADS), batch_size):
+            errors += [item for item in batch if isinstance(item, ImageError)]
+            seen = [item for item in batch if isinstance(item, Looks)]
+            if seen:
+                part = _measure(seen, network, state.device)
+                if not keep_features:
+                    moments = merged(moments, Moments.of(part.features))
+                    part = replace(part, features=part.features[:, :0])
+                parts.append(part)
+            bar.update(len(batch))
+    # gather_object joins the processes' lists.
+    own = [replace(_join(parts, errors), moments=moments)]
+    gathered: list[Collected] = gather_object(own) if state.num_processes > 1 else own
+    return _in_order(gathered)
+
+
+def values_of_all(values: Mapping[Path, float]) -> list[float]:
+    """What the processes noted of their own pictures, in the order of the paths."""
+    own = list(values.items())
+    everyone = gather_object(own) if PartialState().num_processes > 1 else own
+    return [value for _, value in sorted(everyone)]
+
+
+def on_device(network: nn.Module) -> nn.Module:
+    """The network on this process's device."""
+    return network.to(PartialState().device)
+
+
+@torch.inference_mode()
+def _measure(
+    seen: Sequence[Looks], network: Callable[[Tensor], Tensor] | None, device: torch.device
+) -> Collected:
+    features = np.zeros((len(seen), 0), np.float32)
+    images = [item.image for item in seen if item.image is not None]
+    if network is not None:
+        # TF32 would move the distance by more than the tools differ.
+        with torch.backends.cudnn.flags(allow_tf32=False):
+            features = network(torch.stack(images).to(device)).float().cpu().numpy()
+    described = [item.descriptors for item in seen if item.descriptors is not None]
+    descriptors = np.stack(described) if described else _no_descriptors(len(seen))
+    return Collected([item.index for item in seen], features, descriptors, [])
+
+
+def _join(parts: Sequence[Collected], errors: list[ImageError]) -> Collected:
+    if not parts:
+        return Collected([], np.zeros((0, 0), np.float32), _no_descriptors(0), errors)
+    return Collected(
+        [index for part in parts for index in part.indices],
+        np.concatenate([part.features for part in parts]),
+        np.concatenate([part.descriptors for part in parts]),
+        [*errors, *(error for part in parts for error in part.errors)],
+    )
+
+
+def _in_order(gathered: Sequence[Collected]) -> Collected:
+    """All processes' shares as one, in the order of the paths."""
+    whole = _join([part for part in gathered if len(part)], [])
+    errors = [error for part in gathered for error in part.errors]
+    moments: Moments | None = None
+    for part in gathered:
+        moments = merged(moments, part.moments)
+    order = np.argsort(np.array(whole.indices, dtype=np.int64))
+    return Collected(
+        sorted(whole.indices),
+        whole.features[order],
+        whole.descriptors[order],
+        sorted(errors, key=lambda error: error.path),
+        moments,
+    )
+
+
+def _no_descriptors(count: int) -> Descriptors:
+    return np.zeros((count, 0, 0, 0), np.float32)
+
+
+def _ahead(
+    pool: ThreadPoolExecutor,
+    look: Callable[[int], Looks | ImageError],
+    indices: Sequence[int],
+    depth: int,
+) -> Iterator[Looks | ImageError]:
+    """Results in order, so many of them being worked on ahead."""
+    waiting: deque[Future[Looks | ImageError]] = deque()
+    for index in indices:
+        waiting.append(pool.submit(look, index))
+        if len(waiting) > depth:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def _batches(
+    items: Iterator[Looks | ImageError], size: int
+) -> Iterator[tuple[Looks | ImageError, ...]]:
+    while batch := tuple(itertools.islice(items, size)):
+        yield batch

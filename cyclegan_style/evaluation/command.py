@@ -1,0 +1,246 @@
+"""The command ``evaluate`` and its parts."""
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import parse_flag_from_env
+from jsonargparse import ArgumentParser, Namespace
+
+from cyclegan_style.cli import parse_training_options
+from cyclegan_style.config import Config
+from cyclegan_style.errors import UserError
+from cyclegan_style.evaluation.collect import BATCH_SIZE
+from cyclegan_style.evaluation.definitions import DEFINITIONS
+from cyclegan_style.evaluation.folders import (
+    METRICS,
+    EvaluationOptions,
+    Scores,
+    evaluate_folders,
+    statistics_of,
+)
+from cyclegan_style.evaluation.model import evaluate_model
+from cyclegan_style.evaluation.pairs import evaluate_pairs
+from cyclegan_style.evaluation.ranking import rank_folders
+from cyclegan_style.evaluation.statistics import write_statistics
+from cyclegan_style.hardware import fair_share_of_cores
+
+USAGE = """usage: cyclegan-style evaluate PART [options]; PART --help says more
+
+  folders   scores of one folder of pictures against another
+  model     scores of both directions of a trained model
+  compare   rank several folders by one metric
+  paired    PSNR and SSIM of pictures whose truth is known
+  stats     write the statistics of a folder, to be used in its place
+"""
+
+
+def evaluate(arguments: list[str]) -> int:
+    """Run one part; exit status 1 if pictures could not be read."""
+    commands: dict[str, Callable[[list[str]], int]] = {
+        "folders": folders_command,
+        "model": model_command,
+        "compare": compare_command,
+        "paired": paired_command,
+        "stats": stats_command,
+    }
+    name = arguments[0] if arguments else "--help"
+    if name in ("-h", "--help"):
+        print(USAGE)
+        return 0
+    if name not in commands:
+        raise UserError(f"evaluate: {name!r} is not one of {', '.join(commands)}")
+    join_processes()
+    return commands[name](arguments[1:])
+
+
+def join_processes() -> None:
+    """Find the other processes that were launched together with this one."""
+    state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
+    if os.environ.get("WORLD_SIZE", "1") != str(state.num_processes):
+        raise UserError(
+            "several processes were started but no GPU was found for them; to evaluate on CPUs,"
+            " add --cpu to accelerate launch or set ACCELERATE_USE_CPU=true"
+        )
+    if state.device.type == "cpu" and "LOCAL_WORLD_SIZE" in os.environ:
+        torch.set_num_threads(fair_share_of_cores())  # the launcher left each a single one
+
+
+def folders_command(arguments: list[str]) -> int:
+    """``evaluate folders``."""
+    parser = _parser("folders", "Score the pictures of one folder against those of another.")
+    parser.add_argument("--real", required=True, help="folder, glob, demo:painting or .npz")
+    parser.add_argument("--fake", required=True, help="the same, of the pictures to be judged")
+    _add_options(parser)
+    options = parser.parse_args(arguments)
+    scores = evaluate_folders(
+        options.real, options.fake, _evaluation_options(options, options.real, options.fake)
+    )
+    _show(scores.to_dict(), options.json)
+    return 1 if scores.failed else 0
+
+
+def model_command(arguments: list[str]) -> int:
+    """``evaluate model``."""
+    parser = _parser("model", "Translate A and B with a model and score both directions.")
+    parser.add_argument("--model", type=Path, required=True, help="run folder or exported model")
+    parser.add_argument("--a", required=True, help="pictures of domain A: folder, glob or demo:...")
+    parser.add_argument("--b", required=True, help="pictures of domain B")
+    _add_options(parser)
+    options = parser.parse_args(arguments)
+    scores = evaluate_model(
+        options.model,
+        options.a,
+        options.b,
+        _evaluation_options(options, options.a, options.b),
+        _read_config,
+    )
+    _show(_of_both(scores), options.json)
+    return 1 if any(score.failed for score in scores.values()) else 0
+
+
+def compare_command(arguments: list[str]) -> int:
+    """``evaluate compare``."""
+    parser = _parser("compare", "Rank folders of fakes of the same pictures, best first.")
+    parser.add_argument("--real", required=True, help="folder, glob, demo:painting or .npz")
+    parser.add_argument("--fake", required=True, nargs="+", help="two folders or more")
+    _add_options(parser)
+    options = parser.parse_args(arguments)
+    ranking = rank_folders(
+        options.real, options.fake, _evaluation_options(options, options.real, usual="fid")
+    )
+    values = ranking.to_dict()
+    if not options.json:
+        values["ranking"] = {rank.pop("fake"): rank for rank in values["ranking"]}
+    _show(values, options.json)
+    return 0
+
+
+def paired_command(arguments: list[str]) -> int:
+    """``evaluate paired``."""
+    parser = _parser("paired", "Score pictures against the truth of the same name.")
+    parser.add_argument("--truth", required=True, help="folder or glob of true pictures")
+    parser.add_argument("--fake", required=True, help="folder or glob of pictures to be judged")
+    parser.add_argument("--json", action="store_true", help="end stdout with one JSON object")
+    options = parser.parse_args(arguments)
+    scores = evaluate_pairs(options.truth, options.fake)
+    _show(scores.to_dict(), options.json)
+    return 1 if scores.failed else 0
+
+
+def stats_command(arguments: list[str]) -> int:
+    """``evaluate stats``."""
+    parser = _parser("stats", "Write mean and covariance of a folder's features.")
+    parser.add_argument("--images", required=True, help="folder, glob or demo:...")
+    parser.add_argument("--output", type=Path, required=True, help="file to write, .npz")
+    _add_options(parser, metrics=False)
+    options = parser.parse_args(arguments)
+    if options.output.suffix != ".npz":
+        raise UserError(f"--output: {options.output}: must end in .npz")
+    statistics = statistics_of(options.images, _evaluation_options(options, options.images))
+    if PartialState().is_main_process:
+        write_statistics(options.output, statistics)
+    facts = {
+        "output": str(options.output),
+        "n": statistics.count,
+        "definition": statistics.definition,
+        "weights": statistics.weights,
+    }
+    _show(facts, options.json)
+    return 0
+
+
+def _parser(name: str, description: str) -> ArgumentParser:
+    return ArgumentParser(
+        prog=f"cyclegan-style evaluate {name}", exit_on_error=False, description=description
+    )
+
+
+def _add_options(parser: ArgumentParser, metrics: bool = True) -> None:
+    if metrics:
+        parser.add_argument(
+            "--metrics",
+            type=str,
+            help=f"some of {','.join(METRICS)}; fid,kid unless given, swd for demo domains",
+        )
+        parser.add_argument(
+            "--no-intervals", action="store_true", help="leave out the 95 %% intervals"
+        )
+    parser.add_argument(
+        "--definition",
+        default="pytorch-fid",
+        choices=list(DEFINITIONS),
+        help="whose resizing and value range to follow",
+    )
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        help="file of the FID Inception; else torch hub's cache, else a download",
+    )
+    parser.add_argument(
+        "--precision", default="fp32", choices=["fp32", "bf16"], help="bf16: faster, a little off"
+    )
+    parser.add_argument("--batch-size", type=int, default=BATCH_SIZE, help="images at a time")
+    parser.add_argument(
+        "--no-cache", action="store_true", help="neither use nor keep features on disk"
+    )
+    parser.add_argument("--json", action="store_true", help="end stdout with one JSON object")
+
+
+def _evaluation_options(
+    options: Namespace, *specs: str, usual: str = "fid,kid"
+) -> EvaluationOptions:
+    if any(spec.startswith("demo:") for spec in specs):
+        usual = "swd"
+    if any(spec.endswith(".npz") for spec in specs):
+        usual = "fid"  # nothing else can be computed from statistics
+    chosen = options.get("metrics", "fid") or usual
+    return EvaluationOptions(
+        metrics=tuple(dict.fromkeys(part.strip() for part in chosen.split(",") if part.strip())),
+        definition=options.definition,
+        weights=options.weights,
+        batch_size=options.batch_size,
+        intervals=not options.get("no_intervals", True),
+        cache=not options.no_cache,
+        precision=options.precision,
+    )
+
+
+def _read_config(path: Path) -> Config:
+    return parse_training_options(["--config", str(path)])[1]
+
+
+def _of_both(scores: Mapping[str, Scores]) -> dict[str, Any]:
+    """``ab`` and ``ba``, with what both share beside them."""
+    both: dict[str, Any] = {name: score.to_dict() for name, score in scores.items()}
+    first = scores["ab"]
+    both |= {"n_real": first.n_real, "n_fake": first.n_fake, "definition": first.definition}
+    return both | ({} if first.weights is None else {"weights": first.weights})
+
+
+def _show(values: Mapping[str, Any], as_json: bool) -> None:
+    if not PartialState().is_main_process:
+        return
+    if as_json:
+        print(json.dumps(values))
+        return
+    for line in table(values):
+        print(line)
+
+
+def table(values: Mapping[str, Any]) -> list[str]:
+    """Lines for people: a score with its interval, then what it was computed from."""
+    lines = []
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            lines += [name, *(f"  {line}" for line in table(value))]
+        elif not name.endswith("_interval") and name != "failed":
+            interval = values.get(f"{name}_interval")
+            shown = f"{value:.6g}" if isinstance(value, float) else f"{value}"
+            spread = f"  95 % {interval[0]:.6g} … {interval[1]:.6g}" if interval else ""
+            lines.append(f"{name.replace('_', ' '):<16}{shown}{spread}")
+    return lines

@@ -1,0 +1,93 @@
+"""How each public tool brings an image to the Inception network, reproduced exactly.
+
+All three read a file as it is stored: without turning it upright, with alpha dropped.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from cyclegan_style.errors import UserError
+from cyclegan_style.evaluation.inception import SIDE
+from cyclegan_style.images import Pixels
+
+DefinitionName = Literal["pytorch-fid", "clean", "torch-fidelity"]
+
+
+@dataclass(frozen=True)
+class Definition:
+    """One tool's way from pixels to numbers."""
+
+    name: DefinitionName
+    prepare: Callable[[Pixels], Tensor]
+    """Height × width × 3 pixels → 3 × 299 × 299 in float32, as the network takes it."""
+    kid_sets: Literal["real first", "fake first"]
+    """Whose images each subset of the kernel distance is drawn from first."""
+
+
+def bilinear(pixels: Pixels) -> Tensor:
+    """pytorch-fid: [0, 1], bilinear with half-pixel centres and no antialiasing, then [-1, 1]."""
+    images = _channels_first(pixels).div_(255)[None]
+    resized = F.interpolate(images, (SIDE, SIDE), mode="bilinear", align_corners=False)[0]
+    return resized.mul_(2).sub_(1)
+
+
+def antialiased_bicubic(pixels: Pixels) -> Tensor:
+    """clean-fid: Pillow's bicubic per channel on floats, clipped but not rounded."""
+    channels = [
+        np.asarray(
+            Image.fromarray(pixels[:, :, index].astype(np.float32)).resize(
+                (SIDE, SIDE), Image.Resampling.BICUBIC
+            )
+        )
+        for index in range(3)
+    ]
+    return _centred(torch.from_numpy(np.stack(channels).clip(0, 255)))
+
+
+def tensorflow_bilinear(pixels: Pixels) -> Tensor:
+    """torch-fidelity: bilinear as TensorFlow 1 does it, from the corner and not antialiased."""
+    images = _channels_first(pixels)
+    top, bottom, down = _tensorflow_samples(images.shape[1])
+    left, right, across = _tensorflow_samples(images.shape[2])
+    # Columns before rows, as there: the sums are rounded.
+    upper, lower = images[:, top], images[:, bottom]
+    upper = upper[:, :, left] + (upper[:, :, right] - upper[:, :, left]) * across
+    lower = lower[:, :, left] + (lower[:, :, right] - lower[:, :, left]) * across
+    return _centred(upper + (lower - upper) * down[:, None])
+
+
+def _tensorflow_samples(length: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Both neighbours of each output pixel, and the weight of the second."""
+    scale = torch.tensor(length / SIDE, dtype=torch.float32)
+    places = torch.arange(0, SIDE, 1, dtype=torch.float32) * scale
+    first = places.long()
+    return first, (first + 1).clamp_max(length - 1), places - first.float()
+
+
+def _channels_first(pixels: Pixels) -> Tensor:
+    return torch.from_numpy(np.array(pixels.transpose(2, 0, 1), dtype=np.float32, order="C"))
+
+
+def _centred(images: Tensor) -> Tensor:
+    return (images - 128) / 128
+
+
+DEFINITIONS: dict[str, Definition] = {
+    "pytorch-fid": Definition("pytorch-fid", bilinear, "real first"),
+    "clean": Definition("clean", antialiased_bicubic, "fake first"),
+    "torch-fidelity": Definition("torch-fidelity", tensorflow_bilinear, "real first"),
+}
+
+
+def definition_named(name: str) -> Definition:
+    """The definition of a tool."""
+    if name not in DEFINITIONS:
+        raise UserError(f"--definition: {name!r} is not one of {', '.join(DEFINITIONS)}")
+    return DEFINITIONS[name]

@@ -1,0 +1,353 @@
+"""Scores of one set of pictures against another."""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
+from numpy.typing import NDArray
+from torch import nn
+
+from cyclegan_style.domains import list_images
+from cyclegan_style.errors import UserError
+from cyclegan_style.evaluation.cache import cached_file, keep, recall
+from cyclegan_style.evaluation.collect import (
+    BATCH_SIZE,
+    Collected,
+    Read,
+    collect_features,
+    on_device,
+)
+from cyclegan_style.evaluation.definitions import Definition, definition_named
+from cyclegan_style.evaluation.frechet import (
+    Gaussian,
+    Moments,
+    frechet_distance,
+    frechet_of_features,
+    gaussian_of_features,
+    gaussian_of_moments,
+)
+from cyclegan_style.evaluation.inception import FEATURES, HalfPrecision
+from cyclegan_style.evaluation.intervals import GROUPS, Interval, Kept, jackknife_interval
+from cyclegan_style.evaluation.kid import KernelDistance, kernel_distance, squared_mmd
+from cyclegan_style.evaluation.precision_recall import precision_recall
+from cyclegan_style.evaluation.sliced_wasserstein import SIZE, sliced_wasserstein
+from cyclegan_style.evaluation.statistics import Statistics, read_statistics, refuse_mismatch
+from cyclegan_style.evaluation.weights import file_hash, find_weights, load_inception
+from cyclegan_style.images import ImageError, read_stored_rgb
+
+METRICS = ("fid", "kid", "swd", "precision_recall", "fid_infinity")
+WITH_INTERVALS = ("fid", "kid", "swd")
+_OF_FEATURES = {"fid", "kid", "precision_recall", "fid_infinity"}
+_SHOWN_ERRORS = 10
+
+STREAMED = 20_000
+"""Of a set of more pictures than this, FID alone keeps moments instead of features."""
+
+Features = NDArray[np.float32]
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """What is computed, and by which definition."""
+
+    metrics: tuple[str, ...] = ("fid", "kid")
+    definition: str = "pytorch-fid"
+    weights: Path | None = None
+    batch_size: int = BATCH_SIZE
+    intervals: bool = True
+    cache: bool = True
+    precision: str = "fp32"
+    """fp32, or bf16: faster where the hardware has it, and off by some tenths of FID."""
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """A set of pictures, or the statistics that are left of one."""
+
+    spec: str
+    collected: Collected | None
+    statistics: Statistics | None = None
+
+    @property
+    def count(self) -> int | None:
+        """Number of pictures, if it is known."""
+        if self.collected is not None:
+            return len(self.collected)
+        return None if self.statistics is None else self.statistics.count
+
+    def gaussian(self) -> Gaussian:
+        """The normal distribution that the features are taken for."""
+        if self.statistics is not None:
+            return self.statistics.gaussian()
+        pictures = self.pictures()
+        if pictures.moments is not None:
+            return gaussian_of_moments(pictures.moments)
+        return gaussian_of_features(pictures.features)
+
+    def pictures(self) -> Collected:
+        """What was found in the pictures; statistics know nothing of single ones."""
+        if self.collected is None:
+            raise UserError(f"{self.spec}: a file of statistics is enough for fid only")
+        return self.collected
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of one set against another, with all that is needed to compare them with others."""
+
+    values: dict[str, float]
+    n_real: int | None
+    n_fake: int | None
+    definition: str
+    weights: str | None
+    intervals: dict[str, Interval] = field(default_factory=dict)
+    failed: list[ImageError] = field(default_factory=list)
+    precision: str = "fp32"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The scores as one JSON object."""
+        facts: dict[str, Any] = dict(self.values)
+        facts |= {f"{name}_interval": list(pair) for name, pair in self.intervals.items()}
+        facts |= {"n_real": self.n_real, "n_fake": self.n_fake, "definition": self.definition}
+        if self.weights is not None:
+            facts |= {"weights": self.weights, "precision": self.precision}
+        if "swd" in self.values:
+            facts["swd_size"] = SIZE
+        return facts | {"failed": [{"path": str(e.path), "error": e.reason} for e in self.failed]}
+
+
+class Evaluator:
+    """The network and the definition by which sets are made into features and compared."""
+
+    def __init__(self, options: EvaluationOptions) -> None:
+        unknown = set(options.metrics) - set(METRICS)
+        if unknown or not options.metrics:
+            raise UserError(f"--metrics: {', '.join(sorted(unknown))}: there are {METRICS}")
+        if options.batch_size < 1:
+            raise UserError("--batch-size: must be at least 1")
+        self.options = options
+        self.definition: Definition = definition_named(options.definition)
+        self.network: nn.Module | None = None
+        self.weights: str | None = None
+        if _OF_FEATURES & set(options.metrics):
+            path = main_process_first(lambda: find_weights(options.weights))
+            network = load_inception(path)
+            half = options.precision == "bf16"
+            self.network = on_device(HalfPrecision(network) if half else network)
+            self.weights = file_hash(path)
+
+    def load(self, spec: str, option: str, read: Read | None = None) -> ImageSet:
+        """Features of a folder, a glob, a demo domain or a file of statistics.
+
+        ``read`` makes pixels of a path; without it they are read as the definition does.
+        """
+        if spec.endswith(".npz"):
+            return self._load_statistics(spec, option)
+        paths = main_process_first(lambda: list_images(spec, split="test", field=option))
+        cached, kept = None, False
+        if self.options.cache and read is None and not self._streams(paths):
+            cached, kept = self._cached_file(paths)
+        collected = recall(cached) if cached is not None and kept else None
+        if collected is None:
+            collected = self._collect(paths, option, read or read_stored_rgb)
+            if cached is not None and not collected.errors and PartialState().is_main_process:
+                keep(cached, collected)
+        self._check(collected, spec, option)
+        return ImageSet(spec, collected)
+
+    def compare(self, real: ImageSet, fake: ImageSet) -> Scores:
+        """All chosen scores of the fakes against the real pictures."""
+        values: dict[str, float] = {}
+        intervals: dict[str, Interval] = {}
+        for metric in self.options.metrics:
+            values |= self._score(metric, real, fake)
+            interval = self._interval(metric, values.get(metric), real, fake)
+            if interval is not None:
+                intervals[metric] = interval
+        errors = [e for part in (real, fake) if part.collected for e in part.collected.errors]
+        return Scores(
+            values,
+            real.count,
+            fake.count,
+            self.definition.name,
+            self.weights,
+            intervals,
+            errors,
+            self.options.precision,
+        )
+
+    def value(self, metric: str, real: ImageSet, fake: ImageSet) -> float:
+        """One score whose name is the metric's."""
+        return self._score(metric, real, fake)[metric]
+
+    def value_of_part(self, metric: str, real: ImageSet, fake: ImageSet, i: Kept, j: Kept) -> float:
+        """A score of these pictures alone, for the spread: fid, kid over all of them, or swd."""
+        x, y = real.pictures(), fake.pictures()
+        if metric == "fid":
+            return frechet_of_features(x.features[i], y.features[j])
+        if metric == "kid":
+            return squared_mmd(x.features[i].astype(np.float64), y.features[j].astype(np.float64))
+        # Fewer directions: it is only the spread that is asked for.
+        return sliced_wasserstein(x.descriptors[i], y.descriptors[j], projections=64)
+
+    def _score(self, metric: str, real: ImageSet, fake: ImageSet) -> dict[str, float]:
+        if metric == "fid":
+            return {"fid": frechet_distance(real.gaussian(), fake.gaussian())}
+        first, second = real.pictures(), fake.pictures()
+        if metric == "kid":
+            distance = kernel(first.features, second.features, self.definition)
+            return {"kid": distance.mean, "kid_std": distance.deviation}
+        if metric == "fid_infinity":
+            return {"fid_infinity": frechet_at_infinity(first.features, second.features)}
+        if metric == "precision_recall":
+            shares = precision_recall(first.features, second.features)
+            return {"precision": shares.precision, "recall": shares.recall}
+        return {"swd": sliced_wasserstein(first.descriptors, second.descriptors)}
+
+    def _interval(
+        self, metric: str, value: float | None, real: ImageSet, fake: ImageSet
+    ) -> Interval | None:
+        if not self.options.intervals or value is None or metric not in WITH_INTERVALS:
+            return None
+        if real.collected is None or fake.collected is None:
+            return None
+        if real.collected.moments is not None or fake.collected.moments is not None:
+            return None  # nothing is left of single pictures
+        counts = len(real.collected), len(fake.collected)
+        # Beyond the features' dimensions, each group left out costs a large decomposition.
+        groups = GROUPS if max(counts) <= FEATURES else 8
+        return jackknife_interval(
+            value, lambda i, j: self.value_of_part(metric, real, fake, i, j), *counts, groups
+        )
+
+    def _load_statistics(self, spec: str, option: str) -> ImageSet:
+        if set(self.options.metrics) != {"fid"}:
+            raise UserError(f"{option}: {spec}: a file of statistics is enough for fid only")
+        statistics = read_statistics(Path(spec).expanduser())
+        refuse_mismatch(spec, statistics, self.definition.name, self.weights or "")
+        return ImageSet(spec, None, statistics)
+
+    def _collect(self, paths: Sequence[Path], option: str, read: Read) -> Collected:
+        return collect_features(
+            paths,
+            self.network,
+            self.definition.prepare,
+            with_descriptors="swd" in self.options.metrics,
+            keep_features=not self._streams(paths),
+            read=read,
+            batch_size=self.options.batch_size,
+            progress=option.removeprefix("--"),
+        )
+
+    def _streams(self, paths: Sequence[Path]) -> bool:
+        return set(self.options.metrics) == {"fid"} and len(paths) > STREAMED
+
+    def _cached_file(self, paths: Sequence[Path]) -> tuple[Path | None, bool]:
+        """Where features are cached, and whether; all processes must do the same."""
+        found: list[tuple[Path | None, bool]] = [(None, False)]
+        if PartialState().is_main_process:
+            swd = str(SIZE) if "swd" in self.options.metrics else ""
+            device = PartialState().device.type
+            precision = self.options.precision
+            made_by = ("1", self.definition.name, self.weights or "", swd, device, precision)
+            file = cached_file(paths, made_by)
+            found[0] = (file, file is not None and file.exists())
+        broadcast_object_list(found)
+        return found[0]
+
+    def _check(self, collected: Collected, spec: str, option: str) -> None:
+        total = len(collected) + len(collected.errors)
+        if collected.errors:
+            say(f"{option}: skipping {len(collected.errors)} of {total} images:")
+            for error in collected.errors[:_SHOWN_ERRORS]:
+                say(f"  {error}")
+        if len(collected) < 2:
+            raise UserError(
+                f"{option}: {spec}: {len(collected)} readable image"
+                f"{'' if len(collected) == 1 else 's'}, and at least two are needed"
+            )
+        if self.network is None or collected.moments is not None:
+            return
+        if not np.isfinite(collected.features).all():
+            raise UserError(f"{option}: {spec}: features are not finite; are the weights damaged?")
+        if (collected.features == collected.features[0]).all():
+            say(f"{option}: {spec}: all images have the same features")
+
+
+def evaluate_folders(real: str, fake: str, options: EvaluationOptions) -> Scores:
+    """Scores of the pictures of ``fake`` against those of ``real``."""
+    evaluator = Evaluator(options)
+    scores = evaluator.compare(evaluator.load(real, "--real"), evaluator.load(fake, "--fake"))
+    warn_of_few(scores)
+    return scores
+
+
+def statistics_of(spec: str, options: EvaluationOptions) -> Statistics:
+    """What ``evaluate stats`` writes."""
+    if options.precision != "fp32":
+        raise UserError("--precision: statistics that others rely on are written in fp32 only")
+    evaluator = Evaluator(options)
+    pictures = evaluator.load(spec, "--images").pictures()
+    moments = pictures.moments or Moments.of(pictures.features)
+    covariance = moments.comoment / (moments.count - 1)
+    name = evaluator.definition.name
+    return Statistics(moments.mean, covariance, moments.count, name, evaluator.weights)
+
+
+def frechet_at_infinity(real: Features, fake: Features, sizes: int = 15, seed: int = 0) -> float:
+    """FID extrapolated to infinitely many fakes (Chong and Forsyth 2020): its bias is in 1/n."""
+    chance = np.random.default_rng(seed)
+    reference = gaussian_of_features(real)
+    counts = np.linspace(max(2, len(fake) // 4), len(fake), sizes).astype(int)
+    values = [
+        frechet_distance(
+            reference, gaussian_of_features(fake[chance.choice(len(fake), n, replace=False)])
+        )
+        for n in counts
+    ]
+    slope_and_offset = np.polynomial.polynomial.polyfit(1 / counts, values, 1)
+    return float(slope_and_offset[0])
+
+
+def kernel(real: Features, fake: Features, definition: Definition) -> KernelDistance:
+    """Kernel distance whose subsets are drawn in the definition's order."""
+    in_order = (real, fake) if definition.kid_sets == "real first" else (fake, real)
+    return kernel_distance(*in_order)
+
+
+def warn_of_few(scores: Scores) -> None:
+    """Say what FID of few images means."""
+    counts = [count for count in (scores.n_real, scores.n_fake) if count is not None]
+    if "fid" in scores.values and counts and min(counts) < FEATURES:
+        say(
+            f"FID of {min(counts)} images is biased upwards: compare it only with FID of as many"
+            " images of the same real set, or use kid, which is not"
+        )
+
+
+def main_process_first(function: Callable[[], Result]) -> Result:
+    """Let each machine's first process download or render what the others then find.
+
+    A mistake of the user's is raised when all have met it, or the others would wait for ever.
+    """
+    outcome: Result | UserError
+    with PartialState().local_main_process_first():
+        try:
+            outcome = function()
+        except UserError as error:
+            outcome = error
+    if isinstance(outcome, UserError):
+        raise outcome
+    return outcome
+
+
+def say(line: str) -> None:
+    """Tell the person at the terminal, once."""
+    if PartialState().is_main_process:
+        print(line, file=sys.stderr)

@@ -1,0 +1,123 @@
+"""Sliced Wasserstein distance between patches of Laplacian pyramids (Karras et al. 2018, sec. 5).
+
+It needs no trained network. Each level of the pyramid tells about details of one size.
+"""
+
+import zlib
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cyclegan_style.images import Pixels, resize
+
+SIZE = 128
+"""Side in pixels to which every image is brought, which is the finest level."""
+COARSEST = 16
+PATCH = 7
+PATCHES = 128
+"""Patches of each image and level."""
+PROJECTIONS = 512
+
+Descriptors = NDArray[np.float32]
+"""Levels × patches × (channels · 7 · 7) of an image; images × the same of a set."""
+
+
+def level_sizes(size: int = SIZE) -> list[int]:
+    """Sides of the pyramid's levels, finest first."""
+    return [size >> level for level in range(size.bit_length()) if size >> level >= COARSEST]
+
+
+def descriptors_of_image(pixels: Pixels, size: int = SIZE, patches: int = PATCHES) -> Descriptors:
+    """Random patches of every level of the image's pyramid.
+
+    Their places follow from the pixels, so neither order nor number of processes changes them.
+    """
+    if pixels.shape[:2] != (size, size):
+        pixels = resize(pixels, (size, size))
+    chance = np.random.default_rng(zlib.crc32(np.ascontiguousarray(pixels).tobytes()))
+    image = torch.from_numpy(pixels.transpose(2, 0, 1).astype(np.float32))
+    return np.stack(
+        [_patches(level, patches, chance) for level in laplacian_pyramid(image, size)]
+    ).astype(np.float32)
+
+
+def laplacian_pyramid(image: Tensor, size: int = SIZE) -> list[Tensor]:
+    """Differences between successive blurred halvings of a C×H×W image, and the last of these."""
+    levels = []
+    for _ in level_sizes(size)[1:]:
+        smaller = _blur(image)[:, ::2, ::2]
+        levels.append(image - _enlarge(smaller))
+        image = smaller
+    return [*levels, image]
+
+
+def sliced_wasserstein(
+    first: Descriptors, second: Descriptors, seed: int = 0, projections: int = PROJECTIONS
+) -> float:
+    """Mean over levels of the distance × 1000, as it is usually given."""
+    distances = [
+        _distance(
+            _normalised(first[:, level]), _normalised(second[:, level]), seed + level, projections
+        )
+        for level in range(first.shape[1])
+    ]
+    return 1e3 * float(np.mean(distances))
+
+
+def _distance(x: Tensor, y: Tensor, seed: int, projections: int) -> float:
+    """Mean distance of the sorted projections on random directions."""
+    generator = torch.Generator().manual_seed(seed)
+    directions = torch.randn(x.shape[1], projections, generator=generator)
+    total = 0.0
+    for part in F.normalize(directions, dim=0).split(64, dim=1):  # bounds the memory
+        on_x, on_y = (_sorted(values @ part) for values in (x, y))
+        count = max(len(on_x), len(on_y))
+        difference = _quantiles(on_x, count) - _quantiles(on_y, count)
+        total += difference.double().abs().mean(0).sum().item()
+    return total / projections
+
+
+def _sorted(values: Tensor) -> Tensor:
+    return values.sort(dim=0).values
+
+
+def _quantiles(values: Tensor, count: int) -> Tensor:
+    """The sorted values' quantile function in the middle of each of ``count`` equal steps."""
+    places = (torch.arange(count, dtype=torch.float64) + 0.5) * (len(values) / count)
+    return values if len(values) == count else values[places.long()]
+
+
+def _normalised(descriptors: Descriptors) -> Tensor:
+    """Patches of all images as rows, every colour channel with mean 0 and deviation 1."""
+    values = torch.from_numpy(np.ascontiguousarray(descriptors))
+    values = values.reshape(-1, 3, PATCH * PATCH).double()
+    values = values - values.mean((0, 2), keepdim=True)
+    deviation = values.std((0, 2), keepdim=True, correction=0)
+    # A channel without variation stays 0.
+    values = values / torch.where(deviation > 1e-6, deviation, torch.ones_like(deviation))
+    return values.reshape(len(values), -1).float()
+
+
+def _patches(level: Tensor, count: int, chance: np.random.Generator) -> Descriptors:
+    places = level.unfold(1, PATCH, 1).unfold(2, PATCH, 1)  # channels × y × x × 7 × 7
+    y, x = (torch.from_numpy(chance.integers(0, n, count)) for n in places.shape[1:3])
+    patches: Descriptors = places[:, y, x].transpose(0, 1).reshape(count, -1).numpy()
+    return patches
+
+
+_TAPS = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
+
+
+def _blur(image: Tensor) -> Tensor:
+    padded = F.pad(image[:, None], (2, 2, 2, 2), mode="reflect")
+    rows = F.conv2d(padded, _TAPS.view(1, 1, 1, 5))
+    return F.conv2d(rows, _TAPS.view(1, 1, 5, 1))[:, 0]
+
+
+def _enlarge(image: Tensor) -> Tensor:
+    spread = image.new_zeros(image.shape[0], 2 * image.shape[1], 2 * image.shape[2])
+    spread[:, ::2, ::2] = image
+    return _blur(spread) * 4

@@ -1,0 +1,9 @@
+"""Score pictures, or what a model makes of them; ``--help`` says how."""
+
+import sys
+
+from cyclegan_style.cli import main
+from cyclegan_style.launch import launched_as_asked
+
+if __name__ == "__main__" and launched_as_asked(__file__, sys.argv[1:]):
+    sys.exit(main(["evaluate", *sys.argv[1:]]))

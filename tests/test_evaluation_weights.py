@@ -1,0 +1,163 @@
+"""Weights: found in order, fetched whole or not at all, and nothing but tensors."""
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import torch
+from inception_weights import random_state
+
+from cyclegan_style.errors import UserError
+from cyclegan_style.evaluation.inception import HalfPrecision, build_inception
+from cyclegan_style.evaluation.weights import (
+    ALSO_KNOWN_AS,
+    WEIGHTS_FILE,
+    download,
+    find_weights,
+    load_inception,
+)
+
+CONTENT = bytes(range(256)) * 4000
+PREFIX = hashlib.sha256(CONTENT).hexdigest()[:8]
+
+
+class Server(ThreadingHTTPServer):
+    """Serves CONTENT, breaking off after ``breaks_after`` bytes if set."""
+
+    breaks_after: int | None = None
+    knows_ranges = True
+    ranges: list[str | None]
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        asked = self.headers.get("Range")
+        self.server.ranges.append(asked)
+        start = 0
+        if asked and self.server.knows_ranges:
+            start = int(asked.removeprefix("bytes=").removesuffix("-"))
+        if start >= len(CONTENT):
+            self.send_error(416)
+            return
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(CONTENT) - start))
+        self.end_headers()
+        self.wfile.write(CONTENT[start:][: self.server.breaks_after])
+
+    def log_message(self, *arguments: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server(("127.0.0.1", 0), Handler)
+    server.ranges = []
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def address(server: Server) -> str:
+    return f"http://127.0.0.1:{server.server_port}/{WEIGHTS_FILE}"
+
+
+def test_download(server, tmp_path):
+    target = tmp_path / "hub" / "weights.pth"
+    download(address(server), target, PREFIX)
+
+    assert target.read_bytes() == CONTENT
+    assert [path.name for path in target.parent.iterdir()] == ["weights.pth"]
+
+
+@pytest.mark.parametrize("knows_ranges", [True, False])
+def test_download_goes_on_where_it_broke_off(server, tmp_path, knows_ranges):
+    target = tmp_path / "weights.pth"
+    server.breaks_after, server.knows_ranges = 300_000, knows_ranges
+    with pytest.raises(UserError, match="broke off"):
+        download(address(server), target, PREFIX)
+    assert not target.exists()
+
+    server.breaks_after = None
+    download(address(server), target, PREFIX)
+
+    assert target.read_bytes() == CONTENT
+    assert server.ranges == [None, "bytes=300000-"]
+
+
+def test_download_that_is_complete_but_was_not_checked(server, tmp_path):
+    (tmp_path / "weights.pth.part").write_bytes(CONTENT)
+    download(address(server), tmp_path / "weights.pth", PREFIX)
+
+    assert (tmp_path / "weights.pth").read_bytes() == CONTENT
+
+
+def test_damaged_download_is_refused_and_not_kept(server, tmp_path):
+    with pytest.raises(UserError, match="SHA-256"):
+        download(address(server), tmp_path / "weights.pth", "00000000")
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_network_one_line_says_where_the_file_goes(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    with pytest.raises(UserError) as caught:
+        find_weights(url=f"http://127.0.0.1:1/{WEIGHTS_FILE}")
+
+    message = str(caught.value)
+    assert "\n" not in message
+    assert f"put {WEIGHTS_FILE} into {tmp_path / 'hub' / 'checkpoints'}" in message
+    assert "--weights" in message
+
+
+def test_order(tmp_path, monkeypatch, server):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    folder = tmp_path / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    own = tmp_path / "own.pth"
+    own.touch()
+    with pytest.raises(UserError, match="SHA-256"):  # CONTENT is not the real file
+        find_weights(url=address(server))
+
+    (folder / ALSO_KNOWN_AS).touch()
+    assert find_weights() == folder / ALSO_KNOWN_AS
+    (folder / WEIGHTS_FILE).touch()
+    assert find_weights() == folder / WEIGHTS_FILE
+    assert find_weights(own) == own
+    with pytest.raises(UserError, match="no such file"):
+        find_weights(tmp_path / "none.pth")
+
+
+def test_other_files_are_refused(tmp_path):
+    class Surprise:
+        def __reduce__(self) -> tuple[object, ...]:
+            return (print, ("run",))
+
+    for number, content in enumerate(({"a": torch.zeros(1)}, Surprise(), [1])):
+        path = tmp_path / f"{number}.pth"
+        torch.save(content, path)
+        with pytest.raises(UserError, match="not the weights"):
+            load_inception(path)
+    (tmp_path / "text.pth").write_text("hello")
+    with pytest.raises(UserError, match="not the weights"):
+        load_inception(tmp_path / "text.pth")
+
+
+def test_folded_batch_norms_leave_the_features():
+    state = random_state(1)
+    images = torch.rand(1, 3, 299, 299, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+    with torch.no_grad():
+        plain, folded = (build_inception(state, fold)(images) for fold in (False, True))
+        halved = HalfPrecision(build_inception(state))(images)
+
+    assert plain.shape == (1, 2048)
+    assert plain.std() > 0.01
+    assert (plain - folded).abs().max() < 1e-4
+    assert halved.dtype == torch.float32
+    assert 1e-5 < (plain - halved).abs().mean() < 0.05 * plain.std()
