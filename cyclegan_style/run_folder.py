@@ -1,6 +1,8 @@
 """The folder of a run: who may train in it, and with which configuration."""
 
+import time
 from pathlib import Path
+from typing import IO
 
 import yaml
 
@@ -9,7 +11,18 @@ from cyclegan_style.config import Config, to_dict, to_yaml
 from cyclegan_style.errors import UserError
 from cyclegan_style.tracking import METRICS_FILE, flatten
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 CONFIG_FILE = "config.yaml"
+LOCK_FILE = ".lock"
+LOCK_SECONDS = 20.0
+"""How long to wait for the lock: a killed run's loader processes notice after a few seconds."""
+
+_locks: dict[Path, IO[str]] = {}
+"""Folders that this process holds; closing a handle would give its lock up."""
 
 FREE_TO_CHANGE = (
     "run.",
@@ -30,11 +43,16 @@ FREE_TO_CHANGE = (
 
 
 def claim_run_folder(config: Config) -> Path:
-    """Check that this configuration may train in its run folder, and write it there."""
+    """Check that this configuration may train in its run folder, and write it there.
+
+    The folder stays locked until this process ends, however it ends: processes that outlive their
+    killed launcher would otherwise write into a run that has already gone on without them.
+    """
     folder = Path(config.run.dir)
     saved = folder / CONFIG_FILE
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        lock(folder)
         if saved.exists():
             if config.run.resume == "never" and has_begun(folder):
                 raise UserError(
@@ -46,6 +64,28 @@ def claim_run_folder(config: Config) -> Path:
     except OSError as error:
         raise UserError(f"run.dir: {folder} cannot be used: {error.strerror}") from None
     return folder
+
+
+def lock(folder: Path) -> None:
+    """Hold a lock on the folder for as long as this process lives, or raise a UserError."""
+    if fcntl is None or folder.resolve() in _locks:
+        return
+    handle = (folder / LOCK_FILE).open("w")
+    deadline = time.monotonic() + LOCK_SECONDS
+    while folder.resolve() not in _locks:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _locks[folder.resolve()] = handle
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                handle.close()
+                raise UserError(
+                    f"run.dir: another process is training in {folder}; wait for it or stop it"
+                ) from None
+            time.sleep(0.2)
+        except OSError:  # a file system without locks
+            handle.close()
+            return
 
 
 def refuse_differences(folder: Path, saved: Path, config: Config) -> None:

@@ -7,8 +7,8 @@ status 1 if anything differs.
 """
 
 import argparse
+import contextlib
 import json
-import os
 import random
 import signal
 import subprocess
@@ -18,6 +18,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 ROOT = Path(__file__).parent.parent
 FIELDS = {
@@ -93,7 +95,7 @@ def kill_once(
 ) -> None:
     """Start the command and kill it soon after it has begun to make steps."""
     before = last_step(run)
-    process = subprocess.Popen(words, stderr=subprocess.DEVNULL, start_new_session=True)
+    process = subprocess.Popen(words, stderr=subprocess.DEVNULL)
     while process.poll() is None and last_step(run) <= before:
         time.sleep(0.02)
     time.sleep(chance.uniform(0, 0.6))
@@ -103,13 +105,16 @@ def kill_once(
     if process.poll() is None:
         delivered[name] += 1
         delivered["while saving"] += bool(list(run.glob("checkpoints/.*.partial")))
-        kill_group(process, signal.Signals[name])
+        kill_all(process, signal.Signals[name])
     process.wait()
 
 
-def kill_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+def kill_all(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
     """Send a signal to the process and all it started, as a scheduler or a power cut does."""
-    os.killpg(process.pid, number)
+    launcher = psutil.Process(process.pid)
+    for started in [launcher, *launcher.children(recursive=True)]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            started.send_signal(number)
 
 
 def wait_for_a_save(process: subprocess.Popen[bytes], run: Path) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -66,3 +68,17 @@ def test_a_folder_that_is_no_run_is_told(tmp_path):
     with pytest.raises(UserError, match="not a run folder"):
         summarise_run(tmp_path)
     assert main(["runs", "list", str(tmp_path / "missing")]) == 2
+
+
+def test_a_run_in_use_by_another_process_is_refused(configured, tmp_path, monkeypatch):
+    holder = "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX)"
+    holder += "; print('held', flush=True); sys.stdin.read()"
+    (tmp_path / "run").mkdir()
+    command = [sys.executable, "-c", holder, str(tmp_path / "run" / ".lock")]
+    monkeypatch.setattr("cyclegan_style.run_folder.LOCK_SECONDS", 0.3)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"held\n"
+        with pytest.raises(UserError, match="another process is training"):
+            run_training(configured())
+        process.stdin.close()
+    assert run_training(configured()).step == 6
