@@ -8,6 +8,7 @@ from typing import Any
 
 from cyclegan_style.checkpoint import STATE_FILE, checkpoint_folders, read_checkpoint
 from cyclegan_style.errors import UserError
+from cyclegan_style.report import read_metrics
 from cyclegan_style.run_folder import CONFIG_FILE
 from cyclegan_style.tracking import METRICS_FILE
 
@@ -95,18 +96,6 @@ def best_scores(metrics: list[dict[str, Any]]) -> dict[str, float]:
             if name.startswith(("psnr_", "ssim_")):
                 best[name] = max(value, best.get(name, value))
     return best
-
-
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Lines of a metrics file; one that was cut off is left out."""
-    lines = []
-    if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                lines.append(json.loads(line))
-            except ValueError:
-                continue
-    return lines
 
 
 def newest_facts(run: Path) -> dict[str, Any]:

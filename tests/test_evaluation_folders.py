@@ -269,7 +269,7 @@ def test_a_model_is_scored_both_ways(capsys, pictures, network, configured, tmp_
     for direction in ("ab", "ba"):
         assert {"fid", "kid", "swd", "structure"} <= scores[direction].keys()
     assert run(capsys, "model", "--model", tmp_path / "run" / "model", *options) == scores
-    assert "neither a run nor a model" in complaint(capsys, "model", "--model", tmp_path, *options)
+    assert "no model there" in complaint(capsys, "model", "--model", tmp_path, *options)
 
 
 def test_a_ranking(capsys, sets, network, tmp_path):

@@ -11,8 +11,6 @@ from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
 from jsonargparse import ArgumentParser, Namespace
 
-from cyclegan_style.cli import parse_training_options
-from cyclegan_style.config import Config
 from cyclegan_style.errors import UserError
 from cyclegan_style.evaluation.collect import BATCH_SIZE
 from cyclegan_style.evaluation.definitions import DEFINITIONS
@@ -28,6 +26,7 @@ from cyclegan_style.evaluation.pairs import evaluate_pairs
 from cyclegan_style.evaluation.ranking import rank_folders
 from cyclegan_style.evaluation.statistics import write_statistics
 from cyclegan_style.hardware import fair_share_of_cores
+from cyclegan_style.predictor import Predictor
 
 USAGE = """usage: cyclegan-style evaluate PART [options]; PART --help says more
 
@@ -87,18 +86,17 @@ def folders_command(arguments: list[str]) -> int:
 def model_command(arguments: list[str]) -> int:
     """``evaluate model``."""
     parser = _parser("model", "Translate A and B with a model and score both directions.")
-    parser.add_argument("--model", type=Path, required=True, help="run folder or exported model")
+    parser.add_argument(
+        "--model",
+        required=True,
+        help="run folder, exported model, Hub repository or a generator file of the reference",
+    )
     parser.add_argument("--a", required=True, help="pictures of domain A: folder, glob or demo:...")
     parser.add_argument("--b", required=True, help="pictures of domain B")
     _add_options(parser)
     options = parser.parse_args(arguments)
-    scores = evaluate_model(
-        options.model,
-        options.a,
-        options.b,
-        _evaluation_options(options, options.a, options.b),
-        _read_config,
-    )
+    evaluation_options = _evaluation_options(options, options.a, options.b)
+    scores = evaluate_model(load_both(options.model), options.a, options.b, evaluation_options)
     _show(_of_both(scores), options.json)
     return 1 if any(score.failed for score in scores.values()) else 0
 
@@ -210,14 +208,18 @@ def _evaluation_options(
     )
 
 
-def _read_config(path: Path) -> Config:
-    return parse_training_options(["--config", str(path)])[1]
+def load_both(model: str) -> dict[str, Predictor]:
+    """The predictors of a model by direction; a single generator file has just one."""
+    first = Predictor.load(model)
+    if Path(model).is_file():
+        return {first.direction: first}
+    return {"ab": first, "ba": Predictor.load(model, "ba")}
 
 
 def _of_both(scores: Mapping[str, Scores]) -> dict[str, Any]:
     """``ab`` and ``ba``, with what both share beside them."""
     both: dict[str, Any] = {name: score.to_dict() for name, score in scores.items()}
-    first = scores["ab"]
+    first = next(iter(scores.values()))
     both |= {"n_real": first.n_real, "n_fake": first.n_fake, "definition": first.definition}
     return both | ({} if first.weights is None else {"weights": first.weights})
 
