@@ -208,10 +208,8 @@ def test_missing_tensors_are_told(recorded, prefix, capsys):
 
 
 def test_the_command_prints_the_three_errors(capsys):
-    assert main(["replay", str(RECORDED), "--json"]) == 0
-    printed = json.loads(capsys.readouterr().out)
-    assert printed.keys() == {"max_relative_loss_error", "max_output_error", "max_weight_error"}
-    assert max(printed.values()) <= 1e-9
-
-    assert main(["replay", str(RECORDED)]) == 0
-    assert "weight error" in capsys.readouterr().out
+    for form in (["--json"], []):
+        assert main(["replay", str(RECORDED), *form]) == 0
+        printed = json.loads(capsys.readouterr().out)
+        assert printed.keys() == {"max_relative_loss_error", "max_output_error", "max_weight_error"}
+        assert max(printed.values()) <= 1e-9
