@@ -26,11 +26,7 @@ def build_accelerator(config: Config) -> Accelerator:
         rng_types=[],  # samples follow from their keys, so there is nothing to synchronise
         kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
     )
-    if os.environ.get("WORLD_SIZE", "1") != str(accelerator.num_processes):
-        raise UserError(
-            "several processes were started but no GPU was found for them; to train on CPUs, add"
-            " --cpu to accelerate launch or set ACCELERATE_USE_CPU=true"
-        )
+    refuse_lost_processes(accelerator.num_processes)
     if accelerator.device.type == "cpu":
         torch.set_num_threads(config.train.cpu_threads or fair_share_of_cores())
     # Steps have one shape of batch, for which cuDNN then finds the fastest kernels once.
@@ -64,6 +60,15 @@ def describe_hardware(accelerator: Accelerator) -> str:
 def cpu_is_fast_at_bf16() -> bool:
     """Whether the processor multiplies bf16 matrices in hardware: AMX."""
     return bool(torch.cpu._is_amx_tile_supported())
+
+
+def refuse_lost_processes(joined: int) -> None:
+    """Raise a UserError if processes were launched together but do not know of each other."""
+    if os.environ.get("WORLD_SIZE", "1") != str(joined):
+        raise UserError(
+            "several processes were started but no GPU was found for them; to use CPUs, add"
+            " --cpu to accelerate launch or set ACCELERATE_USE_CPU=true"
+        )
 
 
 def fair_share_of_cores() -> int:

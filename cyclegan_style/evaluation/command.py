@@ -25,7 +25,7 @@ from cyclegan_style.evaluation.model import evaluate_model
 from cyclegan_style.evaluation.pairs import evaluate_pairs
 from cyclegan_style.evaluation.ranking import rank_folders
 from cyclegan_style.evaluation.statistics import write_statistics
-from cyclegan_style.hardware import fair_share_of_cores
+from cyclegan_style.hardware import fair_share_of_cores, refuse_lost_processes
 from cyclegan_style.predictor import Predictor
 
 USAGE = """usage: cyclegan-style evaluate PART [options]; PART --help says more
@@ -60,11 +60,7 @@ def evaluate(arguments: list[str]) -> int:
 def join_processes() -> None:
     """Find the other processes that were launched together with this one."""
     state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
-    if os.environ.get("WORLD_SIZE", "1") != str(state.num_processes):
-        raise UserError(
-            "several processes were started but no GPU was found for them; to evaluate on CPUs,"
-            " add --cpu to accelerate launch or set ACCELERATE_USE_CPU=true"
-        )
+    refuse_lost_processes(state.num_processes)
     if state.device.type == "cpu" and "LOCAL_WORLD_SIZE" in os.environ:
         torch.set_num_threads(fair_share_of_cores())  # the launcher left each a single one
 
