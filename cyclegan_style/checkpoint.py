@@ -10,7 +10,8 @@ import json
 import os
 import random
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from torch.optim import Optimizer
 
 from cyclegan_style.errors import UserError
 
-FORMAT = 1
+FORMAT = 2
 STATE_FILE = "state.json"
 
 Tensors = dict[str, Tensor]
@@ -74,8 +75,12 @@ def save_checkpoint(
     own: ProcessState,
     facts: dict[str, Any],
     keep: int,
+    keep_steps: Collection[int] = (),
 ) -> Path:
-    """Write the checkpoint of a step with all processes taking part; then drop the oldest ones."""
+    """Write the checkpoint of a step with all processes taking part; then drop older ones.
+
+    The newest are kept, and those of ``keep_steps``.
+    """
     folder = checkpoint_folder(run, step)
     partial = folder.with_name(f".{folder.name}.partial")
     if accelerator.is_main_process:
@@ -97,6 +102,7 @@ def save_checkpoint(
         flush_folder(folder.parent)
         # Later ones are damaged, or this run would have gone on from them.
         kept = [path for path in checkpoint_folders(run) if path.name <= folder.name][-keep:]
+        kept += [checkpoint_folder(run, step) for step in keep_steps]
         for other in set(checkpoint_folders(run)) - set(kept):
             shutil.rmtree(other, ignore_errors=True)
     accelerator.wait_for_everyone()
@@ -231,3 +237,13 @@ def restore_random_state(state: ProcessState) -> None:
     torch.set_rng_state(tensors["random.torch"])
     if "random.cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["random.cuda"])
+
+
+@contextmanager
+def chance_untouched() -> Iterator[None]:
+    """Whatever happens inside, the random generators go on as though it had not."""
+    state = random_state()
+    try:
+        yield
+    finally:
+        restore_random_state(state)

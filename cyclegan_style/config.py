@@ -178,16 +178,26 @@ class CheckpointConfig:
     every_steps: int = 1200
     """Steps between checkpoints; one is also written at the end."""
     keep: int = 2
-    """Newest checkpoints that are kept."""
+    """Newest checkpoints that are kept; those at the step of a best score are kept besides."""
 
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """Scores during training."""
+    """Scores during training, of translated test pictures against those of the other domain."""
 
     every_steps: int = 0
-    """Steps between scores on the demo's test pictures, whose translation is known; 0: only at
-    the end."""
+    """Steps between evaluations; 0: none, but for the demo's at the end."""
+    metrics: tuple[Literal["fid", "kid", "swd", "precision_recall"], ...] = ("swd",)
+    """What is computed; all but swd need the weights of the FID Inception. On the demo domains,
+    whose true translations are known, PSNR and SSIM as well."""
+    definition: Literal["pytorch-fid", "clean", "torch-fidelity"] = "pytorch-fid"
+    """Whose resizing and value range fid, kid and precision_recall follow."""
+    weights: str | None = None
+    """File of the FID Inception; null takes it from torch hub's cache, or downloads it."""
+    max_images: int = 500
+    """Most test pictures of each domain, spread over the domain and the same at every time."""
+    patience: int | None = None
+    """Stop training after so many evaluations in a row without a best score; null: never."""
 
 
 @dataclass(frozen=True)
@@ -250,6 +260,7 @@ def to_dict(config: Config) -> dict[str, Any]:
     """The whole configuration as nested dictionaries of plain values."""
     values = asdict(config)
     values["discriminator"]["augment"] = list(config.discriminator.augment)
+    values["evaluation"]["metrics"] = list(config.evaluation.metrics)
     return values
 
 
@@ -314,7 +325,7 @@ def size_divisor(generator: GeneratorConfig) -> int:
 
 
 def _problems_of_ranges(config: Config) -> list[str]:
-    data, train = config.data, config.train
+    data, train, patience = config.data, config.train, config.evaluation.patience
     at_least = [
         ("data.load_size", data.load_size, 1),
         ("data.crop_size", data.crop_size, 1),
@@ -338,6 +349,8 @@ def _problems_of_ranges(config: Config) -> list[str]:
         ("checkpoint.every_steps", config.checkpoint.every_steps, 1),
         ("checkpoint.keep", config.checkpoint.keep, 1),
         ("evaluation.every_steps", config.evaluation.every_steps, 0),
+        ("evaluation.max_images", config.evaluation.max_images, 2),
+        ("evaluation.patience", 1 if patience is None else patience, 1),
         ("tracking.log_every_steps", config.tracking.log_every_steps, 1),
         ("tracking.sample_every_steps", config.tracking.sample_every_steps, 1),
         ("tracking.sample_count", config.tracking.sample_count, 1),
@@ -385,8 +398,12 @@ def _problems_of_ranges(config: Config) -> list[str]:
 
 
 def _problems_of_combinations(config: Config) -> list[str]:
-    loss = config.loss
+    loss, evaluation = config.loss, config.evaluation
     problems = []
+    if not evaluation.metrics:
+        problems.append("evaluation.metrics must name at least one, such as swd")
+    if evaluation.patience is not None and not evaluation.every_steps:
+        problems.append("evaluation.patience needs evaluation.every_steps above 0")
     different_channels = config.data.channels_a != config.data.channels_b
     if different_channels and (loss.identity_a or loss.identity_b):
         problems.append(

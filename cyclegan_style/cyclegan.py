@@ -7,7 +7,7 @@ Images and fakes are dictionaries by domain, ``"a"`` and ``"b"``; values are in 
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +29,7 @@ Images = Mapping[str, Tensor]
 class Direction(NamedTuple):
     """One way of translating: ``ab`` from domain ``a`` to domain ``b``."""
 
-    name: str
+    name: Literal["ab", "ba"]
     source: str
     target: str
     reverse: str

@@ -244,7 +244,7 @@ class ImageDomain:
         for offset in range(len(self)):
             candidate = (index + offset) % len(self)
             try:
-                return self._decode(candidate)
+                return self.read(self.paths[candidate])
             except ImageError as error:
                 if not self._went_bad[candidate]:
                     logger.warning("%s: using another image for %s", self.field, error)
@@ -262,14 +262,15 @@ class ImageDomain:
         height, width = (side - side % divisor for side in pixels.shape[:2])
         return to_tensor(pixels[top : top + height, left : left + width])
 
-    def _decode(self, index: int) -> Pixels:
-        pixels = read_image(self.paths[index], self.channels)
+    def read(self, path: Path) -> Pixels:
+        """Decode a file and resize it as this domain's pictures are."""
+        pixels = read_image(path, self.channels)
         height, width = pixels.shape[:2]
         size = _fitted_size(height, width, self.resize, self.size)
         return pixels if size == (height, width) else resize(pixels, size)
 
     def _decode_into_cache(self, index: int) -> None:
-        pixels = self._decode(index)
+        pixels = self.read(self.paths[index])
         if self._cache is None:
             return
         try:

@@ -56,6 +56,9 @@ TITLES = {
     "fid": "FID (lower is better)",
     "kid": "KID (lower is better)",
     "swd": "SWD (lower is better)",
+    "precision": "Precision (higher is better)",
+    "recall": "Recall (higher is better)",
+    "structure": "Structure kept (SSIM of edges)",
 }
 LABELS = {"ab": "A → B", "ba": "B → A", "a": "A", "b": "B", "lr": "rate"}
 BADGES = {"training": "training", "finished": "good", "diverged": "bad", "failed": "bad"}

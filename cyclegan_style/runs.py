@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cyclegan_style.best import BestScores
 from cyclegan_style.checkpoint import STATE_FILE, checkpoint_folders, read_checkpoint
 from cyclegan_style.errors import UserError
 from cyclegan_style.report import read_metrics
@@ -29,7 +30,7 @@ class RunSummary:
     images_per_second: float | None
     seconds_left: float | None
     best_scores: dict[str, float]
-    """Largest value of each score so far."""
+    """Best value of each score so far."""
     gigabytes: float
 
 
@@ -89,13 +90,11 @@ def seconds_left(last: dict[str, Any], facts: dict[str, Any], step: int) -> floa
 
 
 def best_scores(metrics: list[dict[str, Any]]) -> dict[str, float]:
-    """Largest value of each score, of which more is better: psnr_ab, ssim_ba and the like."""
-    best: dict[str, float] = {}
+    """Best value of each score: psnr_ab, fid_ba and the like."""
+    best = BestScores({})
     for values in metrics:
-        for name, value in values.items():
-            if name.startswith(("psnr_", "ssim_")):
-                best[name] = max(value, best.get(name, value))
-    return best
+        best.update(int(values.get("step", 0)), values)
+    return {name: found.value for name, found in best.best.items()}
 
 
 def newest_facts(run: Path) -> dict[str, Any]:

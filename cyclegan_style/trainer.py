@@ -4,6 +4,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -15,9 +16,11 @@ from accelerate.utils import broadcast_object_list, set_seed
 from torch import Tensor
 from tqdm import tqdm
 
+from cyclegan_style.best import BEST_FOLDER, BestScores, keep_best_model
 from cyclegan_style.checkpoint import (
     Checkpoint,
     ProcessState,
+    chance_untouched,
     checkpoint_folder,
     newest_checkpoint,
     optimizer_tensors,
@@ -43,6 +46,7 @@ from cyclegan_style.sampling import UnpairedBatchSampler, UnpairedDataset, train
 from cyclegan_style.schedule import learning_rate
 from cyclegan_style.tracking import Tracking
 from cyclegan_style.training_step import TrainingStep
+from cyclegan_style.validation import Validation, spread
 
 SAMPLE_FOLDER = "samples"
 MODEL_FOLDER = "model"
@@ -137,21 +141,31 @@ def open_dataset(data: DataConfig, accelerator: Accelerator) -> UnpairedDataset:
     return UnpairedDataset(domains[0], domains[1], data.crop_size, data.flip)
 
 
-def open_test_images(config: Config) -> dict[str, list[Tensor]]:
-    """A few pictures of each domain, the same throughout a run, spread over its test set."""
-    data, divisor = config.data, size_divisor(config.generator)
+def open_test_domains(config: Config) -> dict[str, ImageDomain]:
+    """The test pictures of both domains, at the size of training."""
+    data = config.data
     chosen = {
         "a": ("data.test_a", data.test_a or str(data.a), data.channels_a),
         "b": ("data.test_b", data.test_b or str(data.b), data.channels_b),
     }
-    images = {}
-    for name, (field, spec, channels) in chosen.items():
-        paths = list_images(spec, "test", field)
-        domain = ImageDomain(spec, field, paths, channels, data.resize, data.crop_size)
-        count = min(config.tracking.sample_count, len(paths))
-        places = [number * len(paths) // count for number in range(count)]
-        images[name] = [domain.test_tensor(place, divisor) for place in places]
-    return images
+    return {
+        name: ImageDomain(
+            spec, field, list_images(spec, "test", field), channels, data.resize, data.crop_size
+        )
+        for name, (field, spec, channels) in chosen.items()
+    }
+
+
+def open_test_images(config: Config) -> dict[str, list[Tensor]]:
+    """A few pictures of each domain, the same throughout a run, spread over its test set."""
+    divisor = size_divisor(config.generator)
+    return {
+        name: [
+            domain.test_tensor(place, divisor)
+            for place in spread(range(len(domain)), config.tracking.sample_count)
+        ]
+        for name, domain in open_test_domains(config).items()
+    }
 
 
 class Trainer:
@@ -186,10 +200,17 @@ class Trainer:
         self.steps_per_epoch = self.sampler.batches_per_epoch // self.batches_per_step
         self.tests = open_test_images(config)
         self.known = known_translations(config.data)
+        self.validation = (
+            Validation(config, open_test_domains(config), accelerator.device)
+            if config.evaluation.every_steps
+            else None
+        )
+        self.best = BestScores({} if self.validation is None else self.validation.made_by())
         self.scores: Scores = {}
         self.step = 0
         self.epoch = 0
         self.step_in_epoch = 0
+        self.seconds_aside: dict[str, float] = {}
         self.unreported: list[Tensor] = []
         self.loss_names: list[str] = []
         self.last_checkpoint: Path | None = None
@@ -201,7 +222,7 @@ class Trainer:
             self.accelerator, self.config, self.run, self.step, self.total_steps
         )
         self.describe()
-        self.reported_at = time.perf_counter()
+        self.began_at = self.reported_at = time.perf_counter()
         try:
             with StopRequest() as request:
                 self.train_until(request)
@@ -227,18 +248,31 @@ class Trainer:
             self.step_in_epoch += 1
             self.remember(losses)
             self.tracking.advance()
-            evaluated = self.is_due(self.config.evaluation.every_steps)
-            if evaluated:
-                self.evaluate()
-            if evaluated or self.is_due(self.config.tracking.log_every_steps):
-                self.report(rate, self.scores if evaluated else {})
+            scores: dict[str, float] = {}
+            if self.is_due(self.config.evaluation.every_steps):
+                with self.aside("scores"):
+                    scores = self.evaluate()
+                    self.keep_best(scores)
+            if scores or self.is_due(self.config.tracking.log_every_steps):
+                self.report(rate, scores)
             if self.is_due(self.config.tracking.sample_every_steps):
-                self.show_samples()
-                self.write_report("training")
+                with self.aside("samples"):
+                    self.show_samples()
+                    self.write_report("training")
             if self.is_due(self.config.checkpoint.every_steps):
-                self.save()
+                with self.aside("checkpoints"):
+                    self.save()
             if self.all_agree_to_stop(request):
                 return
+
+    @contextmanager
+    def aside(self, what: str) -> Iterator[None]:
+        """Do something beside training, whose time does not count into the speed of training."""
+        began = time.perf_counter()
+        yield
+        seconds = time.perf_counter() - began
+        self.reported_at += seconds
+        self.seconds_aside[what] = self.seconds_aside.get(what, 0.0) + seconds
 
     @property
     def progress(self) -> float:
@@ -248,6 +282,9 @@ class Trainer:
     @property
     def total_steps(self) -> int:
         """Steps that are behind us when training is done."""
+        patience = self.config.evaluation.patience
+        if patience is not None and self.best.evaluations_without >= patience:
+            return self.step
         epochs = self.config.train.epochs + self.config.train.decay_epochs
         left = (epochs - self.epoch) * self.steps_per_epoch - self.step_in_epoch
         return min(self.step + left, self.config.train.max_steps or sys.maxsize)
@@ -301,7 +338,7 @@ class Trainer:
             f" {good}; a lower optimizer.learning_rate or optimizer.clip_norm may help"
         )
 
-    def report(self, rate: float, scores: Scores) -> None:
+    def report(self, rate: float, scores: dict[str, float]) -> None:
         """Write the means since the last report to metrics.jsonl, the tracker and the terminal."""
         losses = self.mean_losses()
         now = time.perf_counter()
@@ -315,9 +352,10 @@ class Trainer:
             "images_per_second": round(speed, 3),
             **gpu_memory(),
             **losses,
-            **flat_scores(scores),
+            **scores,
         }
-        self.tracking.metrics(self.step, values)
+        with self.aside("logs"):
+            self.tracking.metrics(self.step, values)
 
     def show_samples(self) -> None:
         """Draw the test images as the exported generators see them now."""
@@ -332,15 +370,28 @@ class Trainer:
             hardware = describe_hardware(self.accelerator)
             write_report(self.run, self.total_steps, hardware, state, self.images_per_step)
 
-    def evaluate(self) -> None:
-        """Compare translations with the truth, where it is known."""
+    def evaluate(self) -> dict[str, float]:
+        """Score the test pictures' translations, without a trace in what is trained."""
+        generators = self.training_step.exported_generators
+        values: dict[str, float] = {}
+        with chance_untouched():
+            if self.accelerator.is_main_process:
+                self.scores = {
+                    known.direction.name: compare_with_baselines(generators, known)
+                    for known in self.known
+                }
+                values = flat_scores(self.scores)
+            if self.validation is not None:
+                values |= self.validation.scores(generators)
+        return on_main_process(self.accelerator, lambda: values)
+
+    def keep_best(self, scores: dict[str, float]) -> None:
+        """Keep the model for each score that is the best so far."""
+        names = self.best.update(self.step, scores)
         if self.accelerator.is_main_process:
-            self.scores = {
-                known.direction.name: compare_with_baselines(
-                    self.training_step.exported_generators, known
-                )
-                for known in self.known
-            }
+            generators, config = self.training_step.exported_generators, to_yaml(self.config)
+            for name in names:
+                keep_best_model(self.run, name, self.best.best[name], generators, config)
 
     def save(self) -> None:
         """Write a checkpoint of everything that shapes the next step, and the model beside it."""
@@ -368,9 +419,11 @@ class Trainer:
                 "images_per_step": self.images_per_step,
                 "processes": self.accelerator.num_processes,
                 "loss_names": self.loss_names,
+                "scores": self.best.state(),
                 "scaler": None if scaler is None else scaler.state_dict(),
             },
             keep=self.config.checkpoint.keep,
+            keep_steps={best.step for best in self.best.best.values()},
         )
         if self.accelerator.is_main_process:
             export_model(self.run / MODEL_FOLDER, step.exported_generators, to_yaml(self.config))
@@ -424,6 +477,8 @@ class Trainer:
             facts["step_in_epoch"],
         )
         self.loss_names = facts["loss_names"]
+        if not self.best.restore(facts["scores"]):
+            self.say("scores are made in another way than before: the best so far are not compared")
         self.last_checkpoint = checkpoint.folder
         if facts["processes"] != self.accelerator.num_processes:
             self.say(
@@ -469,6 +524,7 @@ class Trainer:
             self.save()
         self.write_report("stopped")
         self.tracking.close()
+        self.say(self.where_time_went())
         self.say(
             f"stopped by {request.signal_name or 'another process'} after step {self.step} of"
             f" {self.total_steps}, which is saved; run the same command again to go on"
@@ -478,11 +534,17 @@ class Trainer:
         """Score and show the trained model, and say where everything is."""
         if not self.scores:
             self.evaluate()
+        self.say_why_it_ended()
         self.write_report("finished")
         if self.config.tracking.log_model:
             self.tracking.upload_model(self.run / MODEL_FOLDER)
         self.tracking.close()
-        lines = [*score_table(self.scores), f"run folder: {self.run}"]
+        lines = [
+            self.where_time_went(),
+            *score_table(self.scores),
+            *best_table(self.best),
+            f"run folder: {self.run}",
+        ]
         if self.accelerator.is_main_process and self.known:
             generators = self.training_step.exported_generators
             write_image(self.run / STRIP_FILE, translation_strip(generators, self.known, 6))
@@ -495,6 +557,21 @@ class Trainer:
         ]
         for line in lines:
             self.say(line)
+
+    def where_time_went(self) -> str:
+        """How long this went on, and which part of it was not training."""
+        seconds = time.perf_counter() - self.began_at
+        parts = [f"{100 * of / seconds:.1f} % {what}" for what, of in self.seconds_aside.items()]
+        return f"{seconds:.0f} s, of which {', '.join(parts) or 'all was training'}"
+
+    def say_why_it_ended(self) -> None:
+        """Tell if training ended before its last step for want of better scores."""
+        patience = self.config.evaluation.patience
+        if patience is not None and self.best.evaluations_without >= patience:
+            self.say(
+                f"stopped early after step {self.step}: no best score in {patience} evaluations;"
+                " a larger evaluation.patience goes on from here"
+            )
 
 
 def find_newest(run: Path) -> tuple[Path | None, list[str]]:
@@ -517,6 +594,14 @@ def flat_scores(scores: Scores) -> dict[str, float]:
         for direction, methods in scores.items()
         for name, value in asdict(methods["model"]).items()
     }
+
+
+def best_table(best: BestScores) -> list[str]:
+    """A line for each best score."""
+    return [
+        f"best {name + ':':<14}{found.value:10.4f}  at step {found.step}, {BEST_FOLDER}/{name}"
+        for name, found in best.best.items()
+    ]
 
 
 def score_table(scores: Scores) -> list[str]:

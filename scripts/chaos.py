@@ -40,6 +40,8 @@ FIELDS = {
     "tracking.log_every_steps": "3",
     "tracking.sample_every_steps": "200",
     "checkpoint.every_steps": "5",
+    "evaluation.every_steps": "25",
+    "evaluation.max_images": "4",
 }
 CHANGES_WITH_TIME = ("images_per_second", "gpu_memory_gigabytes")
 
@@ -134,10 +136,12 @@ def differences(calm: Path, battered: Path, steps: int) -> list[str]:
     name = f"checkpoints/step-{steps:08d}"
     checksums = [json.loads((run / name / "state.json").read_text()) for run in (calm, battered)]
     found = [key for key in checksums[0] if checksums[0][key] != checksums[1].get(key)]
-    for model in ("generator_ab", "generator_ba"):
-        files = [run / "model" / f"{model}.safetensors" for run in (calm, battered)]
-        if files[0].read_bytes() != files[1].read_bytes():
-            found.append(model)
+    models = sorted(calm.glob("**/generator_*.safetensors"))
+    for model in (path.relative_to(calm) for path in models):
+        if not (battered / model).exists():
+            found.append(f"{model} is missing")
+        elif (calm / model).read_bytes() != (battered / model).read_bytes():
+            found.append(str(model))
     if metrics(calm) != metrics(battered):
         found.append("metrics.jsonl")
     return found

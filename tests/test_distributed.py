@@ -1,5 +1,6 @@
 """Two processes take the steps that one takes on their images together, and go on exactly."""
 
+import json
 import os
 import subprocess
 import sys
@@ -13,6 +14,9 @@ from safetensors.torch import load_file
 from tiny import equal_tensors, largest_difference, make_pictures, tiny_config
 
 from cyclegan_style.config import Config, to_yaml
+from cyclegan_style.cyclegan import build_generators
+from cyclegan_style.trainer import open_test_domains
+from cyclegan_style.validation import Validation
 
 ROOT = Path(__file__).parent.parent
 
@@ -47,6 +51,8 @@ def config_file(folder: Path, name: str, max_steps: int) -> Path:
         discriminator__augment=("color", "cutout"),
         checkpoint__every_steps=3,
         tracking__log_every_steps=2,
+        data__test_a=str(folder / "test-a"),
+        evaluation__every_steps=2 if name == "whole" else 0,  # which must not matter
     )
     path = folder / f"{name}-{max_steps}.yaml"
     path.write_text(to_yaml(config), encoding="utf-8")
@@ -62,6 +68,7 @@ def trained(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("distributed")
     make_pictures(folder / "a", 9, seed=1)
     make_pictures(folder / "b", 5, seed=2)
+    make_pictures(folder / "test-a", 3, seed=3)
     first = launch(ROOT / "train.py", "--config", config_file(folder, "parts", 3))
     assert first.returncode == 0, first.stderr
     assert first.stderr.count("starting in") == 1
@@ -110,6 +117,24 @@ def test_two_processes_go_on_bit_for_bit(trained):
         for tensors in (first, second):
             tensors.pop("unreported", None)
         assert equal_tensors(first, second), name
+
+
+def test_two_processes_find_the_scores_that_one_finds(trained):
+    config = tiny_config(
+        data__a=str(trained / "test-a"), data__b=str(trained / "b"), generator__dropout=True
+    )
+    validation = Validation(config, open_test_domains(config), torch.device("cpu"))
+    metrics = [json.loads(line) for line in (trained / "whole/metrics.jsonl").open()]
+    generators = build_generators(config)
+    weights = load_file(trained / "whole/checkpoints/step-00000006/average.safetensors")
+    generators.load_state_dict(
+        {name.removeprefix("module."): weights[name] for name in weights if name != "n_averaged"}
+    )
+
+    scores = validation.scores(generators)
+
+    assert {"swd_ab", "swd_ba", "structure_ab"} <= scores.keys()
+    assert {name: metrics[-1][name] for name in scores} == pytest.approx(scores, rel=1e-6)
 
 
 def test_processes_have_pools_and_chance_of_their_own(trained):

@@ -161,6 +161,12 @@ class Evaluator:
         self._check(collected, spec, option)
         return ImageSet(spec, collected)
 
+    def measure(self, paths: Sequence[Path], spec: str, option: str, read: Read) -> ImageSet:
+        """Features of some of a set's files, of which ``read`` makes the pixels to be judged."""
+        collected = self._collect(paths, option, read)
+        self._check(collected, spec, option)
+        return ImageSet(spec, collected)
+
     def compare(self, real: ImageSet, fake: ImageSet) -> Scores:
         """All chosen scores of the fakes against the real pictures."""
         values: dict[str, float] = {}

@@ -53,7 +53,7 @@ def evaluate_model(
     """Scores of ``ab``, A's pictures translated against B, and of ``ba``, where there is one."""
     evaluator = Evaluator(options)
     specs = {"a": a, "b": b}
-    scores = {}
+    scores: dict[str, Scores] = {}
     for name, source, target, _ in DIRECTIONS:
         if name not in translators:
             continue
