@@ -25,6 +25,8 @@ ROOT = Path(__file__).parent.parent
 FIELDS = {
     "data.a": "demo:photo",
     "data.b": "demo:painting",
+    "data.test_a": "demo:photo",
+    "data.test_b": "demo:painting",
     "data.resize": "none",
     "data.crop_size": "32",
     "generator.architecture": "resnet",
