@@ -7,7 +7,8 @@ from pathlib import Path
 import psutil
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs
+from accelerate.utils import DistributedDataParallelKwargs, parse_flag_from_env
+from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
 from cyclegan_style.config import Config, TrainConfig
 from cyclegan_style.errors import UserError
@@ -18,6 +19,7 @@ def build_accelerator(config: Config) -> Accelerator:
     torch.backends.cuda.matmul.allow_tf32 = config.train.tf32
     torch.backends.cudnn.allow_tf32 = config.train.tf32
     tracker = config.tracking.backend
+    meet_after_a_restart()
     accelerator = Accelerator(
         mixed_precision=resolve_precision(config.train),
         log_with=None if tracker == "none" else tracker,
@@ -32,6 +34,28 @@ def build_accelerator(config: Config) -> Accelerator:
     # Steps have one shape of batch, for which cuDNN then finds the fastest kernels once.
     torch.backends.cudnn.benchmark = True
     return accelerator
+
+
+def meet_after_a_restart() -> None:
+    """Let processes that torch's launcher started again find each other.
+
+    It keeps its store over restarts, in which they would find the addresses of the dead ones
+    (pytorch issue 135712); so they meet under a name of their own. On several machines the count of
+    restarts may differ, and this is left to the launcher's options.
+    """
+    restarts = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    if restarts == "0" or os.environ["GROUP_WORLD_SIZE"] != "1":
+        return
+    on_gpu = torch.cuda.is_available() and not parse_flag_from_env("ACCELERATE_USE_CPU")
+    if on_gpu:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
+    torch.distributed.init_process_group(
+        "nccl" if on_gpu else "gloo",
+        store=PrefixStore(f"restart-{restarts}", store),
+        rank=int(os.environ["RANK"]),
+        world_size=int(os.environ["WORLD_SIZE"]),
+    )
 
 
 def resolve_precision(train: TrainConfig) -> str:

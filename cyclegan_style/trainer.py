@@ -372,18 +372,21 @@ class Trainer:
 
     def evaluate(self) -> dict[str, float]:
         """Score the test pictures' translations, without a trace in what is trained."""
-        generators = self.training_step.exported_generators
         values: dict[str, float] = {}
         with chance_untouched():
             if self.accelerator.is_main_process:
-                self.scores = {
-                    known.direction.name: compare_with_baselines(generators, known)
-                    for known in self.known
-                }
+                self.compare_with_truth()
                 values = flat_scores(self.scores)
             if self.validation is not None:
-                values |= self.validation.scores(generators)
+                values |= self.validation.scores(self.training_step.exported_generators)
         return on_main_process(self.accelerator, lambda: values)
+
+    def compare_with_truth(self) -> None:
+        """Score the translations whose truth is known, beside what is simpler than a network."""
+        generators = self.training_step.exported_generators
+        self.scores = {
+            known.direction.name: compare_with_baselines(generators, known) for known in self.known
+        }
 
     def keep_best(self, scores: dict[str, float]) -> None:
         """Keep the model for each score that is the best so far."""
@@ -532,8 +535,8 @@ class Trainer:
 
     def finish(self) -> None:
         """Score and show the trained model, and say where everything is."""
-        if not self.scores:
-            self.evaluate()
+        if self.accelerator.is_main_process and not self.scores:
+            self.compare_with_truth()
         self.say_why_it_ended()
         self.write_report("finished")
         if self.config.tracking.log_model:

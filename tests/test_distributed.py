@@ -4,8 +4,10 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from accelerate import Accelerator
@@ -135,6 +137,31 @@ def test_two_processes_find_the_scores_that_one_finds(trained):
 
     assert {"swd_ab", "swd_ba", "structure_ab"} <= scores.keys()
     assert {name: metrics[-1][name] for name in scores} == pytest.approx(scores, rel=1e-6)
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_is_started_again_and_the_run_goes_on(tmp_path):
+    for seed, name in enumerate(("a", "b", "test-a")):
+        make_pictures(tmp_path / name, 5, seed=seed)
+    config = config_file(tmp_path, "run", 60)
+    launcher = ["accelerate.commands.launch", "--cpu", "--num_processes=2", "--max_restarts=3"]
+    command = [sys.executable, "-m", *launcher, str(ROOT / "train.py"), "--config", str(config)]
+    told = tmp_path / "told"
+    with told.open("w") as file:
+        process = subprocess.Popen(command, stderr=file, cwd=ROOT)
+        for step in (6, 30):
+            while not (tmp_path / f"run/checkpoints/step-{step:08d}").exists():
+                assert process.poll() is None, told.read_text()
+                time.sleep(0.01)
+            started = psutil.Process(process.pid).children(recursive=True)
+            workers = [one for one in started if not one.children()]
+            workers[-1].kill()
+
+        assert process.wait(timeout=200) == 0, told.read_text()
+
+    assert told.read_text().count("going on from step") >= 2
+    lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").open()]
+    assert [line["step"] for line in lines] == list(range(2, 61, 2))
 
 
 def test_processes_have_pools_and_chance_of_their_own(trained):
