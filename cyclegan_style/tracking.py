@@ -132,7 +132,8 @@ class Tracking:
     def _start_wandb(self, project: str, values: dict[str, Any], offline: bool) -> None:
         import wandb
 
-        settings = wandb.Settings(init_timeout=30, silent=True)
+        # After an outage the rest lies on disk for wandb sync; training does not wait for it.
+        settings = wandb.Settings(init_timeout=30, finish_timeout=60, silent=True)
         options = {"dir": str(self.run), "name": self.run.name, "id": wandb_id(self.run)}
         # Offline there is nothing to resume from; the id alone brings the parts together.
         mode = {"mode": "offline"} if offline else {"resume": "allow"}

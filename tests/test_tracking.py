@@ -1,12 +1,15 @@
 """Trackers are told every step once, under one id, and never stop a run."""
 
 import struct
+import threading
 from pathlib import Path
 
 import pytest
+import wandb
 from runs_in_tests import metrics_of, run_training
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from wandb.proto.wandb_internal_pb2 import Record
+from wandb_server import WandbServer
 
 from cyclegan_style.tracking import forget_metrics_after, wandb_has_key
 
@@ -64,6 +67,72 @@ def test_wandb_offline_has_every_step_once_under_one_id(configured, no_account, 
     assert "wandb sync" in capsys.readouterr().err
 
 
+@pytest.fixture
+def wandb_server(no_account, monkeypatch):
+    """A wandb server for which there is a key."""
+    server = WandbServer()
+    monkeypatch.setenv("WANDB_BASE_URL", server.address)
+    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+    yield server
+    server.shutdown()
+    server.server_close()
+    wandb.teardown()
+
+
+def test_a_run_that_goes_on_is_one_run_at_the_server(configured, wandb_server):
+    config = {"tracking__backend": "wandb", "tracking__log_every_steps": 1}
+    run = run_training(configured(train__max_steps=3, **config)).run
+    wandb.teardown()
+    run_training(configured(train__max_steps=6, **config))
+
+    assert len(set(wandb_server.started)) == 1
+    (history,) = wandb_server.history.values()
+    logged = [row for row in history if "cycle_a" in row]
+    assert [row["step"] for row in logged] == [1, 2, 3, 4, 5, 6]
+    assert [row["_step"] for row in logged] == [1, 2, 3, 4, 5, 6]
+    assert [row["cycle_b"] for row in logged] == [line["cycle_b"] for line in metrics_of(run)]
+
+
+@pytest.mark.slow
+def test_a_server_that_goes_away_does_not_stop_the_run(configured, wandb_server):
+    gone = threading.Event()
+
+    def go_away() -> None:
+        assert wandb_server.received_history.wait(120)
+        wandb_server.shutdown()
+        wandb_server.server_close()
+        gone.set()
+
+    threading.Thread(target=go_away, daemon=True).start()
+    result = run_training(
+        configured(
+            train__max_steps=3000,
+            train__epochs=600,
+            tracking__backend="wandb",
+            checkpoint__every_steps=3000,
+            tracking__sample_every_steps=3000,
+        )
+    )
+
+    assert gone.is_set(), "the run was too short for an outage"
+    assert result.step == 3000
+    assert len(metrics_of(result.run)) == 1500
+
+
+@pytest.mark.slow
+def test_without_a_server_a_run_is_kept_offline(configured, wandb_server, capsys):
+    wandb_server.shutdown()
+    wandb_server.server_close()
+
+    result = run_training(configured(tracking__backend="wandb"))
+
+    assert result.step == 6
+    told = capsys.readouterr().err
+    assert "wandb cannot be reached" in told
+    assert "wandb sync" in told
+    assert list(result.run.glob("wandb/offline-run-*/*.wandb"))
+
+
 def test_steps_taken_again_are_not_logged_again(configured, no_account):
     config = {"tracking__backend": "wandb", "tracking__log_every_steps": 1}
     config |= {"checkpoint__every_steps": 100, "train__max_steps": 4}
@@ -93,8 +162,6 @@ def test_tensorboard_has_every_step(configured):
 
 
 def test_a_tracker_that_breaks_does_not_stop_the_run(configured, no_account, monkeypatch, capsys):
-    import wandb
-
     def fail(*arguments: object, **options: object) -> None:
         raise ConnectionError("the network is gone")
 

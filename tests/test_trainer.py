@@ -1,6 +1,8 @@
 """A run writes what it promises, stops and goes on exactly, and says what stops it."""
 
 import math
+import threading
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from safetensors.torch import load_file
 from tiny import equal_tensors, make_pictures
 
 from cyclegan_style.config import ConfigError
+from cyclegan_style.domains import DomainError
 from cyclegan_style.errors import UserError
 from cyclegan_style.networks import build_generator
 from cyclegan_style.schedule import learning_rate
@@ -375,3 +378,32 @@ def test_epochs_end_a_run(configured):
 
     assert run_training(config).step == 2 * 5
     assert run_training(replace(config, train=replace(config.train, decay_epochs=2))).step == 15
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_pictures_that_vanish_stop_a_run_that_can_go_on(configured, tmp_path, num_workers):
+    fields = {
+        "data__a": str(make_pictures(tmp_path / "a", 5)),
+        "data__memory_budget": "0",
+        "data__num_workers": num_workers,
+        "train__max_steps": 4000,
+        "train__epochs": 1000,
+        "tracking__sample_every_steps": 4000,
+    }
+    config = configured(**fields)
+    first = Path(config.run.dir) / "checkpoints" / "step-00000003"
+
+    def lose_the_pictures() -> None:
+        while not first.exists():
+            time.sleep(0.001)
+        (tmp_path / "a").rename(tmp_path / "away")
+
+    thief = threading.Thread(target=lose_the_pictures)
+    thief.start()
+    with pytest.raises(DomainError, match="none of its images can be read any more"):
+        run_training(config)
+    thief.join()
+
+    reached = max(int(path.name[-8:]) for path in first.parent.iterdir())
+    (tmp_path / "away").rename(tmp_path / "a")
+    assert run_training(configured(**(fields | {"train__max_steps": reached + 2}))).step > reached
