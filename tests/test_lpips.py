@@ -1,12 +1,17 @@
 """Perceptual distances equal those of the package that the authors publish."""
 
+import json
 from pathlib import Path
 
 import lpips
+import numpy as np
 import pytest
 import torch
+from PIL import Image
+from tiny import make_pictures
 from torch import Tensor
 
+from cyclegan_style.cli import main
 from cyclegan_style.errors import UserError
 from cyclegan_style.evaluation import lpips as ours
 from cyclegan_style.evaluation.lpips import (
@@ -17,6 +22,7 @@ from cyclegan_style.evaluation.lpips import (
     find_lpips,
     load_lpips,
 )
+from cyclegan_style.evaluation.weights import file_hash
 
 
 def write_alexnet(network: lpips.LPIPS, path: Path) -> Path:
@@ -30,13 +36,28 @@ def write_alexnet(network: lpips.LPIPS, path: Path) -> Path:
     return path
 
 
+def distance_of_files(network: lpips.LPIPS, first: Path, second: Path) -> float:
+    """As the package's own script computes it."""
+    with torch.no_grad():
+        images = [lpips.im2tensor(np.asarray(Image.open(path))) for path in (first, second)]
+        return network(*images).item()
+
+
 @pytest.fixture(scope="module")
-def networks(tmp_path_factory) -> tuple[lpips.LPIPS, PerceptualDistance]:
-    """Theirs and ours with the same random AlexNet and the published weights of its channels."""
+def theirs() -> lpips.LPIPS:
+    """A random AlexNet with the published weights of its channels."""
     torch.manual_seed(5)
-    theirs = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)
-    file = write_alexnet(theirs, tmp_path_factory.mktemp("lpips") / "alexnet.pth")
-    return theirs, load_lpips(find_lpips(file))
+    return lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)
+
+
+@pytest.fixture(scope="module")
+def alexnet_file(theirs, tmp_path_factory) -> Path:
+    return write_alexnet(theirs, tmp_path_factory.mktemp("lpips") / "alexnet.pth")
+
+
+@pytest.fixture(scope="module")
+def own(alexnet_file) -> PerceptualDistance:
+    return load_lpips(find_lpips(alexnet_file))
 
 
 def random_images(count: int, height: int, width: int) -> tuple[Tensor, Tensor]:
@@ -47,9 +68,8 @@ def random_images(count: int, height: int, width: int) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("size", [(64, 64), (SMALLEST, 90), (113, 78)])
-def test_distances_are_those_of_the_package(networks, size):
+def test_distances_are_those_of_the_package(theirs, own, size):
     images = random_images(3, *size)
-    theirs, own = networks
 
     with torch.no_grad():
         expected = theirs(*images).flatten()
@@ -59,21 +79,21 @@ def test_distances_are_those_of_the_package(networks, size):
     assert (found - expected).abs().max() < 1e-5 * expected.max()
 
 
-def test_an_image_is_at_no_distance_from_itself(networks):
+def test_an_image_is_at_no_distance_from_itself(own):
     image, _ = random_images(1, 40, 40)
 
-    assert networks[1](image, image).item() == 0
+    assert own(image, image).item() == 0
 
 
-def test_smaller_images_leave_nothing_to_compare(networks):
+def test_smaller_images_leave_nothing_to_compare(own):
     with pytest.raises(RuntimeError):
-        networks[1](*random_images(1, SMALLEST - 1, 90))
+        own(*random_images(1, SMALLEST - 1, 90))
 
 
-def test_files_are_found_in_the_cache_of_torch_hub(networks, tmp_path, monkeypatch):
+def test_files_are_found_in_the_cache_of_torch_hub(theirs, tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     folder = tmp_path / "hub" / "checkpoints"
-    file = write_alexnet(networks[0], folder / ALEXNET.names[0])
+    file = write_alexnet(theirs, folder / ALEXNET.names[0])
     package = Path(lpips.__file__).parent / "weights" / "v0.1" / "alex.pth"
     assert find_lpips() == (file, package)
 
@@ -84,14 +104,14 @@ def test_files_are_found_in_the_cache_of_torch_hub(networks, tmp_path, monkeypat
 
 @pytest.mark.parametrize("missing", [ALEXNET, LINEAR])
 def test_without_network_one_line_says_which_file_goes_where(
-    networks, tmp_path, monkeypatch, missing
+    theirs, tmp_path, monkeypatch, missing
 ):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")
     monkeypatch.setattr(ours.importlib.util, "find_spec", lambda name: None)
     folder = tmp_path / "hub" / "checkpoints"
     if missing is LINEAR:
-        write_alexnet(networks[0], folder / ALEXNET.names[0])
+        write_alexnet(theirs, folder / ALEXNET.names[0])
     with pytest.raises(UserError) as caught:
         find_lpips()
 
@@ -99,9 +119,37 @@ def test_without_network_one_line_says_which_file_goes_where(
     assert "\n" not in str(caught.value)
 
 
-def test_other_files_are_refused(networks, tmp_path):
-    alexnet_file, linear = find_lpips(write_alexnet(networks[0], tmp_path / "alexnet.pth"))
+def test_other_files_are_refused(alexnet_file, tmp_path):
+    alexnet_file, linear = find_lpips(alexnet_file)
     with pytest.raises(UserError, match=r"alex\.pth: not the weights of torchvision's AlexNet"):
         load_lpips((linear, linear))
     with pytest.raises(UserError, match="not the weights of LPIPS"):
         load_lpips((alexnet_file, alexnet_file))
+    damaged = torch.load(alexnet_file) | {"features.3.bias": torch.full((192,), torch.nan)}
+    torch.save(damaged, tmp_path / "damaged.pth")
+    with pytest.raises(UserError, match=r"features\.3\.bias is not finite"):
+        load_lpips((tmp_path / "damaged.pth", linear))
+
+
+def test_pairs_of_files(theirs, alexnet_file, tmp_path, capsys):
+    pictures = make_pictures(tmp_path / "truth", 3, 40, 48, seed=1)
+    others = make_pictures(tmp_path / "fake", 3, 40, 48, seed=2)
+    arguments = ["evaluate", "paired", "--truth", str(pictures), "--fake", str(others), "--json"]
+    weights = ["--lpips-weights", str(alexnet_file)]
+    assert main([*arguments, "--metrics", "lpips,psnr", *weights]) == 0
+
+    scores = json.loads(capsys.readouterr().out)
+    names = [path.name for path in pictures.iterdir()]
+    expected = [distance_of_files(theirs, pictures / name, others / name) for name in names]
+    assert scores["lpips"] == pytest.approx(np.mean(expected), abs=1e-6)
+    low, high = scores["lpips_interval"]
+    assert low < scores["lpips"] < high
+    assert scores["lpips_weights"].split()[0] == file_hash(alexnet_file)
+    assert "ssim" not in scores
+
+    make_pictures(others, 1, 30, 48)
+    make_pictures(pictures, 1, 30, 48)
+    assert main([*arguments, "--metrics", "lpips", *weights]) == 1
+    assert "LPIPS needs 31 × 31" in json.loads(capsys.readouterr().out)["failed"][0]["error"]
+    assert main([*arguments, "--metrics", "dists"]) == 2
+    assert "dists: there are" in capsys.readouterr().err

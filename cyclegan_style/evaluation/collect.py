@@ -8,8 +8,10 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +28,7 @@ from cyclegan_style.images import ImageError, Pixels, read_stored_rgb
 BATCH_SIZE = 16
 _THREADS = min(8, max(2, os.cpu_count() or 2))
 
+Network = TypeVar("Network", bound=nn.Module)
 Read = Callable[[Path], Pixels]
 Prepare = Callable[[Pixels], Tensor]
 
@@ -89,7 +92,7 @@ def collect_features(
     parts: list[Collected] = []
     errors: list[ImageError] = []
     moments: Moments | None = None
-    with bar, ThreadPoolExecutor(_THREADS) as pool:
+    with exact_convolutions(), bar, ThreadPoolExecutor(_THREADS) as pool:
         for batch in _batches(_ahead(pool, look, share, 2 * batch_size + _THREADS), batch_size):
             errors += [item for item in batch if isinstance(item, ImageError)]
             seen = [item for item in batch if isinstance(item, Looks)]
@@ -113,9 +116,14 @@ def values_of_all(values: Mapping[Path, float]) -> list[float]:
     return [value for _, value in sorted(everyone)]
 
 
-def on_device(network: nn.Module) -> nn.Module:
+def on_device(network: Network) -> Network:
     """The network on this process's device."""
     return network.to(PartialState().device)
+
+
+def exact_convolutions() -> AbstractContextManager[None]:
+    """For all threads: without TF32, which moves distances by more than the tools differ."""
+    return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
 
 
 @torch.inference_mode()
@@ -125,9 +133,7 @@ def _measure(
     features = np.zeros((len(seen), 0), np.float32)
     images = [item.image for item in seen if item.image is not None]
     if network is not None:
-        # TF32 would move the distance by more than the tools differ.
-        with torch.backends.cudnn.flags(allow_tf32=False):
-            features = network(torch.stack(images).to(device)).float().cpu().numpy()
+        features = network(torch.stack(images).to(device)).float().cpu().numpy()
     described = [item.descriptors for item in seen if item.descriptors is not None]
     descriptors = np.stack(described) if described else _no_descriptors(len(seen))
     return Collected([item.index for item in seen], features, descriptors, [])

@@ -22,6 +22,7 @@ from cyclegan_style.evaluation.folders import (
     statistics_of,
 )
 from cyclegan_style.evaluation.model import evaluate_model
+from cyclegan_style.evaluation.pairs import METRICS as PAIRED_METRICS
 from cyclegan_style.evaluation.pairs import evaluate_pairs
 from cyclegan_style.evaluation.ranking import rank_folders
 from cyclegan_style.evaluation.statistics import write_statistics
@@ -33,7 +34,7 @@ USAGE = """usage: cyclegan-style evaluate PART [options]; PART --help says more
   folders   scores of one folder of pictures against another
   model     scores of both directions of a trained model
   compare   rank several folders by one metric
-  paired    PSNR and SSIM of pictures whose truth is known
+  paired    PSNR, SSIM and LPIPS of pictures whose truth is known
   stats     write the statistics of a folder, to be used in its place
 """
 
@@ -119,9 +120,15 @@ def paired_command(arguments: list[str]) -> int:
     parser = _parser("paired", "Score pictures against the truth of the same name.")
     parser.add_argument("--truth", required=True, help="folder or glob of true pictures")
     parser.add_argument("--fake", required=True, help="folder or glob of pictures to be judged")
+    parser.add_argument(
+        "--metrics", default="psnr,ssim", help=f"some of {','.join(PAIRED_METRICS)}"
+    )
+    _add_lpips_weights(parser)
     parser.add_argument("--json", action="store_true", help="end stdout with one JSON object")
     options = parser.parse_args(arguments)
-    scores = evaluate_pairs(options.truth, options.fake)
+    scores = evaluate_pairs(
+        options.truth, options.fake, _listed(options.metrics), options.lpips_weights
+    )
     _show(scores.to_dict(), options.json)
     return 1 if scores.failed else 0
 
@@ -185,6 +192,19 @@ def _add_options(parser: ArgumentParser, metrics: bool = True) -> None:
     parser.add_argument("--json", action="store_true", help="end stdout with one JSON object")
 
 
+def _add_lpips_weights(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--lpips-weights",
+        type=Path,
+        help="torchvision's file of AlexNet, for lpips; else torch hub's cache, else a download",
+    )
+
+
+def _listed(metrics: str) -> tuple[str, ...]:
+    """Names between commas, each once."""
+    return tuple(dict.fromkeys(part.strip() for part in metrics.split(",") if part.strip()))
+
+
 def _evaluation_options(
     options: Namespace, *specs: str, usual: str = "fid,kid"
 ) -> EvaluationOptions:
@@ -194,7 +214,7 @@ def _evaluation_options(
         usual = "fid"  # nothing else can be computed from statistics
     chosen = options.get("metrics", "fid") or usual
     return EvaluationOptions(
-        metrics=tuple(dict.fromkeys(part.strip() for part in chosen.split(",") if part.strip())),
+        metrics=_listed(chosen),
         definition=options.definition,
         weights=options.weights,
         batch_size=options.batch_size,

@@ -80,7 +80,11 @@ def load_inception(path: Path, fold: bool = True) -> Inception:
 def built_from(path: Path, build: Callable[[dict[str, Tensor]], Network], what: str) -> Network:
     """What is built from the weights of a file, in which nothing but tensors is read."""
     try:
-        return build(torch.load(path, map_location="cpu", weights_only=True))
+        state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+        damaged = [name for name, tensor in state.items() if not tensor.isfinite().all()]
+        if damaged:
+            raise WeightsError(f"{damaged[0]} is not finite")
+        return build(state)
     except Exception as error:  # a damaged file can fail in any part of the unpickler
         reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(f"{path}: not the weights of {what} ({reason})") from error
