@@ -7,7 +7,7 @@ import lpips
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from lpips_weights import distance_of_files, random_lpips, write_alexnet
 from tiny import make_pictures
 from torch import Tensor
 
@@ -25,29 +25,9 @@ from cyclegan_style.evaluation.lpips import (
 from cyclegan_style.evaluation.weights import file_hash
 
 
-def write_alexnet(network: lpips.LPIPS, path: Path) -> Path:
-    """Its convolutions under torchvision's names, beside a classifier that is of no use here."""
-    state = {
-        f"features.{key.partition('.')[2]}": tensor
-        for key, tensor in network.net.state_dict().items()
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(state | {"classifier.1.weight": torch.zeros(2, 2)}, path)
-    return path
-
-
-def distance_of_files(network: lpips.LPIPS, first: Path, second: Path) -> float:
-    """As the package's own script computes it."""
-    with torch.no_grad():
-        images = [lpips.im2tensor(np.asarray(Image.open(path))) for path in (first, second)]
-        return network(*images).item()
-
-
 @pytest.fixture(scope="module")
 def theirs() -> lpips.LPIPS:
-    """A random AlexNet with the published weights of its channels."""
-    torch.manual_seed(5)
-    return lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)
+    return random_lpips()
 
 
 @pytest.fixture(scope="module")
@@ -152,4 +132,4 @@ def test_pairs_of_files(theirs, alexnet_file, tmp_path, capsys):
     assert main([*arguments, "--metrics", "lpips", *weights]) == 1
     assert "LPIPS needs 31 × 31" in json.loads(capsys.readouterr().out)["failed"][0]["error"]
     assert main([*arguments, "--metrics", "dists"]) == 2
-    assert "dists: there are" in capsys.readouterr().err
+    assert "not dists, but psnr" in capsys.readouterr().err

@@ -38,6 +38,7 @@ class Looks:
     """What of a picture is computed in a thread."""
 
     index: int
+    size: tuple[int, int]
     image: Tensor | None
     descriptors: Descriptors | None
 
@@ -48,6 +49,8 @@ class Collected:
 
     indices: list[int]
     """Which of the paths could be read."""
+    sizes: NDArray[np.int64]
+    """Images × width and height."""
     features: NDArray[np.float32]
     """Images × dimensions; no dimensions without a network."""
     descriptors: Descriptors
@@ -84,8 +87,10 @@ def collect_features(
             pixels = read(paths[index])
         except ImageError as error:
             return error
+        height, width = pixels.shape[:2]
         image = None if network is None else prepare(pixels)
-        return Looks(index, image, descriptors_of_image(pixels) if with_descriptors else None)
+        descriptors = descriptors_of_image(pixels) if with_descriptors else None
+        return Looks(index, (width, height), image, descriptors)
 
     hidden = progress is None or not state.is_main_process
     bar = tqdm(total=len(share), desc=progress, disable=hidden or None, delay=1, leave=False)
@@ -136,14 +141,17 @@ def _measure(
         features = network(torch.stack(images).to(device)).float().cpu().numpy()
     described = [item.descriptors for item in seen if item.descriptors is not None]
     descriptors = np.stack(described) if described else _no_descriptors(len(seen))
-    return Collected([item.index for item in seen], features, descriptors, [])
+    sizes = np.array([item.size for item in seen])
+    return Collected([item.index for item in seen], sizes, features, descriptors, [])
 
 
 def _join(parts: Sequence[Collected], errors: list[ImageError]) -> Collected:
     if not parts:
-        return Collected([], np.zeros((0, 0), np.float32), _no_descriptors(0), errors)
+        no_sizes, no_features = np.zeros((0, 2), np.int64), np.zeros((0, 0), np.float32)
+        return Collected([], no_sizes, no_features, _no_descriptors(0), errors)
     return Collected(
         [index for part in parts for index in part.indices],
+        np.concatenate([part.sizes for part in parts]),
         np.concatenate([part.features for part in parts]),
         np.concatenate([part.descriptors for part in parts]),
         [*errors, *(error for part in parts for error in part.errors)],
@@ -160,6 +168,7 @@ def _in_order(gathered: Sequence[Collected]) -> Collected:
     order = np.argsort(np.array(whole.indices, dtype=np.int64))
     return Collected(
         sorted(whole.indices),
+        whole.sizes[order],
         whole.features[order],
         whole.descriptors[order],
         sorted(errors, key=lambda error: error.path),

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,15 @@ from cyclegan_style.evaluation.collect import BATCH_SIZE
 from cyclegan_style.evaluation.definitions import DEFINITIONS
 from cyclegan_style.evaluation.folders import (
     METRICS,
+    OF_TRANSLATIONS,
     EvaluationOptions,
-    Scores,
     evaluate_folders,
     statistics_of,
 )
 from cyclegan_style.evaluation.model import evaluate_model
 from cyclegan_style.evaluation.pairs import METRICS as PAIRED_METRICS
 from cyclegan_style.evaluation.pairs import evaluate_pairs
-from cyclegan_style.evaluation.ranking import rank_folders
+from cyclegan_style.evaluation.ranking import Ranking, rank_folders, rank_models
 from cyclegan_style.evaluation.statistics import write_statistics
 from cyclegan_style.hardware import fair_share_of_cores, refuse_lost_processes
 from cyclegan_style.predictor import Predictor
@@ -32,7 +32,7 @@ from cyclegan_style.predictor import Predictor
 USAGE = """usage: cyclegan-style evaluate PART [options]; PART --help says more
 
   folders   scores of one folder of pictures against another
-  model     scores of both directions of a trained model
+  model     scores of both directions of a trained model, or a ranking of several
   compare   rank several folders by one metric
   paired    PSNR, SSIM and LPIPS of pictures whose truth is known
   stats     write the statistics of a folder, to be used in its place
@@ -83,18 +83,29 @@ def folders_command(arguments: list[str]) -> int:
 def model_command(arguments: list[str]) -> int:
     """``evaluate model``."""
     parser = _parser("model", "Translate A and B with a model and score both directions.")
-    parser.add_argument(
-        "--model",
-        required=True,
-        help="run folder, exported model, Hub repository or a generator file of the reference",
-    )
+    kinds = "run folder, exported model, Hub repository or a generator file of the reference"
+    parser.add_argument("--model", help=kinds)
+    parser.add_argument("--compare", nargs="+", help="several models, to be ranked by one metric")
     parser.add_argument("--a", required=True, help="pictures of domain A: folder, glob or demo:...")
     parser.add_argument("--b", required=True, help="pictures of domain B")
-    _add_options(parser)
+    _add_options(parser, metrics=(*METRICS, *OF_TRANSLATIONS))
+    _add_lpips_weights(parser)
     options = parser.parse_args(arguments)
+    if (options.model is None) == (options.compare is None):
+        raise UserError("give either --model or, to rank several, --compare")
+    if options.compare:
+        ranked = _evaluation_options(options, options.a, options.b, usual="fid")
+        models = {model: load_both(model) for model in options.compare}
+        rankings = rank_models(models, options.a, options.b, ranked)
+        shown = {name: _shown(ranking, options.json) for name, ranking in rankings.items()}
+        first_ranking = next(iter(rankings.values()))
+        _show(shown | first_ranking.circumstances.to_dict(), options.json)
+        return 1 if any(ranking.failed for ranking in rankings.values()) else 0
     evaluation_options = _evaluation_options(options, options.a, options.b)
     scores = evaluate_model(load_both(options.model), options.a, options.b, evaluation_options)
-    _show(_of_both(scores), options.json)
+    both = {name: score.to_dict() for name, score in scores.items()}
+    first = next(iter(scores.values()))
+    _show(both | first.circumstances.to_dict(), options.json)
     return 1 if any(score.failed for score in scores.values()) else 0
 
 
@@ -108,11 +119,8 @@ def compare_command(arguments: list[str]) -> int:
     ranking = rank_folders(
         options.real, options.fake, _evaluation_options(options, options.real, usual="fid")
     )
-    values = ranking.to_dict()
-    if not options.json:
-        values["ranking"] = {rank.pop("fake"): rank for rank in values["ranking"]}
-    _show(values, options.json)
-    return 0
+    _show(_shown(ranking, options.json), options.json)
+    return 1 if ranking.failed else 0
 
 
 def paired_command(arguments: list[str]) -> int:
@@ -138,7 +146,7 @@ def stats_command(arguments: list[str]) -> int:
     parser = _parser("stats", "Write mean and covariance of a folder's features.")
     parser.add_argument("--images", required=True, help="folder, glob or demo:...")
     parser.add_argument("--output", type=Path, required=True, help="file to write, .npz")
-    _add_options(parser, metrics=False)
+    _add_options(parser, metrics=())
     options = parser.parse_args(arguments)
     if options.output.suffix != ".npz":
         raise UserError(f"--output: {options.output}: must end in .npz")
@@ -161,12 +169,12 @@ def _parser(name: str, description: str) -> ArgumentParser:
     )
 
 
-def _add_options(parser: ArgumentParser, metrics: bool = True) -> None:
+def _add_options(parser: ArgumentParser, metrics: Sequence[str] = METRICS) -> None:
     if metrics:
         parser.add_argument(
             "--metrics",
             type=str,
-            help=f"some of {','.join(METRICS)}; fid,kid unless given, swd for demo domains",
+            help=f"some of {','.join(metrics)}; fid,kid unless given, swd for demo domains",
         )
         parser.add_argument(
             "--no-intervals", action="store_true", help="leave out the 95 %% intervals"
@@ -217,6 +225,7 @@ def _evaluation_options(
         metrics=_listed(chosen),
         definition=options.definition,
         weights=options.weights,
+        lpips_weights=options.get("lpips_weights"),
         batch_size=options.batch_size,
         intervals=not options.get("no_intervals", True),
         cache=not options.no_cache,
@@ -232,12 +241,12 @@ def load_both(model: str) -> dict[str, Predictor]:
     return {"ab": first, "ba": Predictor.load(model, "ba")}
 
 
-def _of_both(scores: Mapping[str, Scores]) -> dict[str, Any]:
-    """``ab`` and ``ba``, with what both share beside them."""
-    both: dict[str, Any] = {name: score.to_dict() for name, score in scores.items()}
-    first = next(iter(scores.values()))
-    both |= {"n_real": first.n_real, "n_fake": first.n_fake, "definition": first.definition}
-    return both | ({} if first.weights is None else {"weights": first.weights})
+def _shown(ranking: Ranking, as_json: bool) -> dict[str, Any]:
+    """A ranking as one object, for people under the names of what is ranked."""
+    facts = ranking.to_dict()
+    if not as_json:
+        facts["ranking"] = {ranked.pop(ranking.what): ranked for ranked in facts["ranking"]}
+    return facts
 
 
 def _show(values: Mapping[str, Any], as_json: bool) -> None:

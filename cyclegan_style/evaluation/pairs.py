@@ -13,7 +13,7 @@ from cyclegan_style.domains import list_images
 from cyclegan_style.errors import UserError
 from cyclegan_style.evaluation import lpips
 from cyclegan_style.evaluation.collect import exact_convolutions, on_device
-from cyclegan_style.evaluation.folders import main_process_first
+from cyclegan_style.evaluation.folders import main_process_first, refuse_unknown
 from cyclegan_style.evaluation.intervals import mean_interval
 from cyclegan_style.evaluation.paired import psnr, ssim
 from cyclegan_style.images import ImageError, Pixels, read_image, to_tensor
@@ -57,9 +57,7 @@ def evaluate_pairs(
     lpips_weights: Path | None = None,
 ) -> PairedScores:
     """Scores of fakes against the truth of the same name, whatever the format."""
-    unknown = sorted(set(metrics) - set(METRICS))
-    if unknown or not metrics:
-        raise UserError(f"--metrics: {', '.join(unknown)}: there are {METRICS}")
+    refuse_unknown(metrics, METRICS)
     truths, fakes = _by_name(truth, "--truth"), _by_name(fake, "--fake")
     common = sorted(truths.keys() & fakes.keys())
     if not common:
