@@ -445,9 +445,10 @@ def test_several_processes_count_each_image_once(tmp_path, sets):
     script = ROOT / "tests" / "evaluation_processes.py"
     outcome = launch(script, sets["real"], tmp_path / "two.npz")
     assert outcome.returncode == 0, outcome.stderr
-    (printed,) = outcome.stdout.splitlines()  # by one process
-    assert json.loads(printed)["swd"] == 0
-    assert json.loads(printed)["n_real"] == 9
+    scores, pairs = map(json.loads, outcome.stdout.splitlines())  # of one process
+    assert scores["swd"] == 0
+    assert (scores["n_real"], pairs["n"]) == (9, 9)
+    assert pairs["ssim"] == pytest.approx(1)
     paths = sorted(sets["real"].iterdir())
     alone = collect_features(
         paths, SmallNetwork(), DEFINITIONS["pytorch-fid"].prepare, with_descriptors=True

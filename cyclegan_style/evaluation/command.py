@@ -1,14 +1,11 @@
 """The command ``evaluate`` and its parts."""
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from accelerate import PartialState
-from accelerate.utils import parse_flag_from_env
 from jsonargparse import ArgumentParser, Namespace
 
 from cyclegan_style.errors import UserError
@@ -26,7 +23,7 @@ from cyclegan_style.evaluation.pairs import METRICS as PAIRED_METRICS
 from cyclegan_style.evaluation.pairs import evaluate_pairs
 from cyclegan_style.evaluation.ranking import Ranking, rank_folders, rank_models
 from cyclegan_style.evaluation.statistics import write_statistics
-from cyclegan_style.hardware import fair_share_of_cores, refuse_lost_processes
+from cyclegan_style.hardware import join_processes
 from cyclegan_style.predictor import Predictor
 
 USAGE = """usage: cyclegan-style evaluate PART [options]; PART --help says more
@@ -56,14 +53,6 @@ def evaluate(arguments: list[str]) -> int:
         raise UserError(f"evaluate: {name!r} is not one of {', '.join(commands)}")
     join_processes()
     return commands[name](arguments[1:])
-
-
-def join_processes() -> None:
-    """Find the other processes that were launched together with this one."""
-    state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
-    refuse_lost_processes(state.num_processes)
-    if state.device.type == "cpu" and "LOCAL_WORLD_SIZE" in os.environ:
-        torch.set_num_threads(fair_share_of_cores())  # the launcher left each a single one
 
 
 def folders_command(arguments: list[str]) -> int:
