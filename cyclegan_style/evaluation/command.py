@@ -172,12 +172,12 @@ def _add_options(parser: ArgumentParser, metrics: Sequence[str] = METRICS) -> No
         "--definition",
         default="pytorch-fid",
         choices=list(DEFINITIONS),
-        help="whose resizing and value range to follow",
+        help="whose network, resizing and value range to follow",
     )
     parser.add_argument(
         "--weights",
         type=Path,
-        help="file of the FID Inception; else torch hub's cache, else a download",
+        help="file of the FID Inception or of DINOv2; else torch hub's cache, else a download",
     )
     parser.add_argument(
         "--precision", default="fp32", choices=["fp32", "bf16"], help="bf16: faster, a little off"

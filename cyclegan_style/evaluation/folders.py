@@ -11,7 +11,7 @@ import numpy as np
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from cyclegan_style.domains import list_images
 from cyclegan_style.errors import UserError
@@ -23,7 +23,12 @@ from cyclegan_style.evaluation.collect import (
     collect_features,
     on_device,
 )
-from cyclegan_style.evaluation.definitions import Definition, definition_named
+from cyclegan_style.evaluation.definitions import (
+    Definition,
+    FeatureNetwork,
+    definition_named,
+)
+from cyclegan_style.evaluation.dinov2 import DINOV2, load_dinov2
 from cyclegan_style.evaluation.frechet import (
     Gaussian,
     Moments,
@@ -69,6 +74,8 @@ class EvaluationOptions:
     definition: str = "pytorch-fid"
     weights: Path | None = None
     lpips_weights: Path | None = None
+    network: FeatureNetwork | None = None
+    """One's own, with a definition of its own."""
     batch_size: int = BATCH_SIZE
     intervals: bool = True
     cache: bool = True
@@ -157,6 +164,19 @@ class Scores:
         return facts | {"failed": [{"path": str(e.path), "error": e.reason} for e in self.failed]}
 
 
+def feature_network(options: EvaluationOptions, definition: Definition) -> FeatureNetwork:
+    """The definition's network with the chosen weights."""
+    half = options.precision == "bf16"
+    if definition.name == "dinov2":
+        if half:
+            raise UserError("--precision: bf16 is for the Inception only")
+        path = main_process_first(lambda: find_weights(options.weights, DINOV2))
+        return FeatureNetwork(definition, load_dinov2(path), file_hash(path))
+    path = main_process_first(lambda: find_weights(options.weights))
+    network = load_inception(path)
+    return FeatureNetwork(definition, HalfPrecision(network) if half else network, file_hash(path))
+
+
 class Evaluator:
     """The network and the definition by which sets are made into features and compared."""
 
@@ -165,15 +185,15 @@ class Evaluator:
         if options.batch_size < 1:
             raise UserError("--batch-size: must be at least 1")
         self.options = options
-        self.definition: Definition = definition_named(options.definition)
-        self.network: nn.Module | None = None
+        own = options.network
+        self.definition = own.definition if own else definition_named(options.definition)
+        self.network: Callable[[Tensor], Tensor] | None = None
         self.weights: str | None = None
         if _OF_FEATURES & set(options.metrics):
-            path = main_process_first(lambda: find_weights(options.weights))
-            network = load_inception(path)
-            half = options.precision == "bf16"
-            self.network = on_device(HalfPrecision(network) if half else network)
-            self.weights = file_hash(path)
+            used = own or feature_network(options, self.definition)
+            module = used.network
+            self.network = on_device(module).eval() if isinstance(module, nn.Module) else module
+            self.weights = used.weights
         self.perceptual: PerceptualDistance | None = None
         self.lpips_weights: str | None = None
         if set(OF_TRANSLATIONS) & set(options.metrics):
@@ -334,6 +354,8 @@ class Evaluator:
             )
         if self.network is None or collected.moments is not None:
             return
+        if collected.features.ndim != 2:
+            raise UserError("a feature network must return N×D features")
         if not np.isfinite(collected.features).all():
             raise UserError(f"{option}: {spec}: features are not finite; are the weights damaged?")
         if (collected.features == collected.features[0]).all():
