@@ -99,6 +99,9 @@ def test_all_metrics_of_two_folders(capsys, sets, network):
     for name in ("fid", "kid", "swd"):
         low, high = scores[f"{name}_interval"]
         assert low < scores[name] < high
+    for name in ("precision", "recall"):
+        low, high = scores[f"{name}_interval"]
+        assert low <= scores[name] <= high
     assert {"kid_std", "precision", "recall", "fid_infinity"} <= scores.keys()
     assert scores["failed"] == []
 

@@ -55,7 +55,7 @@ from cyclegan_style.images import ImageError, read_stored_rgb
 METRICS = ("fid", "kid", "swd", "precision_recall", "fid_infinity")
 OF_TRANSLATIONS = ("lpips", "art_fid")
 """What needs the pictures that the fakes were made from as well; structure is always given."""
-_WITH_INTERVALS = {"fid", "kid", "swd", "lpips", "art_fid", "structure"}
+_WITH_INTERVALS = {"fid", "kid", "swd", "precision", "recall", "lpips", "art_fid", "structure"}
 _OF_FEATURES = {"fid", "kid", "precision_recall", "fid_infinity", "art_fid"}
 _SHOWN_ERRORS = 10
 
@@ -135,8 +135,9 @@ class Circumstances:
     size_fake: str | None
     definition: str
     weights: str | None = None
-    precision: str | None = None
-    """Of the feature network, like its weights' SHA-256."""
+    """SHA-256 of the feature network's file."""
+    number_format: str | None = None
+    """In which that network computes; precision is the name of a score."""
     lpips_weights: str | None = None
     swd_size: int | None = None
 
@@ -228,13 +229,13 @@ class Evaluator:
         intervals: dict[str, Interval] = {}
         always = ("structure",) if "structure" in fake.nearness else ()
         for metric in (*self.options.metrics, *always):
-            values |= self._score(metric, real, fake)
-            if metric not in _WITH_INTERVALS:
-                continue
-            score = partial(self.value_of_part, metric, real, fake)
-            interval = self.interval(values[metric], score, real, fake)
-            if interval is not None:
-                intervals[metric] = interval
+            scored = self._score(metric, real, fake)
+            for name in _WITH_INTERVALS & scored.keys() - values.keys():
+                score = partial(self.value_of_part, name, real, fake)
+                interval = self.interval(scored[name], score, real, fake)
+                if interval is not None:
+                    intervals[name] = interval
+            values |= scored
         return Scores(values, intervals, self.circumstances(real, fake), errors_of(real, fake))
 
     def circumstances(self, real: ImageSet, fake: ImageSet) -> Circumstances:
@@ -267,7 +268,10 @@ class Evaluator:
             return frechet_of_features(x.features[i], y.features[j])
         if metric == "kid":
             return squared_mmd(x.features[i].astype(np.float64), y.features[j].astype(np.float64))
-        # Fewer directions: it is only the spread that is asked for.
+        # The rest in a quicker way, since it is only the spread that is asked for.
+        if metric in ("precision", "recall"):
+            shares = precision_recall(x.features[i], y.features[j], exact=False)
+            return shares.precision if metric == "precision" else shares.recall
         return sliced_wasserstein(x.descriptors[i], y.descriptors[j], projections=64)
 
     def interval(
