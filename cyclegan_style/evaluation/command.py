@@ -15,6 +15,7 @@ from cyclegan_style.evaluation.folders import (
     METRICS,
     OF_TRANSLATIONS,
     EvaluationOptions,
+    Scores,
     evaluate_folders,
     statistics_of,
 )
@@ -87,14 +88,12 @@ def model_command(arguments: list[str]) -> int:
         models = {model: load_both(model) for model in options.compare}
         rankings = rank_models(models, options.a, options.b, ranked)
         shown = {name: _shown(ranking, options.json) for name, ranking in rankings.items()}
-        first_ranking = next(iter(rankings.values()))
-        _show(shown | first_ranking.circumstances.to_dict(), options.json)
+        _show(_with_shared(shown, rankings, options.json), options.json)
         return 1 if any(ranking.failed for ranking in rankings.values()) else 0
     evaluation_options = _evaluation_options(options, options.a, options.b)
     scores = evaluate_model(load_both(options.model), options.a, options.b, evaluation_options)
     both = {name: score.to_dict() for name, score in scores.items()}
-    first = next(iter(scores.values()))
-    _show(both | first.circumstances.to_dict(), options.json)
+    _show(_with_shared(both, scores, options.json), options.json)
     return 1 if any(score.failed for score in scores.values()) else 0
 
 
@@ -228,6 +227,14 @@ def load_both(model: str) -> dict[str, Predictor]:
     if Path(model).is_file():
         return {first.direction: first}
     return {"ab": first, "ba": Predictor.load(model, "ba")}
+
+
+def _with_shared(
+    both: dict[str, Any], results: Mapping[str, Scores | Ranking], as_json: bool
+) -> dict[str, Any]:
+    """``ab`` and ``ba``, for programs with the circumstances of the first beside them."""
+    first = next(iter(results.values()))
+    return both | (first.circumstances.to_dict() if as_json else {})
 
 
 def _shown(ranking: Ranking, as_json: bool) -> dict[str, Any]:
