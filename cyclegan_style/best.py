@@ -14,7 +14,7 @@ from cyclegan_style.export import export_model
 
 BEST_FOLDER = "best"
 SCORE_FILE = "score.json"
-LESS_IS_BETTER = ("fid", "kid", "swd")
+LESS_IS_BETTER = ("fid", "kid", "swd", "art_fid")
 MORE_IS_BETTER = ("psnr", "ssim", "precision", "recall")
 
 

@@ -109,17 +109,19 @@ def shipped_config(name: str) -> Path:
 
 def translate_command(arguments: list[str]) -> int:
     """``translate``: files and folders of pictures."""
+    from cyclegan_style.hardware import join_processes
     from cyclegan_style.predictor import Predictor
-    from cyclegan_style.translate import Output, gathered, join_processes, plan, translate_files
+    from cyclegan_style.translate import Output, gathered, plan, translate_files
 
     options = parse_translate_options(arguments)
     jobs = plan(options.input, options.output, options.format)
     prepare_folder(options.output)
-    process = join_processes()
+    processes = join_processes(on_cpu=options.device == "cpu")
+    own_device = processes.num_processes > 1 and options.device == "auto"
     predictor = Predictor.load(
         options.model,
         options.direction,
-        process.device if process.device and options.device == "auto" else options.device,
+        processes.device if own_device else options.device,
         options.precision,
         options.memory_budget,
         working_size=options.working_size,
@@ -127,14 +129,14 @@ def translate_command(arguments: list[str]) -> int:
     )
     own = translate_files(
         predictor,
-        jobs[process.rank :: process.count],
+        jobs[processes.process_index :: processes.num_processes],
         Output(options.quality, options.side_by_side),
         batch_size=options.batch_size,
         overwrite=options.overwrite,
-        progress=process.is_main,
+        progress=processes.is_main_process,
     )
-    summary = gathered(own, process)
-    if not process.is_main:
+    summary = gathered(own)
+    if not processes.is_main_process:
         return 0
     text = (
         f"{summary.translated} translated, {summary.skipped} skipped, {len(summary.failed)} failed"

@@ -187,13 +187,17 @@ class EvaluationConfig:
 
     every_steps: int = 0
     """Steps between evaluations; 0: none, but for the demo's at the end."""
-    metrics: tuple[Literal["fid", "kid", "swd", "precision_recall"], ...] = ("swd",)
-    """What is computed; all but swd need the weights of the FID Inception. On the demo domains,
+    metrics: tuple[Literal["fid", "kid", "swd", "precision_recall", "lpips", "art_fid"], ...] = (
+        "swd",
+    )
+    """What is computed; all but swd need the weights of published networks. On the demo domains,
     whose true translations are known, PSNR and SSIM as well."""
-    definition: Literal["pytorch-fid", "clean", "torch-fidelity"] = "pytorch-fid"
+    definition: Literal["pytorch-fid", "clean", "torch-fidelity", "dinov2"] = "pytorch-fid"
     """Whose resizing and value range fid, kid and precision_recall follow."""
     weights: str | None = None
-    """File of the FID Inception; null takes it from torch hub's cache, or downloads it."""
+    """File of the features' network; null takes it from torch hub's cache, or downloads it."""
+    lpips_weights: str | None = None
+    """File of the AlexNet of lpips; null takes it from torch hub's cache, or downloads it."""
     max_images: int = 500
     """Most test pictures of each domain, spread over the domain and the same at every time."""
     patience: int | None = None

@@ -2,16 +2,20 @@
 
 import os
 import platform
+from datetime import timedelta
 from pathlib import Path
 
 import psutil
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.utils import DistributedDataParallelKwargs, parse_flag_from_env
 from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
 from cyclegan_style.config import Config, TrainConfig
 from cyclegan_style.errors import UserError
+
+LONGEST_WAIT = timedelta(days=30)
+"""How long a process that is done waits for those that still have files."""
 
 
 def build_accelerator(config: Config) -> Accelerator:
@@ -84,6 +88,21 @@ def describe_hardware(accelerator: Accelerator) -> str:
 def cpu_is_fast_at_bf16() -> bool:
     """Whether the processor multiplies bf16 matrices in hardware: AMX."""
     return bool(torch.cpu._is_amx_tile_supported())
+
+
+def join_processes(on_cpu: bool = False) -> PartialState:
+    """Find the processes that were launched together with this one, and share the cores.
+
+    Where there is no GPU, several find each other without being told to use CPUs.
+    """
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    on_cpu |= parse_flag_from_env("ACCELERATE_USE_CPU")
+    on_cpu |= several and not torch.cuda.is_available()
+    state = PartialState(cpu=on_cpu, timeout=LONGEST_WAIT)
+    refuse_lost_processes(state.num_processes)
+    if state.device.type == "cpu" and "LOCAL_WORLD_SIZE" in os.environ:
+        torch.set_num_threads(fair_share_of_cores())  # the launcher left each a single one
+    return state
 
 
 def refuse_lost_processes(joined: int) -> None:

@@ -56,6 +56,8 @@ TITLES = {
     "fid": "FID (lower is better)",
     "kid": "KID (lower is better)",
     "swd": "SWD (lower is better)",
+    "art_fid": "ArtFID (lower is better)",
+    "lpips": "LPIPS to the input",
     "precision": "Precision (higher is better)",
     "recall": "Recall (higher is better)",
     "structure": "Structure kept (SSIM of edges)",

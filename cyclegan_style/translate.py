@@ -11,17 +11,17 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
 from tqdm import tqdm
 
 from cyclegan_style.domains import list_images
 from cyclegan_style.errors import UserError
-from cyclegan_style.hardware import fair_share_of_cores
 from cyclegan_style.images import (
     ImageError,
     Pixels,
@@ -34,8 +34,6 @@ from cyclegan_style.predictor import Predictor
 
 THREADS = 2
 """Threads that read and threads that write; Pillow does both without Python's lock."""
-LONGEST_WAIT = timedelta(days=30)
-"""How long a process that is done waits for those that still have files."""
 
 logger = logging.getLogger(__name__)
 
@@ -85,39 +83,10 @@ class Summary:
         return asdict(self) | {"images_per_second": self.images_per_second}
 
 
-@dataclass(frozen=True)
-class Process:
-    """This process among those that share the work."""
-
-    rank: int = 0
-    count: int = 1
-    device: torch.device | None = None
-    """The device that is this process's own, if there are several."""
-
-    @property
-    def is_main(self) -> bool:
-        """Whether this process speaks for all."""
-        return self.rank == 0
-
-
-def join_processes() -> Process:
-    """Find the processes that ``accelerate launch`` started beside this one."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return Process()
-    from accelerate import PartialState
-
-    state = PartialState(cpu=not torch.cuda.is_available(), timeout=LONGEST_WAIT)
-    if state.device.type == "cpu":
-        torch.set_num_threads(fair_share_of_cores())
-    return Process(state.process_index, state.num_processes, state.device)
-
-
-def gathered(summary: Summary, process: Process) -> Summary:
+def gathered(summary: Summary) -> Summary:
     """The summary of all processes together."""
-    if process.count == 1:
+    if PartialState().num_processes == 1:
         return summary
-    from accelerate.utils import gather_object
-
     parts: list[Summary] = gather_object([summary])
     return Summary(
         sum(part.translated for part in parts),

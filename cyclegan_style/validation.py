@@ -4,15 +4,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
 import torch
 from torch import nn
 
 from cyclegan_style.config import Config
 from cyclegan_style.cyclegan import DIRECTIONS, Direction, Generators
 from cyclegan_style.domains import ImageDomain
-from cyclegan_style.evaluation.collect import values_of_all
-from cyclegan_style.evaluation.folders import EvaluationOptions, Evaluator, ImageSet
+from cyclegan_style.evaluation.folders import (
+    METRICS,
+    OF_TRANSLATIONS,
+    EvaluationOptions,
+    Evaluator,
+    ImageSet,
+)
 from cyclegan_style.evaluation.model import Translation, as_rgb
 from cyclegan_style.images import Pixels
 from cyclegan_style.model_files import LoadedGenerator
@@ -34,14 +38,14 @@ class Validation:
         self.config = config
         self.domains = domains
         self.device = device
-        self.evaluator = Evaluator(
-            EvaluationOptions(
-                evaluation.metrics,
-                evaluation.definition,
-                None if evaluation.weights is None else Path(evaluation.weights),
-                intervals=False,
-            )
+        options = EvaluationOptions(
+            evaluation.metrics,
+            evaluation.definition,
+            path_or_none(evaluation.weights),
+            path_or_none(evaluation.lpips_weights),
+            intervals=False,
         )
+        self.evaluator = Evaluator(options, METRICS + OF_TRANSLATIONS)
         self.paths = {
             name: spread(domain.paths, evaluation.max_images) for name, domain in domains.items()
         }
@@ -52,12 +56,10 @@ class Validation:
         values: dict[str, float] = {}
         for direction in DIRECTIONS:
             predictor = self._predictor(generators[direction.name], direction)
-            translation = Translation(DomainTranslator(self.domains[direction.source], predictor))
-            fake = self._measure(direction.source, translation)
+            translator = DomainTranslator(self.domains[direction.source], predictor)
+            translation = Translation(translator, self.evaluator.perceptual)
+            fake = translation.measured(self._measure(direction.source, translation))
             scores = self.evaluator.compare(self.real[direction.target], fake).values
-            kept = values_of_all(translation.structure)
-            if kept:
-                scores["structure"] = float(np.mean(kept))
             values |= {
                 f"{metric}_{direction.name}": value
                 for metric, value in scores.items()
@@ -116,6 +118,11 @@ class DomainTranslator:
     def translate_pixels(self, pictures: Sequence[Pixels]) -> list[Pixels]:
         """Translations of the same sizes."""
         return self.predictor.translate_pixels(pictures)
+
+
+def path_or_none(path: str | None) -> Path | None:
+    """A path as a Path."""
+    return None if path is None else Path(path)
 
 
 def spread(items: Sequence[Item], count: int) -> list[Item]:

@@ -27,6 +27,7 @@ if __name__ == "__main__" and launched_as_asked(__file__, sys.argv[1:]):
         "--json",
     ]
     assert main(["evaluate", "folders", *sets]) == 0
+    assert main(["evaluate", "paired", "--truth", folder, "--fake", folder, "--json"]) == 0
     torch.set_num_threads(1)
     state = PartialState()
     assert state.num_processes == 2

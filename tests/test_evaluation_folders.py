@@ -2,13 +2,17 @@
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
+import lpips
 import numpy as np
 import pytest
 import torch
 from inception_weights import soft_picture, write_soft_pictures
+from lpips_weights import distance_of_files, random_lpips, write_alexnet
 from PIL import Image
+from scipy import stats
 from test_distributed import launch
 from torch import Tensor, nn
 
@@ -18,8 +22,12 @@ from cyclegan_style.cyclegan import build_generators
 from cyclegan_style.evaluation import folders
 from cyclegan_style.evaluation.collect import collect_features
 from cyclegan_style.evaluation.definitions import DEFINITIONS
+from cyclegan_style.evaluation.folders import EvaluationOptions, evaluate_folders
+from cyclegan_style.evaluation.model import evaluate_model
+from cyclegan_style.evaluation.ranking import rank_models
+from cyclegan_style.evaluation.statistics import Statistics, write_statistics
 from cyclegan_style.export import export_model
-from cyclegan_style.images import read_stored_rgb, write_image
+from cyclegan_style.images import Pixels, read_image, read_stored_rgb, write_image
 
 ROOT = Path(__file__).parent.parent
 FEATURE_COUNT = 24
@@ -83,11 +91,17 @@ def test_all_metrics_of_two_folders(capsys, sets, network):
     scores = run(capsys, *of(sets), "--metrics", metrics)
 
     assert (scores["n_real"], scores["n_fake"]) == (9, 7)
+    sides = np.array([Image.open(path).size for path in sets["real"].iterdir()])
+    smallest, largest = (f"{width}x{height}" for width, height in (sides.min(0), sides.max(0)))
+    assert scores["size_real"] == f"{smallest} to {largest}"
     assert scores["definition"] == "pytorch-fid"
     assert len(scores["weights"]) == 64
     for name in ("fid", "kid", "swd"):
         low, high = scores[f"{name}_interval"]
         assert low < scores[name] < high
+    for name in ("precision", "recall"):
+        low, high = scores[f"{name}_interval"]
+        assert low <= scores[name] <= high
     assert {"kid_std", "precision", "recall", "fid_infinity"} <= scores.keys()
     assert scores["failed"] == []
 
@@ -266,10 +280,144 @@ def test_a_model_is_scored_both_ways(capsys, pictures, network, configured, tmp_
 
     assert (scores["n_real"], scores["n_fake"]) == (3, 5)
     assert (scores["ba"]["n_real"], scores["ba"]["n_fake"]) == (5, 3)
+    assert scores["ab"]["size_fake"] == "32x32"
     for direction in ("ab", "ba"):
         assert {"fid", "kid", "swd", "structure"} <= scores[direction].keys()
     assert run(capsys, "model", "--model", tmp_path / "run" / "model", *options) == scores
     assert "no model there" in complaint(capsys, "model", "--model", tmp_path, *options)
+
+
+class Darker:
+    """Translates to a share of the brightness."""
+
+    def __init__(self, share: float) -> None:
+        self.share = share
+
+    def read(self, picture: Path) -> Pixels:
+        return read_image(picture)
+
+    def translate_pixels(self, pictures: Sequence[Pixels]) -> list[Pixels]:
+        return [(pixels * self.share).astype(np.uint8) for pixels in pictures]
+
+
+@pytest.fixture(scope="module")
+def perceptual(tmp_path_factory) -> tuple[lpips.LPIPS, Path]:
+    """The package's network, and a file with the same AlexNet."""
+    network = random_lpips()
+    return network, write_alexnet(network, tmp_path_factory.mktemp("lpips") / "alexnet.pth")
+
+
+def lpips_of_darker(network: lpips.LPIPS, paths: Sequence[Path], share: float, to: Path) -> list:
+    """The package's distances between files and their darker copies."""
+    to.mkdir()
+    for path in paths:
+        write_image(to / path.name, Darker(share).translate_pixels([read_image(path)])[0])
+    return [distance_of_files(network, path, to / path.name) for path in paths]
+
+
+def test_translations_are_compared_with_what_they_were_made_from(
+    sets, network, perceptual, tmp_path
+):
+    theirs, weights = perceptual
+    options = EvaluationOptions(("fid", "lpips", "art_fid"), lpips_weights=weights)
+    a, b = str(sets["fake"]), str(sets["real"])
+    scores = evaluate_model({"ab": Darker(0.5)}, a, b, options)
+
+    (direction,) = scores
+    found = scores[direction].values
+    paths = sorted(sets["fake"].iterdir())
+    distances = lpips_of_darker(theirs, paths, 0.5, tmp_path / "darker")
+    assert direction == "ab"
+    assert found["lpips"] == pytest.approx(np.mean(distances), abs=1e-6)
+    assert found["art_fid"] == pytest.approx((1 + found["lpips"]) * (1 + found["fid"]))
+    by_files = evaluate_folders(b, str(tmp_path / "darker"), EvaluationOptions(("fid",)))
+    assert found["fid"] == pytest.approx(by_files.values["fid"], rel=1e-6)
+    assert 0.5 < found["structure"] < 1
+    for name in ("fid", "lpips", "art_fid", "structure"):
+        low, high = scores[direction].intervals[name]
+        assert low < found[name] < high
+
+
+def test_pictures_too_small_for_lpips_are_named(capsys, sets, network, perceptual, tmp_path):
+    for path in sets["fake"].iterdir():
+        os.link(path, tmp_path / path.name)
+    write_image(tmp_path / "small.png", soft_picture(30, 60, 1))
+    options = EvaluationOptions(("lpips",), lpips_weights=perceptual[1])
+    scores = evaluate_model({"ba": Darker(0.5)}, str(sets["real"]), str(tmp_path), options)
+
+    assert [error.path.name for error in scores["ba"].failed] == ["small.png"]
+    assert scores["ba"].circumstances.n_fake == 7
+    assert "not lpips, but fid" in complaint(capsys, *of(sets), "--metrics", "lpips")
+
+
+def test_models_are_ranked_on_the_same_pictures(sets, network, perceptual, tmp_path):
+    theirs, weights = perceptual
+    options = EvaluationOptions(("lpips",), lpips_weights=weights)
+    models = {"dark": Darker(0.3), "light": Darker(0.8)}
+    a, b = str(sets["fake"]), str(sets["real"])
+    rankings = rank_models({name: {"ab": model} for name, model in models.items()}, a, b, options)
+
+    ranking = rankings["ab"]
+    paths = sorted(sets["fake"].iterdir())
+    distances = {
+        name: np.array(lpips_of_darker(theirs, paths, model.share, tmp_path / name))
+        for name, model in models.items()
+    }
+    assert list(rankings) == ["ab"]
+    assert [rank.name for rank in ranking.ranks] == ["light", "dark"]
+    behind = distances["dark"] - distances["light"]
+    assert ranking.ranks[1].behind == pytest.approx(behind.mean(), abs=1e-6)
+    # Of a mean, leaving out one of three groups in turn is Student's interval of three values.
+    left_out = np.array([np.delete(behind, np.s_[group::3]).mean() for group in range(3)])
+    values = 3 * behind.mean() - 2 * left_out
+    half = stats.t.ppf(0.975, 2) * values.std(ddof=1) / np.sqrt(3)
+    low, high = ranking.ranks[1].interval
+    assert (high - low) / 2 == pytest.approx(half, rel=1e-4)
+    assert ranking.ranks[0].interval is None
+
+    by_fid = rank_models(
+        {name: {"ab": model, "ba": model} for name, model in models.items()},
+        a,
+        b,
+        EvaluationOptions(("fid",)),
+    )
+    for name, model in models.items():
+        scores = evaluate_model({"ba": model}, a, b, EvaluationOptions(("fid",)))
+        (found,) = (rank.value for rank in by_fid["ba"].ranks if rank.name == name)
+        assert found == scores["ba"].values["fid"]
+
+
+def test_models_compared_by_command(capsys, pictures, network, configured, tmp_path):
+    for seed, name in enumerate(("first", "second")):
+        config = configured(name)
+        torch.manual_seed(seed)
+        export_model(tmp_path / name, build_generators(config), to_yaml(config))
+    models = [tmp_path / "first", tmp_path / "second"]
+    sets = ["--a", pictures / "trainA", "--b", pictures / "trainB"]
+    ranking = run(capsys, "model", "--compare", *models, *sets)
+
+    assert (ranking["n_real"], ranking["n_fake"], ranking["definition"]) == (3, 5, "pytorch-fid")
+    for direction in ("ab", "ba"):
+        ranks = ranking[direction]["ranking"]
+        assert {rank["model"] for rank in ranks} == {str(model) for model in models}
+        assert ranks[0]["fid"] < ranks[1]["fid"]
+        assert ranks[1]["behind"] == pytest.approx(ranks[1]["fid"] - ranks[0]["fid"])
+    command = ["evaluate", "model", "--compare", *models, *sets]
+    assert main([str(part) for part in command]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == ["ab", "  ranking"]
+    assert lines[2].strip() in map(str, models)
+
+    assert "either --model or" in complaint(capsys, "model", *sets)
+    one = complaint(capsys, "model", "--compare", models[0], models[0], *sets)
+    assert "two different ones" in one
+    both = complaint(capsys, "model", "--compare", *models, *sets, "--metrics", "fid,kid")
+    assert "ranking is by one of fid" in both
+    write_statistics(tmp_path / "a.npz", Statistics(np.zeros(2), np.eye(2), 2, None, None))
+    told = complaint(
+        capsys, "model", "--model", models[0], "--a", tmp_path / "a.npz", *sets[2:], "--metrics=fid"
+    )
+    assert "no pictures in it to translate" in told
 
 
 def test_a_ranking(capsys, sets, network, tmp_path):
@@ -300,9 +448,10 @@ def test_several_processes_count_each_image_once(tmp_path, sets):
     script = ROOT / "tests" / "evaluation_processes.py"
     outcome = launch(script, sets["real"], tmp_path / "two.npz")
     assert outcome.returncode == 0, outcome.stderr
-    (printed,) = outcome.stdout.splitlines()  # by one process
-    assert json.loads(printed)["swd"] == 0
-    assert json.loads(printed)["n_real"] == 9
+    scores, pairs = map(json.loads, outcome.stdout.splitlines())  # of one process
+    assert scores["swd"] == 0
+    assert (scores["n_real"], pairs["n"]) == (9, 9)
+    assert pairs["ssim"] == pytest.approx(1)
     paths = sorted(sets["real"].iterdir())
     alone = collect_features(
         paths, SmallNetwork(), DEFINITIONS["pytorch-fid"].prepare, with_descriptors=True

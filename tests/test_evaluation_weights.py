@@ -3,6 +3,7 @@
 import hashlib
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -12,8 +13,9 @@ from inception_weights import random_state
 from cyclegan_style.errors import UserError
 from cyclegan_style.evaluation.inception import HalfPrecision, build_inception
 from cyclegan_style.evaluation.weights import (
-    ALSO_KNOWN_AS,
+    INCEPTION,
     WEIGHTS_FILE,
+    Published,
     download,
     find_weights,
     load_inception,
@@ -64,13 +66,13 @@ def server() -> Iterator[Server]:
     server.server_close()
 
 
-def address(server: Server) -> str:
-    return f"http://127.0.0.1:{server.server_port}/{WEIGHTS_FILE}"
+def served_by(server: Server, sha256: str = PREFIX) -> Published:
+    url = f"http://127.0.0.1:{server.server_port}/weights.pth"
+    return Published("weights", ("weights.pth",), url, sha256, "stay at home")
 
 
 def test_download(server, tmp_path):
-    target = tmp_path / "hub" / "weights.pth"
-    download(address(server), target, PREFIX)
+    target = download(served_by(server), tmp_path / "hub")
 
     assert target.read_bytes() == CONTENT
     assert [path.name for path in target.parent.iterdir()] == ["weights.pth"]
@@ -81,11 +83,11 @@ def test_download_goes_on_where_it_broke_off(server, tmp_path, knows_ranges):
     target = tmp_path / "weights.pth"
     server.breaks_after, server.knows_ranges = 300_000, knows_ranges
     with pytest.raises(UserError, match="broke off"):
-        download(address(server), target, PREFIX)
+        download(served_by(server), tmp_path)
     assert not target.exists()
 
     server.breaks_after = None
-    download(address(server), target, PREFIX)
+    download(served_by(server), tmp_path)
 
     assert target.read_bytes() == CONTENT
     assert server.ranges == [None, "bytes=300000-"]
@@ -93,21 +95,21 @@ def test_download_goes_on_where_it_broke_off(server, tmp_path, knows_ranges):
 
 def test_download_that_is_complete_but_was_not_checked(server, tmp_path):
     (tmp_path / "weights.pth.part").write_bytes(CONTENT)
-    download(address(server), tmp_path / "weights.pth", PREFIX)
+    download(served_by(server), tmp_path)
 
     assert (tmp_path / "weights.pth").read_bytes() == CONTENT
 
 
 def test_damaged_download_is_refused_and_not_kept(server, tmp_path):
     with pytest.raises(UserError, match="SHA-256"):
-        download(address(server), tmp_path / "weights.pth", "00000000")
+        download(served_by(server, "00000000"), tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_without_network_one_line_says_where_the_file_goes(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     with pytest.raises(UserError) as caught:
-        find_weights(url=f"http://127.0.0.1:1/{WEIGHTS_FILE}")
+        find_weights(published=replace(INCEPTION, url="http://127.0.0.1:1/weights.pth"))
 
     message = str(caught.value)
     assert "\n" not in message
@@ -122,12 +124,11 @@ def test_order(tmp_path, monkeypatch, server):
     own = tmp_path / "own.pth"
     own.touch()
     with pytest.raises(UserError, match="SHA-256"):  # CONTENT is not the real file
-        find_weights(url=address(server))
+        find_weights(published=replace(INCEPTION, url=served_by(server).url))
 
-    (folder / ALSO_KNOWN_AS).touch()
-    assert find_weights() == folder / ALSO_KNOWN_AS
-    (folder / WEIGHTS_FILE).touch()
-    assert find_weights() == folder / WEIGHTS_FILE
+    for name in reversed(INCEPTION.names):
+        (folder / name).touch()
+        assert find_weights() == folder / name
     assert find_weights(own) == own
     with pytest.raises(UserError, match="no such file"):
         find_weights(tmp_path / "none.pth")

@@ -16,6 +16,8 @@ import numpy as np
 
 from cyclegan_style.evaluation.collect import Collected
 
+_ARRAYS = ("sizes", "features", "descriptors")
+
 
 def cache_folder() -> Path:
     """Where features are kept: $CYCLEGAN_STYLE_CACHE, or below the user's cache."""
@@ -41,10 +43,10 @@ def recall(file: Path) -> Collected | None:
     """Kept features, None if there are none or they are damaged."""
     try:
         with np.load(file, allow_pickle=False) as kept:
-            features, descriptors = kept["features"], kept["descriptors"]
+            sizes, features, descriptors = (kept[name] for name in _ARRAYS)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError):
         return None
-    return Collected(list(range(len(features))), features, descriptors, [])
+    return Collected(list(range(len(features))), sizes, features, descriptors, [])
 
 
 def keep(file: Path, collected: Collected) -> None:
@@ -54,7 +56,7 @@ def keep(file: Path, collected: Collected) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         try:
             with temporary.open("xb") as stream:
-                np.savez(stream, features=collected.features, descriptors=collected.descriptors)
+                np.savez(stream, **{name: getattr(collected, name) for name in _ARRAYS})
             temporary.replace(file)
         finally:
             temporary.unlink(missing_ok=True)

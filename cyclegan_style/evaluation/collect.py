@@ -8,8 +8,10 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +28,7 @@ from cyclegan_style.images import ImageError, Pixels, read_stored_rgb
 BATCH_SIZE = 16
 _THREADS = min(8, max(2, os.cpu_count() or 2))
 
+Network = TypeVar("Network", bound=nn.Module)
 Read = Callable[[Path], Pixels]
 Prepare = Callable[[Pixels], Tensor]
 
@@ -35,6 +38,7 @@ class Looks:
     """What of a picture is computed in a thread."""
 
     index: int
+    size: tuple[int, int]
     image: Tensor | None
     descriptors: Descriptors | None
 
@@ -45,6 +49,8 @@ class Collected:
 
     indices: list[int]
     """Which of the paths could be read."""
+    sizes: NDArray[np.int64]
+    """Images × width and height."""
     features: NDArray[np.float32]
     """Images × dimensions; no dimensions without a network."""
     descriptors: Descriptors
@@ -81,15 +87,17 @@ def collect_features(
             pixels = read(paths[index])
         except ImageError as error:
             return error
+        height, width = pixels.shape[:2]
         image = None if network is None else prepare(pixels)
-        return Looks(index, image, descriptors_of_image(pixels) if with_descriptors else None)
+        descriptors = descriptors_of_image(pixels) if with_descriptors else None
+        return Looks(index, (width, height), image, descriptors)
 
     hidden = progress is None or not state.is_main_process
     bar = tqdm(total=len(share), desc=progress, disable=hidden or None, delay=1, leave=False)
     parts: list[Collected] = []
     errors: list[ImageError] = []
     moments: Moments | None = None
-    with bar, ThreadPoolExecutor(_THREADS) as pool:
+    with exact_convolutions(), bar, ThreadPoolExecutor(_THREADS) as pool:
         for batch in _batches(_ahead(pool, look, share, 2 * batch_size + _THREADS), batch_size):
             errors += [item for item in batch if isinstance(item, ImageError)]
             seen = [item for item in batch if isinstance(item, Looks)]
@@ -113,9 +121,14 @@ def values_of_all(values: Mapping[Path, float]) -> list[float]:
     return [value for _, value in sorted(everyone)]
 
 
-def on_device(network: nn.Module) -> nn.Module:
+def on_device(network: Network) -> Network:
     """The network on this process's device."""
     return network.to(PartialState().device)
+
+
+def exact_convolutions() -> AbstractContextManager[None]:
+    """For all threads: without TF32, which moves distances by more than the tools differ."""
+    return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
 
 
 @torch.inference_mode()
@@ -125,19 +138,20 @@ def _measure(
     features = np.zeros((len(seen), 0), np.float32)
     images = [item.image for item in seen if item.image is not None]
     if network is not None:
-        # TF32 would move the distance by more than the tools differ.
-        with torch.backends.cudnn.flags(allow_tf32=False):
-            features = network(torch.stack(images).to(device)).float().cpu().numpy()
+        features = network(torch.stack(images).to(device)).float().cpu().numpy()
     described = [item.descriptors for item in seen if item.descriptors is not None]
     descriptors = np.stack(described) if described else _no_descriptors(len(seen))
-    return Collected([item.index for item in seen], features, descriptors, [])
+    sizes = np.array([item.size for item in seen])
+    return Collected([item.index for item in seen], sizes, features, descriptors, [])
 
 
 def _join(parts: Sequence[Collected], errors: list[ImageError]) -> Collected:
     if not parts:
-        return Collected([], np.zeros((0, 0), np.float32), _no_descriptors(0), errors)
+        no_sizes, no_features = np.zeros((0, 2), np.int64), np.zeros((0, 0), np.float32)
+        return Collected([], no_sizes, no_features, _no_descriptors(0), errors)
     return Collected(
         [index for part in parts for index in part.indices],
+        np.concatenate([part.sizes for part in parts]),
         np.concatenate([part.features for part in parts]),
         np.concatenate([part.descriptors for part in parts]),
         [*errors, *(error for part in parts for error in part.errors)],
@@ -154,6 +168,7 @@ def _in_order(gathered: Sequence[Collected]) -> Collected:
     order = np.argsort(np.array(whole.indices, dtype=np.int64))
     return Collected(
         sorted(whole.indices),
+        whole.sizes[order],
         whole.features[order],
         whole.descriptors[order],
         sorted(errors, key=lambda error: error.path),

@@ -1,14 +1,11 @@
 """The command ``evaluate`` and its parts."""
 
 import json
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from accelerate import PartialState
-from accelerate.utils import parse_flag_from_env
 from jsonargparse import ArgumentParser, Namespace
 
 from cyclegan_style.errors import UserError
@@ -16,24 +13,26 @@ from cyclegan_style.evaluation.collect import BATCH_SIZE
 from cyclegan_style.evaluation.definitions import DEFINITIONS
 from cyclegan_style.evaluation.folders import (
     METRICS,
+    OF_TRANSLATIONS,
     EvaluationOptions,
     Scores,
     evaluate_folders,
     statistics_of,
 )
 from cyclegan_style.evaluation.model import evaluate_model
+from cyclegan_style.evaluation.pairs import METRICS as PAIRED_METRICS
 from cyclegan_style.evaluation.pairs import evaluate_pairs
-from cyclegan_style.evaluation.ranking import rank_folders
+from cyclegan_style.evaluation.ranking import Ranking, rank_folders, rank_models
 from cyclegan_style.evaluation.statistics import write_statistics
-from cyclegan_style.hardware import fair_share_of_cores, refuse_lost_processes
+from cyclegan_style.hardware import join_processes
 from cyclegan_style.predictor import Predictor
 
 USAGE = """usage: cyclegan-style evaluate PART [options]; PART --help says more
 
   folders   scores of one folder of pictures against another
-  model     scores of both directions of a trained model
+  model     scores of both directions of a trained model, or a ranking of several
   compare   rank several folders by one metric
-  paired    PSNR and SSIM of pictures whose truth is known
+  paired    PSNR, SSIM and LPIPS of pictures whose truth is known
   stats     write the statistics of a folder, to be used in its place
 """
 
@@ -57,14 +56,6 @@ def evaluate(arguments: list[str]) -> int:
     return commands[name](arguments[1:])
 
 
-def join_processes() -> None:
-    """Find the other processes that were launched together with this one."""
-    state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
-    refuse_lost_processes(state.num_processes)
-    if state.device.type == "cpu" and "LOCAL_WORLD_SIZE" in os.environ:
-        torch.set_num_threads(fair_share_of_cores())  # the launcher left each a single one
-
-
 def folders_command(arguments: list[str]) -> int:
     """``evaluate folders``."""
     parser = _parser("folders", "Score the pictures of one folder against those of another.")
@@ -82,18 +73,27 @@ def folders_command(arguments: list[str]) -> int:
 def model_command(arguments: list[str]) -> int:
     """``evaluate model``."""
     parser = _parser("model", "Translate A and B with a model and score both directions.")
-    parser.add_argument(
-        "--model",
-        required=True,
-        help="run folder, exported model, Hub repository or a generator file of the reference",
-    )
+    kinds = "run folder, exported model, Hub repository or a generator file of the reference"
+    parser.add_argument("--model", help=kinds)
+    parser.add_argument("--compare", nargs="+", help="several models, to be ranked by one metric")
     parser.add_argument("--a", required=True, help="pictures of domain A: folder, glob or demo:...")
     parser.add_argument("--b", required=True, help="pictures of domain B")
-    _add_options(parser)
+    _add_options(parser, metrics=(*METRICS, *OF_TRANSLATIONS))
+    _add_lpips_weights(parser)
     options = parser.parse_args(arguments)
+    if (options.model is None) == (options.compare is None):
+        raise UserError("give either --model or, to rank several, --compare")
+    if options.compare:
+        ranked = _evaluation_options(options, options.a, options.b, usual="fid")
+        models = {model: load_both(model) for model in options.compare}
+        rankings = rank_models(models, options.a, options.b, ranked)
+        shown = {name: _shown(ranking, options.json) for name, ranking in rankings.items()}
+        _show(_with_shared(shown, rankings, options.json), options.json)
+        return 1 if any(ranking.failed for ranking in rankings.values()) else 0
     evaluation_options = _evaluation_options(options, options.a, options.b)
     scores = evaluate_model(load_both(options.model), options.a, options.b, evaluation_options)
-    _show(_of_both(scores), options.json)
+    both = {name: score.to_dict() for name, score in scores.items()}
+    _show(_with_shared(both, scores, options.json), options.json)
     return 1 if any(score.failed for score in scores.values()) else 0
 
 
@@ -107,11 +107,8 @@ def compare_command(arguments: list[str]) -> int:
     ranking = rank_folders(
         options.real, options.fake, _evaluation_options(options, options.real, usual="fid")
     )
-    values = ranking.to_dict()
-    if not options.json:
-        values["ranking"] = {rank.pop("fake"): rank for rank in values["ranking"]}
-    _show(values, options.json)
-    return 0
+    _show(_shown(ranking, options.json), options.json)
+    return 1 if ranking.failed else 0
 
 
 def paired_command(arguments: list[str]) -> int:
@@ -119,9 +116,15 @@ def paired_command(arguments: list[str]) -> int:
     parser = _parser("paired", "Score pictures against the truth of the same name.")
     parser.add_argument("--truth", required=True, help="folder or glob of true pictures")
     parser.add_argument("--fake", required=True, help="folder or glob of pictures to be judged")
+    parser.add_argument(
+        "--metrics", default="psnr,ssim", help=f"some of {','.join(PAIRED_METRICS)}"
+    )
+    _add_lpips_weights(parser)
     parser.add_argument("--json", action="store_true", help="end stdout with one JSON object")
     options = parser.parse_args(arguments)
-    scores = evaluate_pairs(options.truth, options.fake)
+    scores = evaluate_pairs(
+        options.truth, options.fake, _listed(options.metrics), options.lpips_weights
+    )
     _show(scores.to_dict(), options.json)
     return 1 if scores.failed else 0
 
@@ -131,7 +134,7 @@ def stats_command(arguments: list[str]) -> int:
     parser = _parser("stats", "Write mean and covariance of a folder's features.")
     parser.add_argument("--images", required=True, help="folder, glob or demo:...")
     parser.add_argument("--output", type=Path, required=True, help="file to write, .npz")
-    _add_options(parser, metrics=False)
+    _add_options(parser, metrics=())
     options = parser.parse_args(arguments)
     if options.output.suffix != ".npz":
         raise UserError(f"--output: {options.output}: must end in .npz")
@@ -154,12 +157,12 @@ def _parser(name: str, description: str) -> ArgumentParser:
     )
 
 
-def _add_options(parser: ArgumentParser, metrics: bool = True) -> None:
+def _add_options(parser: ArgumentParser, metrics: Sequence[str] = METRICS) -> None:
     if metrics:
         parser.add_argument(
             "--metrics",
             type=str,
-            help=f"some of {','.join(METRICS)}; fid,kid unless given, swd for demo domains",
+            help=f"some of {','.join(metrics)}; fid,kid unless given, swd for demo domains",
         )
         parser.add_argument(
             "--no-intervals", action="store_true", help="leave out the 95 %% intervals"
@@ -168,12 +171,12 @@ def _add_options(parser: ArgumentParser, metrics: bool = True) -> None:
         "--definition",
         default="pytorch-fid",
         choices=list(DEFINITIONS),
-        help="whose resizing and value range to follow",
+        help="whose network, resizing and value range to follow",
     )
     parser.add_argument(
         "--weights",
         type=Path,
-        help="file of the FID Inception; else torch hub's cache, else a download",
+        help="file of the FID Inception or of DINOv2; else torch hub's cache, else a download",
     )
     parser.add_argument(
         "--precision", default="fp32", choices=["fp32", "bf16"], help="bf16: faster, a little off"
@@ -185,6 +188,19 @@ def _add_options(parser: ArgumentParser, metrics: bool = True) -> None:
     parser.add_argument("--json", action="store_true", help="end stdout with one JSON object")
 
 
+def _add_lpips_weights(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--lpips-weights",
+        type=Path,
+        help="torchvision's file of AlexNet, for lpips; else torch hub's cache, else a download",
+    )
+
+
+def _listed(metrics: str) -> tuple[str, ...]:
+    """Names between commas, each once."""
+    return tuple(dict.fromkeys(part.strip() for part in metrics.split(",") if part.strip()))
+
+
 def _evaluation_options(
     options: Namespace, *specs: str, usual: str = "fid,kid"
 ) -> EvaluationOptions:
@@ -194,9 +210,10 @@ def _evaluation_options(
         usual = "fid"  # nothing else can be computed from statistics
     chosen = options.get("metrics", "fid") or usual
     return EvaluationOptions(
-        metrics=tuple(dict.fromkeys(part.strip() for part in chosen.split(",") if part.strip())),
+        metrics=_listed(chosen),
         definition=options.definition,
         weights=options.weights,
+        lpips_weights=options.get("lpips_weights"),
         batch_size=options.batch_size,
         intervals=not options.get("no_intervals", True),
         cache=not options.no_cache,
@@ -212,12 +229,20 @@ def load_both(model: str) -> dict[str, Predictor]:
     return {"ab": first, "ba": Predictor.load(model, "ba")}
 
 
-def _of_both(scores: Mapping[str, Scores]) -> dict[str, Any]:
-    """``ab`` and ``ba``, with what both share beside them."""
-    both: dict[str, Any] = {name: score.to_dict() for name, score in scores.items()}
-    first = next(iter(scores.values()))
-    both |= {"n_real": first.n_real, "n_fake": first.n_fake, "definition": first.definition}
-    return both | ({} if first.weights is None else {"weights": first.weights})
+def _with_shared(
+    both: dict[str, Any], results: Mapping[str, Scores | Ranking], as_json: bool
+) -> dict[str, Any]:
+    """``ab`` and ``ba``, for programs with the circumstances of the first beside them."""
+    first = next(iter(results.values()))
+    return both | (first.circumstances.to_dict() if as_json else {})
+
+
+def _shown(ranking: Ranking, as_json: bool) -> dict[str, Any]:
+    """A ranking as one object, for people under the names of what is ranked."""
+    facts = ranking.to_dict()
+    if not as_json:
+        facts["ranking"] = {ranked.pop(ranking.what): ranked for ranked in facts["ranking"]}
+    return facts
 
 
 def _show(values: Mapping[str, Any], as_json: bool) -> None:

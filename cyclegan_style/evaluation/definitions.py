@@ -1,6 +1,6 @@
-"""How each public tool brings an image to the Inception network, reproduced exactly.
+"""How each public tool brings an image to its network, reproduced exactly.
 
-All three read a file as it is stored: without turning it upright, with alpha dropped.
+All read a file as it is stored: without turning it upright, with alpha dropped.
 """
 
 from collections.abc import Callable
@@ -14,21 +14,35 @@ from PIL import Image
 from torch import Tensor
 
 from cyclegan_style.errors import UserError
+from cyclegan_style.evaluation import dinov2
 from cyclegan_style.evaluation.inception import SIDE
 from cyclegan_style.images import Pixels
 
-DefinitionName = Literal["pytorch-fid", "clean", "torch-fidelity"]
+_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+"""Mean and deviation of its colours."""
 
 
 @dataclass(frozen=True)
 class Definition:
     """One tool's way from pixels to numbers."""
 
-    name: DefinitionName
+    name: str
     prepare: Callable[[Pixels], Tensor]
-    """Height × width × 3 pixels → 3 × 299 × 299 in float32, as the network takes it."""
-    kid_sets: Literal["real first", "fake first"]
+    """Height × width × 3 pixels → channels × height × width in float32, as the network takes it."""
+    kid_sets: Literal["real first", "fake first"] = "real first"
     """Whose images each subset of the kernel distance is drawn from first."""
+
+
+@dataclass(frozen=True)
+class FeatureNetwork:
+    """A network of one's own instead of Inception or DINOv2."""
+
+    definition: Definition
+    """How it is called in results, and what it is given to see."""
+    network: Callable[[Tensor], Tensor]
+    """Batch of prepared images → N×D features; modules are moved to the device and set to rest."""
+    weights: str
+    """What tells its weights from others, such as the SHA-256 of their file."""
 
 
 def bilinear(pixels: Pixels) -> Tensor:
@@ -71,6 +85,15 @@ def _tensorflow_samples(length: int) -> tuple[Tensor, Tensor, Tensor]:
     return first, (first + 1).clamp_max(length - 1), places - first.float()
 
 
+def imagenet_bicubic(pixels: Pixels) -> Tensor:
+    """dgm-eval for DINOv2: Pillow's bicubic, rounded, with the mean and deviation of ImageNet."""
+    side = (dinov2.SIDE, dinov2.SIDE)
+    resized = np.asarray(Image.fromarray(pixels).resize(side, Image.Resampling.BICUBIC))
+    images = _channels_first(resized).div_(255)
+    mean, deviation = (torch.tensor(values).view(3, 1, 1) for values in _IMAGENET)
+    return (images - mean) / deviation
+
+
 def _channels_first(pixels: Pixels) -> Tensor:
     return torch.from_numpy(np.array(pixels.transpose(2, 0, 1), dtype=np.float32, order="C"))
 
@@ -80,9 +103,10 @@ def _centred(images: Tensor) -> Tensor:
 
 
 DEFINITIONS: dict[str, Definition] = {
-    "pytorch-fid": Definition("pytorch-fid", bilinear, "real first"),
+    "pytorch-fid": Definition("pytorch-fid", bilinear),
     "clean": Definition("clean", antialiased_bicubic, "fake first"),
-    "torch-fidelity": Definition("torch-fidelity", tensorflow_bilinear, "real first"),
+    "torch-fidelity": Definition("torch-fidelity", tensorflow_bilinear),
+    "dinov2": Definition("dinov2", imagenet_bicubic),
 }
 
 

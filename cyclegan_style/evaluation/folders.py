@@ -1,8 +1,9 @@
 """Scores of one set of pictures against another."""
 
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,7 +11,7 @@ import numpy as np
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from cyclegan_style.domains import list_images
 from cyclegan_style.errors import UserError
@@ -22,7 +23,12 @@ from cyclegan_style.evaluation.collect import (
     collect_features,
     on_device,
 )
-from cyclegan_style.evaluation.definitions import Definition, definition_named
+from cyclegan_style.evaluation.definitions import (
+    Definition,
+    FeatureNetwork,
+    definition_named,
+)
+from cyclegan_style.evaluation.dinov2 import DINOV2, load_dinov2
 from cyclegan_style.evaluation.frechet import (
     Gaussian,
     Moments,
@@ -34,6 +40,12 @@ from cyclegan_style.evaluation.frechet import (
 from cyclegan_style.evaluation.inception import FEATURES, HalfPrecision
 from cyclegan_style.evaluation.intervals import GROUPS, Interval, Kept, jackknife_interval
 from cyclegan_style.evaluation.kid import KernelDistance, kernel_distance, squared_mmd
+from cyclegan_style.evaluation.lpips import (
+    PerceptualDistance,
+    find_lpips,
+    load_lpips,
+    lpips_hash,
+)
 from cyclegan_style.evaluation.precision_recall import precision_recall
 from cyclegan_style.evaluation.sliced_wasserstein import SIZE, sliced_wasserstein
 from cyclegan_style.evaluation.statistics import Statistics, read_statistics, refuse_mismatch
@@ -41,8 +53,10 @@ from cyclegan_style.evaluation.weights import file_hash, find_weights, load_ince
 from cyclegan_style.images import ImageError, read_stored_rgb
 
 METRICS = ("fid", "kid", "swd", "precision_recall", "fid_infinity")
-WITH_INTERVALS = ("fid", "kid", "swd")
-_OF_FEATURES = {"fid", "kid", "precision_recall", "fid_infinity"}
+OF_TRANSLATIONS = ("lpips", "art_fid")
+"""What needs the pictures that the fakes were made from as well; structure is always given."""
+_WITH_INTERVALS = {"fid", "kid", "swd", "precision", "recall", "lpips", "art_fid", "structure"}
+_OF_FEATURES = {"fid", "kid", "precision_recall", "fid_infinity", "art_fid"}
 _SHOWN_ERRORS = 10
 
 STREAMED = 20_000
@@ -59,6 +73,9 @@ class EvaluationOptions:
     metrics: tuple[str, ...] = ("fid", "kid")
     definition: str = "pytorch-fid"
     weights: Path | None = None
+    lpips_weights: Path | None = None
+    network: FeatureNetwork | None = None
+    """One's own, with a definition of its own."""
     batch_size: int = BATCH_SIZE
     intervals: bool = True
     cache: bool = True
@@ -73,6 +90,8 @@ class ImageSet:
     spec: str
     collected: Collected | None
     statistics: Statistics | None = None
+    nearness: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    """Of translations: structure and lpips of each with the picture that it was made from."""
 
     @property
     def count(self) -> int | None:
@@ -80,6 +99,15 @@ class ImageSet:
         if self.collected is not None:
             return len(self.collected)
         return None if self.statistics is None else self.statistics.count
+
+    @property
+    def size(self) -> str | None:
+        """Width and height in pixels, of mixed sizes the smallest and the largest."""
+        if self.collected is None:
+            return None
+        sizes = self.collected.sizes
+        ends = {f"{width}x{height}": None for width, height in (sizes.min(0), sizes.max(0))}
+        return " to ".join(ends)
 
     def gaussian(self) -> Gaussian:
         """The normal distribution that the features are taken for."""
@@ -98,49 +126,81 @@ class ImageSet:
 
 
 @dataclass(frozen=True)
+class Circumstances:
+    """What must be the same for scores to be comparable."""
+
+    n_real: int | None
+    n_fake: int | None
+    size_real: str | None
+    size_fake: str | None
+    definition: str
+    weights: str | None = None
+    """SHA-256 of the feature network's file."""
+    number_format: str | None = None
+    """In which that network computes; precision is the name of a score."""
+    lpips_weights: str | None = None
+    swd_size: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Those of the pictures, and those of what was used."""
+        facts = asdict(self)
+        always = ("n_real", "n_fake", "size_real", "size_fake", "definition")
+        return {name: facts[name] for name in facts if name in always or facts[name] is not None}
+
+
+@dataclass(frozen=True)
 class Scores:
     """Scores of one set against another, with all that is needed to compare them with others."""
 
     values: dict[str, float]
-    n_real: int | None
-    n_fake: int | None
-    definition: str
-    weights: str | None
-    intervals: dict[str, Interval] = field(default_factory=dict)
+    intervals: dict[str, Interval]
+    circumstances: Circumstances
     failed: list[ImageError] = field(default_factory=list)
-    precision: str = "fp32"
 
     def to_dict(self) -> dict[str, Any]:
         """The scores as one JSON object."""
         facts: dict[str, Any] = dict(self.values)
         facts |= {f"{name}_interval": list(pair) for name, pair in self.intervals.items()}
-        facts |= {"n_real": self.n_real, "n_fake": self.n_fake, "definition": self.definition}
-        if self.weights is not None:
-            facts |= {"weights": self.weights, "precision": self.precision}
-        if "swd" in self.values:
-            facts["swd_size"] = SIZE
+        facts |= self.circumstances.to_dict()
         return facts | {"failed": [{"path": str(e.path), "error": e.reason} for e in self.failed]}
+
+
+def feature_network(options: EvaluationOptions, definition: Definition) -> FeatureNetwork:
+    """The definition's network with the chosen weights."""
+    half = options.precision == "bf16"
+    if definition.name == "dinov2":
+        if half:
+            raise UserError("--precision: bf16 is for the Inception only")
+        path = main_process_first(lambda: find_weights(options.weights, DINOV2))
+        return FeatureNetwork(definition, load_dinov2(path), file_hash(path))
+    path = main_process_first(lambda: find_weights(options.weights))
+    network = load_inception(path)
+    return FeatureNetwork(definition, HalfPrecision(network) if half else network, file_hash(path))
 
 
 class Evaluator:
     """The network and the definition by which sets are made into features and compared."""
 
-    def __init__(self, options: EvaluationOptions) -> None:
-        unknown = set(options.metrics) - set(METRICS)
-        if unknown or not options.metrics:
-            raise UserError(f"--metrics: {', '.join(sorted(unknown))}: there are {METRICS}")
+    def __init__(self, options: EvaluationOptions, known: Sequence[str] = METRICS) -> None:
+        refuse_unknown(options.metrics, known)
         if options.batch_size < 1:
             raise UserError("--batch-size: must be at least 1")
         self.options = options
-        self.definition: Definition = definition_named(options.definition)
-        self.network: nn.Module | None = None
+        own = options.network
+        self.definition = own.definition if own else definition_named(options.definition)
+        self.network: Callable[[Tensor], Tensor] | None = None
         self.weights: str | None = None
         if _OF_FEATURES & set(options.metrics):
-            path = main_process_first(lambda: find_weights(options.weights))
-            network = load_inception(path)
-            half = options.precision == "bf16"
-            self.network = on_device(HalfPrecision(network) if half else network)
-            self.weights = file_hash(path)
+            used = own or feature_network(options, self.definition)
+            module = used.network
+            self.network = on_device(module).eval() if isinstance(module, nn.Module) else module
+            self.weights = used.weights
+        self.perceptual: PerceptualDistance | None = None
+        self.lpips_weights: str | None = None
+        if set(OF_TRANSLATIONS) & set(options.metrics):
+            files = main_process_first(lambda: find_lpips(options.lpips_weights))
+            self.perceptual = on_device(load_lpips(files))
+            self.lpips_weights = lpips_hash(files)
 
     def load(self, spec: str, option: str, read: Read | None = None) -> ImageSet:
         """Features of a folder, a glob, a demo domain or a file of statistics.
@@ -148,6 +208,8 @@ class Evaluator:
         ``read`` makes pixels of a path; without it they are read as the definition does.
         """
         if spec.endswith(".npz"):
+            if read is not None:
+                raise UserError(f"{option}: {spec}: there are no pictures in it to translate")
             return self._load_statistics(spec, option)
         paths = main_process_first(lambda: list_images(spec, split="test", field=option))
         cached, kept = None, False
@@ -171,21 +233,29 @@ class Evaluator:
         """All chosen scores of the fakes against the real pictures."""
         values: dict[str, float] = {}
         intervals: dict[str, Interval] = {}
-        for metric in self.options.metrics:
-            values |= self._score(metric, real, fake)
-            interval = self._interval(metric, values.get(metric), real, fake)
-            if interval is not None:
-                intervals[metric] = interval
-        errors = [e for part in (real, fake) if part.collected for e in part.collected.errors]
-        return Scores(
-            values,
+        always = ("structure",) if "structure" in fake.nearness else ()
+        for metric in (*self.options.metrics, *always):
+            scored = self._score(metric, real, fake)
+            for name in _WITH_INTERVALS & scored.keys() - values.keys():
+                score = partial(self.value_of_part, name, real, fake)
+                interval = self.interval(scored[name], score, real, fake)
+                if interval is not None:
+                    intervals[name] = interval
+            values |= scored
+        return Scores(values, intervals, self.circumstances(real, fake), errors_of(real, fake))
+
+    def circumstances(self, real: ImageSet, fake: ImageSet) -> Circumstances:
+        """Of scores of these sets."""
+        return Circumstances(
             real.count,
             fake.count,
+            real.size,
+            fake.size,
             self.definition.name,
             self.weights,
-            intervals,
-            errors,
-            self.options.precision,
+            None if self.weights is None else self.options.precision,
+            self.lpips_weights,
+            SIZE if "swd" in self.options.metrics else None,
         )
 
     def value(self, metric: str, real: ImageSet, fake: ImageSet) -> float:
@@ -193,18 +263,48 @@ class Evaluator:
         return self._score(metric, real, fake)[metric]
 
     def value_of_part(self, metric: str, real: ImageSet, fake: ImageSet, i: Kept, j: Kept) -> float:
-        """A score of these pictures alone, for the spread: fid, kid over all of them, or swd."""
+        """A score of these pictures alone, for the spread; kid is that over all of them."""
+        if metric in fake.nearness:
+            return float(fake.nearness[metric][j].mean())
+        if metric == "art_fid":
+            lpips, fid = (self.value_of_part(m, real, fake, i, j) for m in ("lpips", "fid"))
+            return art_fid(lpips, fid)
         x, y = real.pictures(), fake.pictures()
         if metric == "fid":
             return frechet_of_features(x.features[i], y.features[j])
         if metric == "kid":
             return squared_mmd(x.features[i].astype(np.float64), y.features[j].astype(np.float64))
-        # Fewer directions: it is only the spread that is asked for.
+        # The rest in a quicker way, since it is only the spread that is asked for.
+        if metric in ("precision", "recall"):
+            shares = precision_recall(x.features[i], y.features[j], exact=False)
+            return shares.precision if metric == "precision" else shares.recall
         return sliced_wasserstein(x.descriptors[i], y.descriptors[j], projections=64)
 
+    def interval(
+        self,
+        value: float,
+        score: Callable[[Kept, Kept], float],
+        real: ImageSet,
+        fake: ImageSet,
+    ) -> Interval | None:
+        """Interval of a score, or of a difference of scores, where single pictures are known."""
+        sets = (real.collected, fake.collected)
+        known = [pictures for pictures in sets if pictures and pictures.moments is None]
+        if not self.options.intervals or len(known) < len(sets):
+            return None
+        counts = len(known[0]), len(known[1])
+        # Beyond the features' dimensions, each group left out costs a large decomposition.
+        groups = GROUPS if max(counts) <= FEATURES else 8
+        return jackknife_interval(value, score, *counts, groups)
+
     def _score(self, metric: str, real: ImageSet, fake: ImageSet) -> dict[str, float]:
+        if metric in fake.nearness:
+            return {metric: float(fake.nearness[metric].mean())}
         if metric == "fid":
             return {"fid": frechet_distance(real.gaussian(), fake.gaussian())}
+        if metric == "art_fid":
+            parts = self._score("lpips", real, fake) | self._score("fid", real, fake)
+            return parts | {"art_fid": art_fid(parts["lpips"], parts["fid"])}
         first, second = real.pictures(), fake.pictures()
         if metric == "kid":
             distance = kernel(first.features, second.features, self.definition)
@@ -215,22 +315,6 @@ class Evaluator:
             shares = precision_recall(first.features, second.features)
             return {"precision": shares.precision, "recall": shares.recall}
         return {"swd": sliced_wasserstein(first.descriptors, second.descriptors)}
-
-    def _interval(
-        self, metric: str, value: float | None, real: ImageSet, fake: ImageSet
-    ) -> Interval | None:
-        if not self.options.intervals or value is None or metric not in WITH_INTERVALS:
-            return None
-        if real.collected is None or fake.collected is None:
-            return None
-        if real.collected.moments is not None or fake.collected.moments is not None:
-            return None  # nothing is left of single pictures
-        counts = len(real.collected), len(fake.collected)
-        # Beyond the features' dimensions, each group left out costs a large decomposition.
-        groups = GROUPS if max(counts) <= FEATURES else 8
-        return jackknife_interval(
-            value, lambda i, j: self.value_of_part(metric, real, fake, i, j), *counts, groups
-        )
 
     def _load_statistics(self, spec: str, option: str) -> ImageSet:
         if set(self.options.metrics) != {"fid"}:
@@ -261,7 +345,7 @@ class Evaluator:
             swd = str(SIZE) if "swd" in self.options.metrics else ""
             device = PartialState().device.type
             precision = self.options.precision
-            made_by = ("1", self.definition.name, self.weights or "", swd, device, precision)
+            made_by = ("2", self.definition.name, self.weights or "", swd, device, precision)
             file = cached_file(paths, made_by)
             found[0] = (file, file is not None and file.exists())
         broadcast_object_list(found)
@@ -280,6 +364,8 @@ class Evaluator:
             )
         if self.network is None or collected.moments is not None:
             return
+        if collected.features.ndim != 2:
+            raise UserError("a feature network must return N×D features")
         if not np.isfinite(collected.features).all():
             raise UserError(f"{option}: {spec}: features are not finite; are the weights damaged?")
         if (collected.features == collected.features[0]).all():
@@ -290,7 +376,7 @@ def evaluate_folders(real: str, fake: str, options: EvaluationOptions) -> Scores
     """Scores of the pictures of ``fake`` against those of ``real``."""
     evaluator = Evaluator(options)
     scores = evaluator.compare(evaluator.load(real, "--real"), evaluator.load(fake, "--fake"))
-    warn_of_few(scores)
+    warn_of_few(options.metrics, scores.circumstances)
     return scores
 
 
@@ -304,6 +390,23 @@ def statistics_of(spec: str, options: EvaluationOptions) -> Statistics:
     covariance = moments.comoment / (moments.count - 1)
     name = evaluator.definition.name
     return Statistics(moments.mean, covariance, moments.count, name, evaluator.weights)
+
+
+def errors_of(*sets: ImageSet) -> list[ImageError]:
+    """What could not be read of these sets."""
+    return [error for part in sets if part.collected for error in part.collected.errors]
+
+
+def refuse_unknown(metrics: Sequence[str], known: Sequence[str]) -> None:
+    """Raise a UserError for names of metrics that are not known here."""
+    unknown = sorted(set(metrics) - set(known))
+    if unknown or not metrics:
+        raise UserError(f"--metrics: not {', '.join(unknown) or 'none'}, but {', '.join(known)}")
+
+
+def art_fid(lpips: float, fid: float) -> float:
+    """Both distances, to the inputs and to the style, as one (Wright and Ommer 2022)."""
+    return (1 + lpips) * (1 + fid)
 
 
 def frechet_at_infinity(real: Features, fake: Features, sizes: int = 15, seed: int = 0) -> float:
@@ -327,10 +430,11 @@ def kernel(real: Features, fake: Features, definition: Definition) -> KernelDist
     return kernel_distance(*in_order)
 
 
-def warn_of_few(scores: Scores) -> None:
+def warn_of_few(metrics: Collection[str], circumstances: Circumstances) -> None:
     """Say what FID of few images means."""
-    counts = [count for count in (scores.n_real, scores.n_fake) if count is not None]
-    if "fid" in scores.values and counts and min(counts) < FEATURES:
+    known = (circumstances.n_real, circumstances.n_fake)
+    counts = [count for count in known if count is not None]
+    if {"fid", "art_fid"} & set(metrics) and counts and min(counts) < FEATURES:
         say(
             f"FID of {min(counts)} images is biased upwards: compare it only with FID of as many"
             " images of the same real set, or use kid, which is not"

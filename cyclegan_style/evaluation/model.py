@@ -1,6 +1,7 @@
 """Scores of both generators of a trained model on folders of source pictures."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -11,9 +12,22 @@ from torch import Tensor
 
 from cyclegan_style.cyclegan import DIRECTIONS
 from cyclegan_style.evaluation.collect import values_of_all
-from cyclegan_style.evaluation.folders import EvaluationOptions, Evaluator, Scores, warn_of_few
+from cyclegan_style.evaluation.folders import (
+    METRICS,
+    OF_TRANSLATIONS,
+    EvaluationOptions,
+    Evaluator,
+    ImageSet,
+    Scores,
+    warn_of_few,
+)
+from cyclegan_style.evaluation.lpips import SMALLEST as SMALLEST_OF_LPIPS
+from cyclegan_style.evaluation.lpips import PerceptualDistance
 from cyclegan_style.evaluation.paired import ssim
-from cyclegan_style.images import Pixels, to_tensor
+from cyclegan_style.images import ImageError, Pixels, to_tensor
+
+SMALLEST = 13
+"""Side in pixels below which the window of SSIM does not fit into the edges."""
 
 
 class Translator(Protocol):
@@ -31,41 +45,56 @@ class Translator(Protocol):
 class Translation:
     """Reads a picture and translates it, as the file that it would be saved as.
 
-    On the way it notes how much of each picture's structure is kept.
+    On the way it notes how near each translation stays to its picture.
     """
 
-    def __init__(self, translator: Translator) -> None:
+    def __init__(self, translator: Translator, perceptual: PerceptualDistance | None) -> None:
         self.translator = translator
-        self.structure: dict[Path, float] = {}
+        self.measures: dict[str, Callable[[Pixels, Pixels], float]] = {
+            "structure": structure_similarity
+        }
+        if perceptual is not None:
+            self.measures["lpips"] = perceptual.of_pixels
+        self.smallest = SMALLEST if perceptual is None else SMALLEST_OF_LPIPS
+        self.nearness: dict[str, dict[Path, float]] = {name: {} for name in self.measures}
 
     def __call__(self, path: Path) -> Pixels:
         """RGB pixels of the translation of a file."""
         pixels = self.translator.read(path)
+        if min(pixels.shape[:2]) < self.smallest:
+            raise ImageError(path, f"smaller than {self.smallest} × {self.smallest} pixels")
         output = as_rgb(self.translator.translate_pixels([pixels])[0])
-        if min(output.shape[:2]) >= 13:
-            self.structure[path] = structure_similarity(as_rgb(pixels), output)
+        for name, measure in self.measures.items():
+            self.nearness[name][path] = measure(as_rgb(pixels), output)
         return output
+
+    def measured(self, fakes: ImageSet) -> ImageSet:
+        """The set that was read through this, with what all processes noted."""
+        nearness = {name: np.array(values_of_all(noted)) for name, noted in self.nearness.items()}
+        return replace(fakes, nearness=nearness)
 
 
 def evaluate_model(
     translators: Mapping[str, Translator], a: str, b: str, options: EvaluationOptions
 ) -> dict[str, Scores]:
     """Scores of ``ab``, A's pictures translated against B, and of ``ba``, where there is one."""
-    evaluator = Evaluator(options)
+    evaluator = Evaluator(options, METRICS + OF_TRANSLATIONS)
     specs = {"a": a, "b": b}
     scores: dict[str, Scores] = {}
     for name, source, target, _ in DIRECTIONS:
         if name not in translators:
             continue
-        translation = Translation(translators[name])
         real = evaluator.load(specs[target], f"--{target}")
-        fake = evaluator.load(specs[source], f"--{source}", read=translation)
+        fake = translated(evaluator, translators[name], specs[source], f"--{source}")
         scores[name] = evaluator.compare(real, fake)
-        kept = values_of_all(translation.structure)
-        if kept:
-            scores[name].values["structure"] = float(np.mean(kept))
-        warn_of_few(scores[name])
+        warn_of_few(options.metrics, scores[name].circumstances)
     return scores
+
+
+def translated(evaluator: Evaluator, translator: Translator, spec: str, option: str) -> ImageSet:
+    """The translations of a set of pictures, and how near each stays to its picture."""
+    translation = Translation(translator, evaluator.perceptual)
+    return translation.measured(evaluator.load(spec, option, read=translation))
 
 
 def structure_similarity(source: Pixels, output: Pixels) -> float:

@@ -1,76 +1,117 @@
 """Scores of pictures whose truth is known: ``fake/x.png`` against ``truth/x.png``."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from accelerate import PartialState
+from accelerate.utils import gather_object
 
 from cyclegan_style.domains import list_images
 from cyclegan_style.errors import UserError
+from cyclegan_style.evaluation import lpips
+from cyclegan_style.evaluation.collect import exact_convolutions, on_device
+from cyclegan_style.evaluation.folders import main_process_first, refuse_unknown
 from cyclegan_style.evaluation.intervals import mean_interval
 from cyclegan_style.evaluation.paired import psnr, ssim
-from cyclegan_style.images import ImageError, read_image, to_tensor
+from cyclegan_style.images import ImageError, Pixels, read_image, to_tensor
 
-SMALLEST = 11
-"""Side in pixels of the window of SSIM."""
+METRICS = ("psnr", "ssim", "lpips")
+_SMALLEST = {"psnr": 1, "ssim": 11, "lpips": lpips.SMALLEST}
+"""Sides in pixels that a picture must have for these."""
+
+Measure = Callable[[Pixels, Pixels], float]
 
 
 @dataclass(frozen=True)
 class PairedScores:
-    """Means over pairs; more is better for both."""
+    """Scores of every pair; more is better, but for lpips."""
 
-    psnr: list[float]
-    ssim: list[float]
+    values: dict[str, list[float]]
     failed: list[ImageError]
     unpaired: int
+    lpips_weights: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The scores as one JSON object; the PSNR of equal pictures is infinite, shown as null."""
+        """Means as one JSON object; the PSNR of equal pictures is infinite, shown as null."""
         facts: dict[str, Any] = {}
-        for name in ("psnr", "ssim"):
-            values = np.array(getattr(self, name))
+        for name, listed in self.values.items():
+            values = np.array(listed)
             mean = float(values.mean())
             facts[name] = mean if np.isfinite(mean) else None
             interval = mean_interval(values)
             if interval is not None:
                 facts[f"{name}_interval"] = list(interval)
-        return facts | {
-            "n": len(self.psnr),
-            "unpaired": self.unpaired,
-            "failed": [{"path": str(e.path), "error": e.reason} for e in self.failed],
-        }
+        facts |= {"n": len(next(iter(self.values.values()))), "unpaired": self.unpaired}
+        if self.lpips_weights is not None:
+            facts["lpips_weights"] = self.lpips_weights
+        return facts | {"failed": [{"path": str(e.path), "error": e.reason} for e in self.failed]}
 
 
-def evaluate_pairs(truth: str, fake: str) -> PairedScores:
-    """PSNR and SSIM of fakes against the truth of the same name, whatever the format."""
+def evaluate_pairs(
+    truth: str,
+    fake: str,
+    metrics: Sequence[str] = ("psnr", "ssim"),
+    lpips_weights: Path | None = None,
+) -> PairedScores:
+    """Scores of fakes against the truth of the same name, whatever the format."""
+    refuse_unknown(metrics, METRICS)
     truths, fakes = _by_name(truth, "--truth"), _by_name(fake, "--fake")
     common = sorted(truths.keys() & fakes.keys())
     if not common:
         raise UserError(f"--fake: {fake}: no picture there has the name of one in {truth}")
-    scores = PairedScores([], [], [], len(truths.keys() ^ fakes.keys()))
-    for name in common:
-        try:
-            closeness = _compare(truths[name], fakes[name])
-        except ImageError as error:
-            scores.failed.append(error)
-            continue
-        scores.psnr.append(closeness[0])
-        scores.ssim.append(closeness[1])
-    if not scores.psnr:
-        raise UserError(f"--fake: {fake}: no pair could be compared, such as {scores.failed[0]}")
-    return scores
+    measures: dict[str, Measure] = {"psnr": _psnr, "ssim": _ssim}
+    weights = None
+    if "lpips" in metrics:
+        files = main_process_first(lambda: lpips.find_lpips(lpips_weights))
+        measures["lpips"] = on_device(lpips.load_lpips(files)).of_pixels
+        weights = lpips.lpips_hash(files)
+    chosen = {metric: measures[metric] for metric in metrics}
+    compared = _shared_out([(truths[name], fakes[name]) for name in common], chosen)
+    failed = [outcome for outcome in compared if isinstance(outcome, ImageError)]
+    scored = [outcome for outcome in compared if not isinstance(outcome, ImageError)]
+    if not scored:
+        raise UserError(f"--fake: {fake}: no pair could be compared, such as {failed[0]}")
+    values = {metric: [scores[metric] for scores in scored] for metric in metrics}
+    return PairedScores(values, failed, len(truths.keys() ^ fakes.keys()), weights)
 
 
-def _compare(truth: Path, fake: Path) -> tuple[float, float]:
+def _shared_out(
+    pairs: Sequence[tuple[Path, Path]], measures: dict[str, Measure]
+) -> list[dict[str, float] | ImageError]:
+    """What became of each pair; under accelerate every process compares its share of them."""
+    state = PartialState()
+    own: list[tuple[int, dict[str, float] | ImageError]] = []
+    with exact_convolutions():
+        for index in range(state.process_index, len(pairs), state.num_processes):
+            try:
+                own.append((index, _compare(*pairs[index], measures)))
+            except ImageError as error:
+                own.append((index, error))
+    everyone = gather_object(own) if state.num_processes > 1 else own
+    return [outcome for _, outcome in sorted(everyone, key=lambda indexed: indexed[0])]
+
+
+def _compare(truth: Path, fake: Path, measures: dict[str, Measure]) -> dict[str, float]:
     wanted, found = read_image(truth), read_image(fake)
     if wanted.shape != found.shape:
         sizes = " and the truth ".join(f"{p.shape[1]} × {p.shape[0]}" for p in (found, wanted))
         raise ImageError(fake, f"it is {sizes} pixels")
-    if min(wanted.shape[:2]) < SMALLEST:
-        raise ImageError(fake, f"SSIM needs {SMALLEST} × {SMALLEST} pixels")
-    images = [to_tensor(pixels)[None] / 2 + 0.5 for pixels in (found, wanted)]
-    return psnr(*images).item(), ssim(*images).item()
+    for metric in measures:
+        if min(wanted.shape[:2]) < _SMALLEST[metric]:
+            side = _SMALLEST[metric]
+            raise ImageError(fake, f"{metric.upper()} needs {side} × {side} pixels")
+    return {metric: measure(found, wanted) for metric, measure in measures.items()}
+
+
+def _psnr(found: Pixels, wanted: Pixels) -> float:
+    return psnr(to_tensor(found)[None] / 2 + 0.5, to_tensor(wanted)[None] / 2 + 0.5).item()
+
+
+def _ssim(found: Pixels, wanted: Pixels) -> float:
+    return ssim(to_tensor(found)[None] / 2 + 0.5, to_tensor(wanted)[None] / 2 + 0.5).item()
 
 
 def _by_name(spec: str, option: str) -> dict[str, Path]:

@@ -24,26 +24,30 @@ class PrecisionRecall:
 
 
 def precision_recall(
-    real: Features, fake: Features, neighbours: int = NEIGHBOURS
+    real: Features, fake: Features, neighbours: int = NEIGHBOURS, exact: bool = True
 ) -> PrecisionRecall:
-    """Precision and recall of the fakes, eq. 1 and 2, with balls that reach the k-th neighbour."""
+    """Precision and recall of the fakes, eq. 1 and 2, with balls that reach the k-th neighbour.
+
+    If not exact, equal points are at a distance of about 1e-7, and it takes a fraction of the time.
+    """
     x, y = (torch.from_numpy(features.astype(np.float64)) for features in (real, fake))
-    return PrecisionRecall(_covered(y, x, neighbours), _covered(x, y, neighbours))
+    return PrecisionRecall(_covered(y, x, neighbours, exact), _covered(x, y, neighbours, exact))
 
 
-def _covered(points: Tensor, centres: Tensor, neighbours: int) -> float:
+def _covered(points: Tensor, centres: Tensor, neighbours: int, exact: bool) -> float:
     """Share of the points that lie in the ball of at least one centre."""
+    mode = "donot_use_mm_for_euclid_dist" if exact else "use_mm_for_euclid_dist"
     reach = torch.cat(
         [
             # A centre is its own nearest neighbour.
-            _distances(rows, centres).kthvalue(min(neighbours + 1, len(centres))).values
+            torch.cdist(rows, centres, compute_mode=mode)
+            .kthvalue(min(neighbours + 1, len(centres)))
+            .values
             for rows in centres.split(_ROWS)
         ]
     )
-    inside = [(_distances(rows, centres) <= reach).any(1) for rows in points.split(_ROWS)]
+    inside = [
+        (torch.cdist(rows, centres, compute_mode=mode) <= reach).any(1)
+        for rows in points.split(_ROWS)
+    ]
     return torch.cat(inside).double().mean().item()
-
-
-def _distances(x: Tensor, y: Tensor) -> Tensor:
-    # By differences, not by products, which leave a distance of 1e-7 between equal points.
-    return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")

@@ -4,26 +4,34 @@ Scores of models on the same pictures move together, so the interval of a differ
 than those of the two scores.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cyclegan_style.cyclegan import DIRECTIONS
 from cyclegan_style.errors import UserError
 from cyclegan_style.evaluation.folders import (
-    WITH_INTERVALS,
+    OF_TRANSLATIONS,
+    Circumstances,
     EvaluationOptions,
     Evaluator,
     ImageSet,
+    errors_of,
     warn_of_few,
 )
-from cyclegan_style.evaluation.intervals import Interval, Kept, jackknife_interval
+from cyclegan_style.evaluation.intervals import Interval, Kept
+from cyclegan_style.evaluation.model import Translator, translated
+from cyclegan_style.images import ImageError
+
+RANKING_METRICS = ("fid", "kid", "swd")
+"""Of which less is better and whose intervals are known."""
 
 
 @dataclass(frozen=True)
 class Rank:
     """One set of fakes in a ranking."""
 
-    fake: str
+    name: str
     value: float
     behind: float
     """How much worse than the best."""
@@ -36,69 +44,93 @@ class Ranking:
     """Sets of fakes, best first."""
 
     metric: str
+    what: str
+    """What is ranked: fake or model."""
     ranks: list[Rank]
-    n_real: int | None
-    n_fake: int
-    definition: str
-    weights: str | None
+    circumstances: Circumstances
+    failed: list[ImageError]
 
     def to_dict(self) -> dict[str, Any]:
         """The ranking as one JSON object."""
         ranks = [
             {
-                "fake": rank.fake,
+                self.what: rank.name,
                 self.metric: rank.value,
                 "behind": rank.behind,
                 "behind_interval": rank.interval and list(rank.interval),
             }
             for rank in self.ranks
         ]
-        facts = {"ranking": ranks, "n_real": self.n_real, "n_fake": self.n_fake}
-        weights = {} if self.weights is None else {"weights": self.weights}
-        return facts | {"definition": self.definition} | weights
+        failed = [{"path": str(error.path), "error": error.reason} for error in self.failed]
+        return {"ranking": ranks} | self.circumstances.to_dict() | {"failed": failed}
 
 
 def rank_folders(real: str, fakes: Sequence[str], options: EvaluationOptions) -> Ranking:
-    """Rank folders by one metric, less being better; they show the same pictures in order."""
-    if len(options.metrics) != 1 or options.metrics[0] not in WITH_INTERVALS:
-        raise UserError(f"--metrics: a ranking is by one of {', '.join(WITH_INTERVALS)}")
-    evaluator = Evaluator(options)
+    """Rank folders by one metric; they show the same pictures in order."""
+    evaluator = _evaluator(options, RANKING_METRICS, fakes, "--fake")
     reference = evaluator.load(real, "--real")
-    sets = [evaluator.load(fake, "--fake") for fake in fakes]
-    counts = {one.spec: len(one.pictures()) for one in sets}
-    if len(set(counts.values())) > 1:
-        told = ", ".join(f"{spec} has {count}" for spec, count in counts.items())
-        raise UserError(f"--fake: a ranking needs the same pictures of each: {told}")
-    metric = options.metrics[0]
-    scored = sorted(
-        ((evaluator.value(metric, reference, one), one) for one in sets), key=lambda pair: pair[0]
-    )
-    best_value, best = scored[0]
-    ranks = [
-        Rank(
-            one.spec,
-            value,
-            value - best_value,
-            None if one is best else _interval(evaluator, reference, one, best, value - best_value),
-        )
-        for value, one in scored
-    ]
-    first = evaluator.compare(reference, best)
-    warn_of_few(first)
-    return Ranking(
-        metric, ranks, reference.count, len(best.pictures()), first.definition, first.weights
-    )
+    sets = {fake: evaluator.load(fake, "--fake") for fake in fakes}
+    return rank(evaluator, reference, sets, "fake")
 
 
-def _interval(
-    evaluator: Evaluator, real: ImageSet, one: ImageSet, best: ImageSet, difference: float
-) -> Interval | None:
-    if real.collected is None:
-        return None
-    metric = evaluator.options.metrics[0]
+def rank_models(
+    models: Mapping[str, Mapping[str, Translator]], a: str, b: str, options: EvaluationOptions
+) -> dict[str, Ranking]:
+    """Rank models, each with its translators by direction, in every direction that all have."""
+    known = RANKING_METRICS + OF_TRANSLATIONS
+    evaluator = _evaluator(options, known, list(models), "--compare")
+    specs = {"a": a, "b": b}
+    rankings: dict[str, Ranking] = {}
+    for name, source, target, _ in DIRECTIONS:
+        if not all(name in translators for translators in models.values()):
+            continue
+        reference = evaluator.load(specs[target], f"--{target}")
+        sets = {
+            model: translated(evaluator, translators[name], specs[source], f"--{source}")
+            for model, translators in models.items()
+        }
+        rankings[name] = rank(evaluator, reference, sets, "model")
+    if not rankings:
+        raise UserError("--compare: no direction is translated by all of these models")
+    return rankings
 
-    def behind(i: Kept, j: Kept) -> float:
-        values = [evaluator.value_of_part(metric, real, fake, i, j) for fake in (one, best)]
-        return values[0] - values[1]
 
-    return jackknife_interval(difference, behind, len(real.pictures()), len(one.pictures()))
+def rank(evaluator: Evaluator, real: ImageSet, fakes: Mapping[str, ImageSet], what: str) -> Ranking:
+    """Rank sets of fakes by the evaluator's one metric, less being better."""
+    pictures = {name: one.pictures().indices for name, one in fakes.items()}
+    if any(indices != next(iter(pictures.values())) for indices in pictures.values()):
+        told = ", ".join(f"{name} has {len(indices)}" for name, indices in pictures.items())
+        raise UserError(f"a ranking needs the same pictures of each {what}: {told}")
+    (metric,) = evaluator.options.metrics
+    values = {name: evaluator.value(metric, real, one) for name, one in fakes.items()}
+    order = sorted(values, key=values.__getitem__)
+    best = order[0]
+
+    def behind(name: str) -> Rank:
+        difference = values[name] - values[best]
+        if name == best:
+            return Rank(name, values[name], difference, None)
+
+        def of_part(i: Kept, j: Kept) -> float:
+            one, other = (
+                evaluator.value_of_part(metric, real, fakes[each], i, j) for each in (name, best)
+            )
+            return one - other
+
+        interval = evaluator.interval(difference, of_part, real, fakes[name])
+        return Rank(name, values[name], difference, interval)
+
+    circumstances = evaluator.circumstances(real, fakes[best])
+    warn_of_few([metric], circumstances)
+    failed = errors_of(real, fakes[best])
+    return Ranking(metric, what, [behind(name) for name in order], circumstances, failed)
+
+
+def _evaluator(
+    options: EvaluationOptions, known: Sequence[str], names: Sequence[str], option: str
+) -> Evaluator:
+    if len(options.metrics) != 1 or options.metrics[0] not in known:
+        raise UserError(f"--metrics: a ranking is by one of {', '.join(known)}")
+    if len(set(names)) != len(names) or len(names) < 2:
+        raise UserError(f"{option}: a ranking is of two different ones or more")
+    return Evaluator(options, known)

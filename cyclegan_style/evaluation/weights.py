@@ -1,11 +1,14 @@
-"""Find the weights of the FID Inception: a file, the cache of other tools, or a download."""
+"""Find the weights of published networks: a file, the cache of other tools, or a download."""
 
 import hashlib
 import sys
 import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
 from http import HTTPStatus
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
+from typing import TypeVar
 from urllib.error import HTTPError
 
 import torch
@@ -15,50 +18,76 @@ from tqdm import tqdm
 from cyclegan_style.errors import UserError
 from cyclegan_style.evaluation.inception import Inception, build_inception
 
-WEIGHTS_FILE = "pt_inception-2015-12-05-6726825d.pth"
-"""The file's name at pytorch-fid, whose end is the beginning of its SHA-256."""
-ALSO_KNOWN_AS = "weights-inception-2015-12-05-6726825d.pth"
-"""The same file's name at torch-fidelity."""
-WEIGHTS_URL = (
-    f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{WEIGHTS_FILE}"
-)
-SHA256_PREFIX = "6726825d"
-
 _BLOCK = 1 << 20
 _TIMEOUT = 20.0  # seconds without a byte
+
+
+@dataclass(frozen=True)
+class Published:
+    """A file of weights that others publish."""
+
+    what: str
+    names: tuple[str, ...]
+    """Under which it lies in torch hub's cache, the usual one first."""
+    url: str
+    sha256: str
+    """Its beginning is enough."""
+    or_else: str
+    """What else a user can do who has no network."""
+
+
+WEIGHTS_FILE = "pt_inception-2015-12-05-6726825d.pth"
+INCEPTION = Published(
+    "Inception weights",
+    (WEIGHTS_FILE, "weights-inception-2015-12-05-6726825d.pth"),  # pytorch-fid's, torch-fidelity's
+    f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{WEIGHTS_FILE}",
+    "6726825d",
+    "name it with --weights",
+)
+
+Network = TypeVar("Network")
 
 
 class WeightsError(UserError):
     """Weights that are missing or are not what they should be."""
 
 
-def find_weights(file: Path | None = None, url: str = WEIGHTS_URL) -> Path:
+def find_weights(
+    file: Path | None = None, published: Published = INCEPTION, option: str = "--weights"
+) -> Path:
     """The given file, else the cached one, else one that is downloaded to the cache."""
     if file is not None:
         if not file.is_file():
-            raise WeightsError(f"--weights: {file}: no such file")
+            raise WeightsError(f"{option}: {file}: no such file")
         return file
     folder = hub_folder()
-    for name in (WEIGHTS_FILE, ALSO_KNOWN_AS):
+    for name in published.names:
         if (folder / name).is_file():
             return folder / name
-    download(url, folder / WEIGHTS_FILE, SHA256_PREFIX)
-    return folder / WEIGHTS_FILE
+    return download(published, folder)
 
 
 def hub_folder() -> Path:
-    """Where torch.hub, and with it pytorch-fid and torch-fidelity, keeps weights."""
+    """Where torch.hub, and with it most tools, keeps weights."""
     return Path(torch.hub.get_dir()) / "checkpoints"
 
 
 def load_inception(path: Path, fold: bool = True) -> Inception:
-    """The network with the weights of a file, in which nothing but tensors is read."""
+    """The FID Inception with the weights of a file."""
+    return built_from(path, lambda state: build_inception(state, fold), "the FID Inception")
+
+
+def built_from(path: Path, build: Callable[[dict[str, Tensor]], Network], what: str) -> Network:
+    """What is built from the weights of a file, in which nothing but tensors is read."""
     try:
         state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-        return build_inception(state, fold)
+        damaged = [name for name, tensor in state.items() if not tensor.isfinite().all()]
+        if damaged:
+            raise WeightsError(f"{damaged[0]} is not finite")
+        return build(state)
     except Exception as error:  # a damaged file can fail in any part of the unpickler
         reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
-        raise WeightsError(f"{path}: not the weights of the FID Inception ({reason})") from error
+        raise WeightsError(f"{path}: not the weights of {what} ({reason})") from error
 
 
 def file_hash(path: Path) -> str:
@@ -67,32 +96,34 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def download(url: str, target: Path, sha256_prefix: str) -> None:
+def download(published: Published, folder: Path) -> Path:
     """Fetch a file, going on where an earlier attempt broke off; it appears whole or not at all."""
-    part = target.with_name(f"{target.name}.part")
+    name = published.names[0]
+    target, part = folder / name, folder / f"{name}.part"
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _fetch(url, part)
+        folder.mkdir(parents=True, exist_ok=True)
+        _fetch(published, part)
     except (OSError, HTTPException) as error:
         reason = getattr(error, "reason", None) or str(error) or type(error).__name__
         raise WeightsError(
-            f"no Inception weights: put {WEIGHTS_FILE} into {target.parent} or name it with"
-            f" --weights; {url} cannot be downloaded ({reason})"
+            f"no {published.what}: put {name} into {folder} or {published.or_else};"
+            f" {published.url} cannot be downloaded ({reason})"
         ) from error
     found = file_hash(part)
-    if not found.startswith(sha256_prefix):
+    if not found.startswith(published.sha256):
         part.unlink()
         raise WeightsError(
-            f"{url}: the download is damaged: its SHA-256 begins with"
-            f" {found[: len(sha256_prefix)]}, not {sha256_prefix}; try again, or put"
-            f" {WEIGHTS_FILE} into {target.parent}"
+            f"{published.url}: the download is damaged: its SHA-256 begins with"
+            f" {found[:8]}, not {published.sha256[:8]}; try again, or put {name} into {folder}"
         )
     part.replace(target)
+    return target
 
 
-def _fetch(url: str, part: Path) -> None:
+def _fetch(published: Published, part: Path) -> None:
     present = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={present}-"} if present else {})
+    headers = {"Range": f"bytes={present}-"} if present else {}
+    request = urllib.request.Request(published.url, headers=headers)
     try:
         response: HTTPResponse = urllib.request.urlopen(request, timeout=_TIMEOUT)
     except HTTPError as error:
@@ -102,14 +133,14 @@ def _fetch(url: str, part: Path) -> None:
     with response:
         if response.status != HTTPStatus.PARTIAL_CONTENT:
             present = 0  # this server sends everything again
-        _write(response, part, present)
+        _write(response, part, present, published.what)
 
 
-def _write(response: HTTPResponse, part: Path, present: int) -> None:
+def _write(response: HTTPResponse, part: Path, present: int, what: str) -> None:
     length = response.headers.get("Content-Length")
     total = None if length is None else present + int(length)
     bar = tqdm(
-        desc="Inception weights",
+        desc=what,
         total=total,
         initial=present,
         unit="B",

@@ -1,0 +1,116 @@
+"""How different two images look: LPIPS of Zhang et al. 2018, version 0.1 with AlexNet."""
+
+import importlib.util
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import alexnet
+
+from cyclegan_style.evaluation.weights import Published, built_from, file_hash, find_weights
+from cyclegan_style.images import Pixels, to_tensor
+
+SMALLEST = 31
+"""Side in pixels below which nothing is left for AlexNet's deeper layers."""
+
+ALEXNET = Published(
+    "AlexNet weights",
+    ("alexnet-owt-7be5be79.pth",),
+    "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
+    "7be5be79",
+    "name it with --lpips-weights",
+)
+LINEAR = Published(
+    "LPIPS weights",
+    ("alex.pth", "LPIPS_v0.1_alex-df73285e.pth"),
+    "https://raw.githubusercontent.com/richzhang/PerceptualSimilarity/master/lpips/weights/v0.1/alex.pth",
+    "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0",
+    "pip install lpips, which brings it along",
+)
+
+_CHANNELS = (64, 192, 384, 256, 256)
+_LAYERS = 12
+"""AlexNet's convolutions with their activations, up to the fifth."""
+
+
+class PerceptualDistance(nn.Module):
+    """Distance of the activations of five layers, eq. 1 of the paper."""
+
+    def __init__(self, features: nn.Sequential, linear: list[Tensor]) -> None:
+        super().__init__()
+        self.features = features
+        for index, weight in enumerate(linear):
+            self.register_buffer(f"linear{index}", weight)
+        self.register_buffer("mean", torch.tensor([-0.030, -0.088, -0.188]).view(1, 3, 1, 1))
+        self.register_buffer("deviation", torch.tensor([0.458, 0.448, 0.450]).view(1, 3, 1, 1))
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        """Distance of each image, N×3×H×W in [-1, 1], to its counterpart."""
+        images = torch.cat([first, second])
+        activations = (images - self.get_buffer("mean")) / self.get_buffer("deviation")
+        distances = images.new_zeros(len(first))
+        index = 0
+        for layer in self.features:
+            activations = layer(activations)
+            if isinstance(layer, nn.ReLU):
+                x, y = _unit_length(activations).chunk(2)
+                weighted = (x - y).square() * self.get_buffer(f"linear{index}")
+                distances = distances + weighted.sum(1).mean((1, 2))
+                index += 1
+        return distances
+
+    @torch.inference_mode()
+    def of_pixels(self, first: Pixels, second: Pixels) -> float:
+        """Distance of two RGB pictures of one size."""
+        device = self.get_buffer("mean").device
+        x, y = (to_tensor(pixels)[None].to(device) for pixels in (first, second))
+        return float(self(x, y))
+
+
+def find_lpips(file: Path | None = None) -> tuple[Path, Path]:
+    """Files of AlexNet and of the weights of its layers' channels."""
+    alexnet_file = find_weights(file, ALEXNET, "--lpips-weights")
+    return alexnet_file, find_weights(_of_installed_package(), LINEAR)
+
+
+def load_lpips(files: tuple[Path, Path]) -> PerceptualDistance:
+    """The network with the weights of these files, at rest."""
+    features = built_from(files[0], _alexnet_features, "torchvision's AlexNet")
+    linear = built_from(files[1], _linear_weights, "LPIPS 0.1 with AlexNet")
+    return PerceptualDistance(features, linear).eval().requires_grad_(False)
+
+
+def lpips_hash(files: tuple[Path, Path]) -> str:
+    """SHA-256 of both files, AlexNet's first."""
+    return " ".join(file_hash(file) for file in files)
+
+
+def _of_installed_package() -> Path | None:
+    """The package that the authors publish holds the small one of the files."""
+    package = importlib.util.find_spec("lpips")
+    for folder in (package and package.submodule_search_locations) or ():
+        file = Path(folder) / "weights" / "v0.1" / LINEAR.names[0]
+        if file.is_file():
+            return file
+    return None
+
+
+def _alexnet_features(state: dict[str, Tensor]) -> nn.Sequential:
+    with torch.device("meta"):
+        features = nn.Sequential(*alexnet(weights=None).features[:_LAYERS])
+    prefix = "features."
+    kept = {key.removeprefix(prefix): state[key] for key in state if key.startswith(prefix)}
+    features.load_state_dict(kept, assign=True)
+    return features.float()
+
+
+def _linear_weights(state: dict[str, Tensor]) -> list[Tensor]:
+    return [
+        state[f"lin{index}.model.1.weight"].float().view(1, channels, 1, 1)
+        for index, channels in enumerate(_CHANNELS)
+    ]
+
+
+def _unit_length(activations: Tensor) -> Tensor:
+    length = activations.square().sum(1, keepdim=True).sqrt()
+    return activations / (length + 1e-10)
