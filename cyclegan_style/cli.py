@@ -37,6 +37,7 @@ def run_command(arguments: list[str]) -> int:
         "train": (train_command, "train a CycleGAN on two folders of pictures"),
         "translate": (translate_command, "translate pictures with a trained model"),
         "convert": (convert_command, "turn a model into files of the reference, or back"),
+        "export": (export_command, "write a model for other programs, or publish it"),
         "evaluate": (evaluate_command, "score pictures, or what a model makes of them"),
         "runs": (runs_command, "list runs, show how one stands, check its checkpoints"),
         "replay": (replay_command, "compare the training step with a recorded reference"),
@@ -212,7 +213,8 @@ def convert_command(arguments: list[str]) -> int:
         prog="cyclegan-style convert",
         exit_on_error=False,
         description="Write a model as latest_net_G_A.pth and latest_net_G_B.pth, which the"
-        " reference implementation loads; a folder with those two becomes a model folder.",
+        " reference implementation loads; a folder with those two becomes a model folder. The"
+        " discriminators of a run come along as latest_net_D_A.pth and latest_net_D_B.pth.",
     )
     parser.add_argument("model", help="run folder, model folder, Hub repository, or such a folder")
     parser.add_argument("output", type=Path, help="folder to write to")
@@ -224,6 +226,71 @@ def convert_command(arguments: list[str]) -> int:
     else:
         print("\n".join(written))
     return 0
+
+
+def export_command(arguments: list[str]) -> int:
+    """``export``: a model as an ONNX file, a torch.export file, a folder or on the Hub."""
+    from cyclegan_style.convert import write_model_folder
+    from cyclegan_style.graph_files import write_onnx, write_torch_export
+    from cyclegan_style.model_files import load_generator, load_generators
+    from cyclegan_style.publish import push
+
+    options = parse_export_options(arguments)
+    written: dict[str, Any] = {}
+    if options.onnx or options.torch_export:
+        generator = load_generator(options.model, options.direction)
+        if options.onnx:
+            written["onnx"] = asdict(write_onnx(generator, options.onnx))
+        if options.torch_export:
+            written["torch_export"] = asdict(write_torch_export(generator, options.torch_export))
+    if options.folder:
+        paths = write_model_folder(
+            options.model, options.folder, load_generators(options.model), {}
+        )
+        written["folder"] = [str(path) for path in paths]
+    if options.push:
+        written["push"] = push(options.model, options.push, private=options.private)
+    if options.json:
+        print(json.dumps(written))
+        return 0
+    for name, value in written.items():
+        if name in ("onnx", "torch_export"):
+            sizes = ", ".join("×".join(map(str, size)) for size in value["sizes"])
+            error = f"{value['largest_error']:.1e}"
+            print(f"{value['path']}: equal to the model within {error} for inputs of {sizes}")
+        else:
+            print(value if name == "push" else "\n".join(value))
+    return 0
+
+
+def parse_export_options(arguments: list[str]) -> Namespace:
+    """Read the options of ``export``, one of which must say what is to be written."""
+    parser = ArgumentParser(
+        prog="cyclegan-style export",
+        exit_on_error=False,
+        allow_abbrev=False,
+        description="Write a model for other programs, or publish it. An ONNX or torch.export file"
+        " holds one direction, takes any batch, height and width, and is compared with the model"
+        " before it is written.",
+    )
+    parser.add_argument(
+        "model",
+        help="run folder, exported model folder, Hub repository (user/name), or a generator file of"
+        " the reference implementation or a folder of two",
+    )
+    parser.add_argument(
+        "--direction", choices=["ab", "ba"], help="ab, or what the file's name tells, by default"
+    )
+    parser.add_argument("--onnx", type=Path, help="ONNX file to write")
+    parser.add_argument("--torch-export", type=Path, help="torch.export file (.pt2) to write")
+    parser.add_argument("--folder", type=Path, help="model folder to write, with all generators")
+    parser.add_argument("--push", help="Hub repository (user/name) to make or to update")
+    parser.add_argument("--private", action="store_true", help="make that repository a private one")
+    parser.add_argument("--json", action="store_true", help="end stdout with one JSON object")
+    options = parser.parse_args(arguments)
+    if not (options.onnx or options.torch_export or options.folder or options.push):
+        raise UserError("export: name what to write: --onnx, --torch-export, --folder or --push")
+    return options
 
 
 def replay_command(arguments: list[str]) -> int:

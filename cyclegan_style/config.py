@@ -147,6 +147,9 @@ class TrainConfig:
     """Epochs at the full learning rate; an epoch has max(|A|, |B|) images."""
     decay_epochs: int = 100
     """Epochs over which the learning rate then decays to 0."""
+    start_from: str | None = None
+    """Trained model whose weights a fresh run begins with: a run, a model folder or a folder with
+    latest_net_G_A.pth and latest_net_G_B.pth; null begins with random weights."""
     max_steps: int | None = None
     """Stop after so many steps even if epochs are left; the schedule does not change."""
     batch_size: int = 1
@@ -258,6 +261,24 @@ def parse_bytes(text: str) -> int:
 def to_yaml(config: Config) -> str:
     """The whole configuration as YAML that ``--config`` reads back."""
     return yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
+
+
+def model_yaml(
+    generator: GeneratorConfig,
+    channels_a: int,
+    channels_b: int,
+    discriminator: DiscriminatorConfig | None = None,
+) -> str:
+    """What a model's folder has to say of its networks: no paths, and nothing that is not known."""
+    config = Config(generator=generator, discriminator=discriminator or DiscriminatorConfig())
+    sections = to_dict(config)
+    values = {
+        "data": {"channels_a": channels_a, "channels_b": channels_b},
+        "generator": sections["generator"],
+    }
+    if discriminator is not None:
+        values["discriminator"] = sections["discriminator"]
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
 
 def to_dict(config: Config) -> dict[str, Any]:

@@ -1,7 +1,9 @@
-"""Our models as generator files of the reference implementation, and back."""
+"""Models as folders of ours, and as files of the reference implementation."""
 
 import io
+import logging
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -9,71 +11,135 @@ import torch
 from torch import nn
 
 from cyclegan_style.checkpoint import write_durably
-from cyclegan_style.config import Config, DataConfig, to_yaml
+from cyclegan_style.config import DiscriminatorConfig, GeneratorConfig, model_yaml
+from cyclegan_style.discriminator_files import (
+    OUR_DISCRIMINATORS,
+    REFERENCE_DISCRIMINATORS,
+    LoadedDiscriminator,
+    load_discriminators,
+)
 from cyclegan_style.errors import UserError
-from cyclegan_style.export import export_model
+from cyclegan_style.export import CONFIG_FILE, export_model, generator_file
 from cyclegan_style.images import printable
-from cyclegan_style.model_files import LoadedGenerator, load_generator
+from cyclegan_style.model_files import (
+    REFERENCE_GENERATORS,
+    LoadedGenerator,
+    load_generators,
+)
 
-REFERENCE_FILES = {"ab": "latest_net_G_A.pth", "ba": "latest_net_G_B.pth"}
+logger = logging.getLogger(__name__)
 
 
 def convert(model: str, output: Path) -> list[Path]:
     """Write the other kind of model than the one given, and return what was written.
 
     A folder with ``latest_net_G_A.pth`` and ``latest_net_G_B.pth`` becomes a model folder of ours;
-    every other model becomes those two files.
+    every other model becomes those two files. Discriminators come along where there are any.
     """
     source = Path(model).expanduser()
+    if source.is_file():
+        raise UserError(printable(f"{model}: a single file holds one direction; name its folder"))
+    generators, discriminators = load_generators(model), load_discriminators(model)
+    missing = [name for name in REFERENCE_GENERATORS if name not in generators]
+    if missing:
+        raise UserError(printable(f"{model}: has no generator {missing[0]}; both are needed"))
+    if not discriminators:
+        logger.warning("%s", printable(f"{model}: has no discriminators; generators are written"))
+    if all((source / name).is_file() for name in REFERENCE_GENERATORS.values()):
+        return write_model_folder(model, output, generators, discriminators)
+    return write_reference_files(output, generators, discriminators)
+
+
+def write_reference_files(
+    output: Path,
+    generators: Mapping[str, LoadedGenerator],
+    discriminators: Mapping[str, LoadedDiscriminator],
+) -> list[Path]:
+    """Write the plain state dicts that the reference loads."""
+    networks = {
+        **{REFERENCE_GENERATORS[name]: loaded.network for name, loaded in generators.items()},
+        **{REFERENCE_DISCRIMINATORS[name]: each.network for name, each in discriminators.items()},
+    }
     try:
-        if all((source / name).is_file() for name in REFERENCE_FILES.values()):
-            return from_reference(source, output)
-        return to_reference(model, output)
+        output.mkdir(parents=True, exist_ok=True)
+        for name, network in networks.items():
+            write_durably(output / name, saved(network))
     except OSError as error:
         raise UserError(printable(f"{output}: cannot be written: {error.strerror}")) from None
+    return [output / name for name in networks]
 
 
-def to_reference(model: str, output: Path) -> list[Path]:
-    """Write both generators as the plain state dicts that the reference loads."""
-    if Path(model).expanduser().is_file():
-        raise UserError(printable(f"{model}: a single file holds one direction; name its folder"))
-    generators = {
-        "ab": load_generator(model, "ab").network,
-        "ba": load_generator(model, "ba").network,
-    }
-    output.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for direction, network in generators.items():
-        buffer = io.BytesIO()
-        torch.save(OrderedDict(network.state_dict()), buffer)
-        paths.append(output / REFERENCE_FILES[direction])
-        write_durably(paths[-1], buffer.getvalue())
-    return paths
+def saved(network: nn.Module) -> bytes:
+    """What ``torch.save`` makes of the network's state dict."""
+    buffer = io.BytesIO()
+    torch.save(OrderedDict(network.state_dict()), buffer)
+    return buffer.getvalue()
 
 
-def from_reference(source: Path, output: Path) -> list[Path]:
-    """Write a model folder of ours from the reference's two generator files."""
-    ab = load_generator(source / REFERENCE_FILES["ab"], "ab")
-    ba = load_generator(source / REFERENCE_FILES["ba"], "ba")
-    _refuse_unlike(source, ab, ba)
-    config = Config(
-        data=DataConfig(channels_a=ab.in_channels, channels_b=ab.out_channels),
-        generator=ab.config,
-    )
-    networks = nn.ModuleDict({"ab": ab.network, "ba": ba.network})
-    export_model(output, networks, to_yaml(config))
-    return sorted(path for path in output.iterdir() if path.is_file())
+def write_model_folder(
+    model: str,
+    output: Path,
+    generators: Mapping[str, LoadedGenerator],
+    discriminators: Mapping[str, LoadedDiscriminator],
+) -> list[Path]:
+    """Write a model folder of ours, which holds all that loading it takes and no more."""
+    refuse_unlike(model, generators, discriminators)
+    some = next(iter(generators.values()))
+    channels = (some.in_channels, some.out_channels)
+    channels_a, channels_b = channels if some.direction == "ab" else channels[::-1]
+    judge = next((each.config for each in discriminators.values()), None)
+    try:
+        export_model(
+            output,
+            {name: loaded.network for name, loaded in generators.items()},
+            model_yaml(some.config, channels_a, channels_b, judge),
+            {name: loaded.network for name, loaded in discriminators.items()},
+        )
+    except OSError as error:
+        raise UserError(printable(f"{output}: cannot be written: {error.strerror}")) from None
+    names = [
+        CONFIG_FILE,
+        *(generator_file(name) for name in generators),
+        *(OUR_DISCRIMINATORS[name] for name in discriminators),
+    ]
+    return [output / name for name in names]
 
 
-def _refuse_unlike(source: Path, ab: LoadedGenerator, ba: LoadedGenerator) -> None:
+def refuse_unlike(
+    model: str,
+    generators: Mapping[str, LoadedGenerator],
+    discriminators: Mapping[str, LoadedDiscriminator],
+) -> None:
     """A model has one architecture, and one generator takes what the other gives."""
-    first, second = asdict(ab.config), asdict(ba.config)
     differences = [
-        f"{name} is {first[name]} and {second[name]}"
+        *_differences("generator", [loaded.config for loaded in generators.values()]),
+        *_differences("discriminator", [loaded.config for loaded in discriminators.values()]),
+    ]
+    seen = {
+        domain: {
+            *(g.in_channels for name, g in generators.items() if name[0] == domain),
+            *(g.out_channels for name, g in generators.items() if name[1] == domain),
+            *(d.in_channels for name, d in discriminators.items() if name == domain),
+        }
+        for domain in ("a", "b")
+    }
+    differences += [
+        f"domain {domain} has {' and '.join(map(str, sorted(channels)))} channels"
+        for domain, channels in seen.items()
+        if len(channels) > 1
+    ]
+    if differences:
+        raise UserError(printable(f"{model}: its networks do not match: {'; '.join(differences)}"))
+
+
+def _differences(
+    kind: str, configs: list[GeneratorConfig] | list[DiscriminatorConfig]
+) -> list[str]:
+    if len(configs) < 2:
+        return []
+    first, second = asdict(configs[0]), asdict(configs[1])
+    return [
+        f"{kind}.{name} is {first[name]} and {second[name]}"
         for name in first
         if first[name] != second[name]
     ]
-    if (ab.in_channels, ab.out_channels) != (ba.out_channels, ba.in_channels):
-        differences.append("the channels that go in and out do not match")
-    if differences:
-        raise UserError(printable(f"{source}: its generators differ: {'; '.join(differences)}"))

@@ -1,5 +1,6 @@
-"""The small folder that serves a user: two generators and the configuration that built them."""
+"""The small folder that serves a user: generators and the configuration that built them."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from torch import nn
@@ -7,6 +8,10 @@ from torch import nn
 from cyclegan_style.checkpoint import write_durably, write_tensors
 
 CONFIG_FILE = "config.yaml"
+CARD_FILE = "README.md"
+"""What the Hub shows of a model."""
+MODEL_FOLDER = "model"
+"""Folder of a run in which its model lies."""
 
 
 def generator_file(direction: str) -> str:
@@ -14,9 +19,24 @@ def generator_file(direction: str) -> str:
     return f"generator_{direction}.safetensors"
 
 
-def export_model(folder: Path, generators: nn.ModuleDict, config_yaml: str) -> None:
-    """Write or refresh a model folder; each file is replaced in one move."""
+def discriminator_file(domain: str) -> str:
+    """Name of the file with the discriminator of a domain, ``a`` or ``b``."""
+    return f"discriminator_{domain}.safetensors"
+
+
+def export_model(
+    folder: Path,
+    generators: nn.ModuleDict | Mapping[str, nn.Module],
+    config_yaml: str,
+    discriminators: Mapping[str, nn.Module] | None = None,
+) -> None:
+    """Write or refresh a model folder; each file is replaced in one move.
+
+    Discriminators are of use only to those who train the model further.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     write_durably(folder / CONFIG_FILE, config_yaml.encode())
     for direction, generator in generators.items():
         write_tensors(folder / generator_file(direction), generator.state_dict())
+    for domain, discriminator in (discriminators or {}).items():
+        write_tensors(folder / discriminator_file(domain), discriminator.state_dict())

@@ -1,12 +1,13 @@
 """Whatever holds a trained model → one generator.
 
 A model is a run folder, an exported model folder, a repository on the Hugging Face Hub, or a
-generator file of the reference implementation, whose architecture is read off its tensors.
+generator file of the reference implementation or a folder of two, whose architecture is read off
+their tensors.
 """
 
 import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +20,8 @@ from torch import Tensor, nn
 
 from cyclegan_style.config import DataConfig, GeneratorConfig
 from cyclegan_style.errors import UserError
-from cyclegan_style.export import CONFIG_FILE, generator_file
+from cyclegan_style.export import CONFIG_FILE, MODEL_FOLDER, generator_file
+from cyclegan_style.hub import download_model
 from cyclegan_style.images import printable
 from cyclegan_style.networks import build_generator
 from cyclegan_style.networks.layers import NormName
@@ -27,8 +29,9 @@ from cyclegan_style.networks.layers import NormName
 DirectionName = Literal["ab", "ba"]
 State = dict[str, Tensor]
 
-MODEL_FOLDER = "model"
-"""Folder of a run in which its model lies."""
+DIRECTION_NAMES: tuple[DirectionName, ...] = ("ab", "ba")
+REFERENCE_GENERATORS = {"ab": "latest_net_G_A.pth", "ba": "latest_net_G_B.pth"}
+"""Names of the reference's generator files; its ``G_A`` maps A to B."""
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _INSTANCE_NORM_BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
@@ -60,7 +63,7 @@ def load_generator(model: str | Path, direction: DirectionName | None = None) ->
 
     Without a direction it is ``ab``, or the one that the name of a reference file tells.
     """
-    if direction not in (None, "ab", "ba"):
+    if direction not in (None, *DIRECTION_NAMES):
         raise UserError(f"direction {direction!r} is neither ab nor ba")
     path = Path(model).expanduser()
     if path.is_file():
@@ -68,21 +71,36 @@ def load_generator(model: str | Path, direction: DirectionName | None = None) ->
     return _load_folder(find_model_folder(model), direction or "ab")
 
 
+def load_generators(model: str | Path) -> dict[str, LoadedGenerator]:
+    """Load every generator that a model has: one of a file, commonly both of anything else."""
+    path = Path(model).expanduser()
+    if path.is_file():
+        loaded = _load_file(path, None)
+        return {loaded.direction: loaded}
+    folder = find_model_folder(model)
+    return {
+        direction: _load_folder(folder, direction)
+        for direction in DIRECTION_NAMES
+        if _file_of(folder, direction).is_file()
+    }
+
+
 def find_model_folder(model: str | Path) -> Path:
-    """The folder with ``config.yaml`` and the generators that a run, a folder or a Hub id means."""
+    """The folder with the generators that a run, a folder or a Hub id means."""
     path = Path(model).expanduser()
     for folder in (path / MODEL_FOLDER, path):
-        if (folder / CONFIG_FILE).is_file() and any(folder.glob("generator_*.safetensors")):
+        if _is_ours(folder) or _is_of_reference(folder):
             return folder
     if path.is_dir():
         raise UserError(
             printable(
                 f"{path}: no model there; a run folder has one in {MODEL_FOLDER}/, and that holds"
-                f" {CONFIG_FILE}, {generator_file('ab')} and {generator_file('ba')}"
+                f" {CONFIG_FILE}, {generator_file('ab')} and {generator_file('ba')}, or"
+                f" {' and '.join(REFERENCE_GENERATORS.values())}"
             )
         )
     if not path.exists() and _HUB_ID.fullmatch(str(model)):
-        return _download(str(model))
+        return find_model_folder(download_model(str(model)))
     raise UserError(
         printable(
             f"{model}: no such file or folder, and no repository id of the Hub (user/name) either"
@@ -92,14 +110,10 @@ def find_model_folder(model: str | Path) -> Path:
 
 def read_generator_file(path: Path) -> tuple[State, GeneratorConfig, int, int]:
     """Tensors of a generator file, with the configuration, in and out channels they tell."""
-    state = _without_wrapper(_read_state(path))
+    state = read_reference_state(path)
     shape = _infer_shape(path, state)
     if shape.config.norm == "instance":
-        state = {
-            key: tensor
-            for key, tensor in state.items()
-            if key.rpartition(".")[2] not in _INSTANCE_NORM_BUFFERS
-        }
+        state = without_norm_buffers(state)
     return state, shape.config, shape.in_channels, shape.out_channels
 
 
@@ -122,20 +136,37 @@ def _load_file(path: Path, asked: DirectionName | None) -> LoadedGenerator:
     return LoadedGenerator(network, config, in_channels, out_channels, held)
 
 
+def _is_ours(folder: Path) -> bool:
+    return (folder / CONFIG_FILE).is_file() and any(folder.glob("generator_*.safetensors"))
+
+
+def _is_of_reference(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in REFERENCE_GENERATORS.values())
+
+
+def _file_of(folder: Path, direction: DirectionName) -> Path:
+    """Where the generator of a direction lies, if the model has it."""
+    name = generator_file(direction) if _is_ours(folder) else REFERENCE_GENERATORS[direction]
+    return folder / name
+
+
 def _load_folder(folder: Path, direction: DirectionName) -> LoadedGenerator:
-    sections = _read_sections(folder / CONFIG_FILE)
-    config = GeneratorConfig(**_known(GeneratorConfig, sections.get("generator")))
-    data = DataConfig(**_known(DataConfig, sections.get("data")))
-    channels = (data.channels_a, data.channels_b)
-    in_channels, out_channels = channels if direction == "ab" else channels[::-1]
-    path = folder / generator_file(direction)
+    path = _file_of(folder, direction)
     if not path.is_file():
         raise UserError(printable(f"{path}: no such file; this model has not that direction"))
-    network = _build(path, _read_state(path), _Shape(config, in_channels, out_channels))
+    if not _is_ours(folder):
+        return _load_file(path, direction)
+    sections = read_sections(folder / CONFIG_FILE)
+    config = GeneratorConfig(**known_fields(GeneratorConfig, sections.get("generator")))
+    data = DataConfig(**known_fields(DataConfig, sections.get("data")))
+    channels = (data.channels_a, data.channels_b)
+    in_channels, out_channels = channels if direction == "ab" else channels[::-1]
+    network = _build(path, read_state(path), _Shape(config, in_channels, out_channels))
     return LoadedGenerator(network, config, in_channels, out_channels, direction)
 
 
-def _read_sections(path: Path) -> dict[str, Any]:
+def read_sections(path: Path) -> dict[str, Any]:
+    """A configuration file as nested dictionaries."""
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
@@ -145,14 +176,14 @@ def _read_sections(path: Path) -> dict[str, Any]:
     return values
 
 
-def _known(section: type, values: object) -> dict[str, Any]:
+def known_fields(section: type, values: object) -> dict[str, Any]:
     """Values of the fields that this version knows; what a model of another lacks is default."""
     names = {field.name for field in fields(section)}
     given = values if isinstance(values, dict) else {}
     return {name: value for name, value in given.items() if name in names}
 
 
-def _read_state(path: Path) -> State:
+def read_state(path: Path) -> State:
     """Tensors of a safetensors file or of one by ``torch.save``; nothing in it is executed."""
     try:
         if path.suffix == ".safetensors":
@@ -172,9 +203,18 @@ def _read_state(path: Path) -> State:
     return dict(values)
 
 
-def _without_wrapper(state: State) -> State:
-    """Keys without the ``module.`` that DataParallel puts before them."""
-    return {key.removeprefix("module."): tensor for key, tensor in state.items()}
+def read_reference_state(path: Path) -> State:
+    """Tensors of a file, without the ``module.`` that DataParallel puts before their keys."""
+    return {key.removeprefix("module."): tensor for key, tensor in read_state(path).items()}
+
+
+def without_norm_buffers(state: State) -> State:
+    """Without the running statistics that instance norm kept in old versions and never used."""
+    return {
+        key: tensor
+        for key, tensor in state.items()
+        if key.rpartition(".")[2] not in _INSTANCE_NORM_BUFFERS
+    }
 
 
 def _infer_shape(path: Path, state: State) -> _Shape:
@@ -183,14 +223,24 @@ def _infer_shape(path: Path, state: State) -> _Shape:
             return _infer_unet(state)
         return _infer_resnet(state)
     except (LookupError, ValueError):
-        found = ", ".join(sorted(state)[:_LISTED]) or "none"
-        raise UserError(
-            printable(
-                f"{path}: fits no known generator; expected were tensors such as model.1.weight"
-                " and model.10.conv_block.1.weight (resnet) or model.model.0.weight and"
-                f" model.model.1.model.1.weight (unet); found {len(state)}: {found}"
-            )
+        raise unknown_network(
+            path,
+            state,
+            "generator",
+            "model.1.weight and model.10.conv_block.1.weight (resnet) or model.model.0.weight and"
+            " model.model.1.model.1.weight (unet)",
         ) from None
+
+
+def unknown_network(path: Path, state: State, kind: str, expected: str) -> UserError:
+    """What to say of a file whose tensors are those of no network of a kind."""
+    found = ", ".join(sorted(state)[:_LISTED]) or "none"
+    return UserError(
+        printable(
+            f"{path}: fits no known {kind}; expected were tensors such as {expected};"
+            f" found {len(state)}: {found}"
+        )
+    )
 
 
 def _infer_resnet(state: State) -> _Shape:
@@ -206,7 +256,7 @@ def _infer_resnet(state: State) -> _Shape:
         "resnet",
         channels=channels,
         blocks=len(blocks),
-        norm=_norm_between(state, "model.1", "model.2"),
+        norm=norm_between(state, "model.1", "model.2"),
         dropout=second is not None and second.ndim == 4,
     )
     return _Shape(config, in_channels, out_channels)
@@ -220,14 +270,14 @@ def _infer_unet(state: State) -> _Shape:
         channels=channels,
         # Each level lies inside the one above it and adds a "model." to the keys.
         levels=max(key.split(".").count("model") for key in state) - 1,
-        norm=_norm_between(state, "model.model.1.model.1", "model.model.1.model.2"),
+        norm=norm_between(state, "model.model.1.model.1", "model.model.1.model.2"),
     )
     if config.levels < 5:
         raise ValueError("a U-Net has at least five levels")
     return _Shape(config, in_channels, out_channels)
 
 
-def _norm_between(state: State, convolution: str, norm: str) -> NormName:
+def norm_between(state: State, convolution: str, norm: str) -> NormName:
     """Only instance norm leaves the convolution its bias, only batch norm has weights."""
     if f"{norm}.weight" in state:
         return "batch"
@@ -235,17 +285,30 @@ def _norm_between(state: State, convolution: str, norm: str) -> NormName:
 
 
 def _build(path: Path, state: State, shape: _Shape) -> nn.Module:
+    return network_of(
+        path,
+        state,
+        lambda: build_generator(shape.config, shape.in_channels, shape.out_channels),
+        f"{shape.config.architecture} generator",
+    )
+
+
+def network_of(
+    path: Path, state: State, build: Callable[[], nn.Module], description: str
+) -> nn.Module:
     """The network with these tensors, if they are exactly the ones it has."""
     try:
         with torch.device("meta"):
-            network = build_generator(shape.config, shape.in_channels, shape.out_channels)
+            network = build()
     except (TypeError, ValueError, RuntimeError) as error:
-        raise UserError(printable(f"{path}: no generator can be built for it: {error}")) from None
+        raise UserError(
+            printable(f"{path}: no {description} can be built for it: {error}")
+        ) from None
     differences = _differences(network.state_dict(), state)
     if differences:
         raise UserError(
             printable(
-                f"{path}: does not fit the {shape.config.architecture} generator it seems to be: "
+                f"{path}: does not fit the {description} it seems to be: "
                 + "; ".join(differences[:_LISTED])
                 + (f"; and {len(differences) - _LISTED} more" * (len(differences) > _LISTED))
             )
@@ -266,24 +329,3 @@ def _differences(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) ->
         for key in sorted(expected.keys() | found.keys())
         if described(expected, key) != described(found, key)
     ]
-
-
-def _download(repository: str) -> Path:
-    """The model of a Hub repository, from the cache where the Hub cannot be reached."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError
-
-    wanted = [CONFIG_FILE, "generator_*.safetensors"]
-    patterns = [*wanted, *(f"{MODEL_FOLDER}/{name}" for name in wanted)]
-    try:
-        folder = Path(snapshot_download(repository, allow_patterns=patterns))
-    # What the Hub's client raises, offline or not, derives from these.
-    except (OSError, ValueError, RuntimeError, HFValidationError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(
-            printable(
-                f"{repository}: no such file or folder, and the Hub gave no model of this id"
-                f" ({type(error).__name__}: {reason})"
-            )
-        ) from None
-    return find_model_folder(folder)

@@ -36,6 +36,7 @@ from cyclegan_style.demo import Score, compare_with_baselines, known_translation
 from cyclegan_style.domains import ImageDomain, list_images, reference_layout
 from cyclegan_style.errors import UserError
 from cyclegan_style.export import export_model
+from cyclegan_style.fine_tuning import begin_from
 from cyclegan_style.hardware import build_accelerator, describe_hardware
 from cyclegan_style.images import write_image
 from cyclegan_style.preemption import StopRequest
@@ -450,12 +451,14 @@ class Trainer:
         return state
 
     def restore(self) -> None:
-        """Go on from the newest whole checkpoint of the run, if there is one."""
+        """Go on from the newest whole checkpoint of the run, or begin, if there is none."""
         folder, complaints = on_main_process(self.accelerator, lambda: find_newest(self.run))
         for complaint in complaints:
             self.say(f"passed over {complaint}")
         if folder is not None:
             self.restore_from(read_checkpoint(folder))
+        elif self.config.train.start_from is not None:
+            self.say(begin_from(self.config.train.start_from, self.config, self.training_step))
 
     def restore_from(self, checkpoint: Checkpoint) -> None:
         """Put back everything that ``save`` wrote."""

@@ -62,6 +62,11 @@ MISTAKES = [
     (["train", "--data.crop_size", "30"], "data.crop_size"),
     (["train", "--loss.adversarial", "wgan_gp", "--loss.gradient_penalty", "r1"], "wgan_gp"),
     (["train", "--run.dir", "unknown-field.yaml"], "run.dir"),
+    (["export"], "model"),
+    (["export", "empty"], "--onnx"),
+    (["export", "empty", "--onnx", "x.onnx"], "empty: no model there"),
+    (["export", "empty", "--onnx", "x.onnx", "--direction", "aa"], "direction"),
+    (["convert", "empty", "x"], "empty: no model there"),
     (["replay"], "trajectory"),
     (["replay", "nowhere.safetensors"], "nowhere.safetensors"),
     (["replay", "nowhere.safetensors", "--jsn"], "--jsn"),
@@ -133,7 +138,7 @@ def test_a_folder_in_the_reference_layout_is_named_without_a_config(empty_folder
     assert name_domains(config).data.a == "pictures/trainA"
 
 
-@pytest.mark.parametrize("command", ["train", "replay", "benchmark"])
+@pytest.mark.parametrize("command", ["train", "convert", "export", "replay", "benchmark"])
 def test_every_command_explains_itself(command, capsys):
     assert exit_status(command, "--help") == 0
     text = capsys.readouterr().out

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import record_trajectory as plain
 import torch
 from tiny import enlarge_weights, equal_tensors, tiny_config
 from torch import nn
@@ -15,7 +16,6 @@ from cyclegan_style.model_files import load_generator
 from cyclegan_style.networks import build_generator
 
 RESNET = GeneratorConfig(channels=4, blocks=2)
-UNET = GeneratorConfig("unet", channels=2, levels=6)
 
 
 def saved(path: Path, state: object) -> Path:
@@ -27,6 +27,17 @@ def generator(config: GeneratorConfig, channels: tuple[int, int] = (3, 3)) -> nn
     network = build_generator(config, *channels).eval()
     enlarge_weights(network)
     return network
+
+
+def reference_file(folder: Path, network: nn.Module) -> Path:
+    """A file of a network that was written down apart from ours, with weights that count."""
+    enlarge_weights(network)
+    return saved(folder / "latest_net_G.pth", network.eval().state_dict())
+
+
+def assert_equal_outputs(ours: nn.Module, theirs: nn.Module, channels: int, side: int) -> None:
+    image = torch.rand(1, channels, side, side) * 2 - 1
+    assert (ours(image) - theirs(image)).abs().max() < 1e-5
 
 
 @pytest.fixture
@@ -67,21 +78,31 @@ def test_a_configuration_of_another_version(exported):
 @pytest.mark.parametrize("channels", [(3, 3), (1, 1), (1, 3)])
 @pytest.mark.parametrize("architecture", ["resnet", "unet"])
 def test_reference_files_tell_their_architecture(tmp_path, architecture, channels, dropout, norm):
-    size = {"channels": 4, "blocks": 2} if architecture == "resnet" else {"channels": 2}
-    config = GeneratorConfig(architecture, norm=norm, dropout=dropout, levels=6, **size)
-    network = generator(config, channels)
-    loaded = load_generator(saved(tmp_path / "latest_net_G.pth", network.state_dict()))
+    network = (
+        plain.Resnet(*channels, 4, norm, dropout, n_blocks=2)
+        if architecture == "resnet"
+        else plain.Unet(*channels, 6, 2, norm, dropout)
+    )
+    loaded = load_generator(reference_file(tmp_path, network))
     assert (loaded.in_channels, loaded.out_channels) == channels
     assert loaded.config.norm == norm
-    x = torch.rand(1, channels[0], 64, 64) * 2 - 1
-    assert torch.equal(loaded.network(x), network(x))
+    assert_equal_outputs(loaded.network, network, channels[0], 64)
 
 
 @pytest.mark.parametrize("blocks", [0, 6, 9])
 def test_reference_files_tell_their_blocks(tmp_path, blocks):
-    config = GeneratorConfig(channels=2, blocks=blocks)
-    path = saved(tmp_path / "latest_net_G.pth", generator(config).state_dict())
-    assert load_generator(path).config == config
+    network = plain.Resnet(3, 3, 2, "instance", False, blocks)
+    loaded = load_generator(reference_file(tmp_path, network))
+    assert loaded.config == GeneratorConfig(channels=2, blocks=blocks)
+    assert_equal_outputs(loaded.network, network, 3, 32)
+
+
+@pytest.mark.parametrize(("name", "levels"), [("unet_128", 7), ("unet_256", 8)])
+def test_reference_files_tell_their_levels(tmp_path, name, levels):
+    network = plain.make_generator(plain.RECIPE | {"netG": name}, 3, 3)
+    loaded = load_generator(reference_file(tmp_path, network))
+    assert loaded.config == GeneratorConfig("unet", channels=2, levels=levels)
+    assert_equal_outputs(loaded.network, network, 3, 2**levels)
 
 
 def test_old_reference_files(tmp_path):

@@ -9,7 +9,7 @@ from cyclegan_style.networks.layers import initialise
 from cyclegan_style.networks.resnet import ResnetGenerator
 from cyclegan_style.networks.unet import UnetGenerator
 
-__all__ = ["build_discriminator", "build_generator", "mixes_samples"]
+__all__ = ["bound_spectrally", "build_discriminator", "build_generator", "mixes_samples"]
 
 
 def build_generator(
@@ -50,10 +50,15 @@ def build_discriminator(config: DiscriminatorConfig, in_channels: int = 3) -> nn
         network = PixelDiscriminator(in_channels, channels=config.channels, norm=config.norm)
     initialise(network)
     if config.spectral_norm:
-        for module in network.modules():
-            if isinstance(module, nn.Conv2d):
-                parametrizations.spectral_norm(module)
+        bound_spectrally(network)
     return network
+
+
+def bound_spectrally(network: nn.Module) -> None:
+    """Divide every convolution's weights by their largest singular value from now on."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            parametrizations.spectral_norm(module)
 
 
 def mixes_samples(network: nn.Module) -> bool:

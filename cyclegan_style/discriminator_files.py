@@ -1,0 +1,134 @@
+"""Whatever holds trained discriminators → both of them.
+
+They lie in the checkpoints of a run, beside the generators of a model folder that training is to
+go on from, or in files of the reference implementation. The reference names a discriminator after
+the generator that it teaches: its ``D_A`` judges domain B.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+from torch.nn.utils import parametrize
+
+from cyclegan_style.checkpoint import newest_checkpoint
+from cyclegan_style.config import DataConfig, DiscriminatorConfig
+from cyclegan_style.errors import UserError
+from cyclegan_style.export import CONFIG_FILE, discriminator_file
+from cyclegan_style.images import printable
+from cyclegan_style.model_files import (
+    State,
+    known_fields,
+    network_of,
+    norm_between,
+    read_reference_state,
+    read_sections,
+    unknown_network,
+    without_norm_buffers,
+)
+from cyclegan_style.networks import build_discriminator
+
+REFERENCE_DISCRIMINATORS = {"a": "latest_net_D_B.pth", "b": "latest_net_D_A.pth"}
+"""By the domain that is judged."""
+OUR_DISCRIMINATORS = {domain: discriminator_file(domain) for domain in ("a", "b")}
+
+
+@dataclass(frozen=True)
+class LoadedDiscriminator:
+    """A discriminator in float32 on the CPU, and what built it.
+
+    A spectral norm is gone: its weights are the bounded ones.
+    """
+
+    network: nn.Module
+    config: DiscriminatorConfig
+    in_channels: int
+
+
+def load_discriminators(model: str | Path) -> dict[str, LoadedDiscriminator]:
+    """Both discriminators by the domain that each judges, or an empty dictionary."""
+    folder = Path(model).expanduser()
+    of_run = _of_checkpoint(folder) if (folder / CONFIG_FILE).is_file() else {}
+    return (
+        of_run
+        or _of_files(folder, OUR_DISCRIMINATORS)
+        or _of_files(folder, REFERENCE_DISCRIMINATORS)
+    )
+
+
+def read_discriminator_file(path: Path) -> LoadedDiscriminator:
+    """The discriminator that the tensors of a file tell."""
+    state = read_reference_state(path)
+    config, in_channels = _infer_config(path, state)
+    if config.norm == "instance":
+        state = without_norm_buffers(state)
+    return _loaded(path, state, config, in_channels)
+
+
+def _of_files(folder: Path, names: Mapping[str, str]) -> dict[str, LoadedDiscriminator]:
+    paths = {domain: folder / name for domain, name in names.items()}
+    missing = [path for path in paths.values() if not path.is_file()]
+    if len(missing) == len(paths):
+        return {}
+    if missing:
+        raise UserError(
+            printable(f"{missing[0]}: no such file, but the other discriminator is there")
+        )
+    return {domain: read_discriminator_file(path) for domain, path in paths.items()}
+
+
+def _of_checkpoint(run: Path) -> dict[str, LoadedDiscriminator]:
+    """Discriminators of a run's newest whole checkpoint, of the same step as its model."""
+    checkpoint, _ = newest_checkpoint(run)
+    if checkpoint is None:
+        return {}
+    sections = read_sections(run / CONFIG_FILE)
+    config = DiscriminatorConfig(**known_fields(DiscriminatorConfig, sections.get("discriminator")))
+    data = DataConfig(**known_fields(DataConfig, sections.get("data")))
+    tensors = checkpoint.shared("discriminators")
+    return {
+        domain: _loaded(
+            checkpoint.folder,
+            {
+                key.removeprefix(f"{domain}."): tensor
+                for key, tensor in tensors.items()
+                if key.startswith(f"{domain}.")
+            },
+            config,
+            channels,
+        )
+        for domain, channels in (("a", data.channels_a), ("b", data.channels_b))
+    }
+
+
+def _loaded(
+    path: Path, state: State, config: DiscriminatorConfig, in_channels: int
+) -> LoadedDiscriminator:
+    network = network_of(
+        path,
+        state,
+        lambda: build_discriminator(config, in_channels),
+        f"{config.architecture} discriminator",
+    )
+    for module in network.modules():
+        if parametrize.is_parametrized(module, "weight"):
+            parametrize.remove_parametrizations(module, "weight")
+    return LoadedDiscriminator(network.requires_grad_(False), config, in_channels)
+
+
+def _infer_config(path: Path, state: State) -> tuple[DiscriminatorConfig, int]:
+    try:
+        if "net.0.weight" in state:
+            channels, in_channels, _, _ = state["net.0.weight"].shape
+            norm = norm_between(state, "net.2", "net.3")
+            return DiscriminatorConfig("pixel", channels=channels, norm=norm), in_channels
+        channels, in_channels, _, _ = state["model.0.weight"].shape
+        # After the first layer each takes three places, and the last convolution one.
+        layers = (max(int(key.split(".")[1]) for key in state) - 2) // 3
+        norm = norm_between(state, "model.2", "model.3")
+        config = DiscriminatorConfig("patch", channels=channels, layers=layers, norm=norm)
+        return config, in_channels
+    except (LookupError, ValueError):
+        expected = "model.0.weight and model.2.weight (patch) or net.0.weight (pixel)"
+        raise unknown_network(path, state, "discriminator", expected) from None
