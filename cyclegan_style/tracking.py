@@ -116,12 +116,17 @@ class Tracking:
         if self.backend == "tensorboard":
             self.accelerator.init_trackers(config.tracking.project, config=values)
             return
+        import wandb
+
         offline = not wandb_has_key() and "WANDB_MODE" not in os.environ
         try:
             self._start_wandb(config.tracking.project, values, offline)
         except Exception as error:  # no network, a refused key: none is worth a run
-            self.say(f"wandb cannot be reached ({error})")
+            self.say(f"wandb cannot be reached: {' '.join(str(error).split())}")
             offline = True
+            # What failed still holds the run's id, and accelerate would start it again.
+            wandb.teardown()
+            self.accelerator.trackers.clear()
             self._start_wandb(config.tracking.project, values, offline)
         if offline:
             self.say(

@@ -25,7 +25,6 @@ from cyclegan_style.checkpoint import (
     newest_checkpoint,
     optimizer_tensors,
     random_state,
-    read_checkpoint,
     restore_optimizer,
     restore_random_state,
     save_checkpoint,
@@ -35,7 +34,7 @@ from cyclegan_style.cyclegan import Images
 from cyclegan_style.demo import Score, compare_with_baselines, known_translations, translation_strip
 from cyclegan_style.domains import ImageDomain, list_images, reference_layout
 from cyclegan_style.errors import UserError
-from cyclegan_style.export import export_model
+from cyclegan_style.export import MODEL_FOLDER, export_model
 from cyclegan_style.fine_tuning import begin_from
 from cyclegan_style.hardware import build_accelerator, describe_hardware
 from cyclegan_style.images import write_image
@@ -50,7 +49,6 @@ from cyclegan_style.training_step import TrainingStep
 from cyclegan_style.validation import Validation, spread
 
 SAMPLE_FOLDER = "samples"
-MODEL_FOLDER = "model"
 STRIP_FILE = "translations.png"
 
 METHOD_TITLES = {
@@ -452,11 +450,13 @@ class Trainer:
 
     def restore(self) -> None:
         """Go on from the newest whole checkpoint of the run, or begin, if there is none."""
-        folder, complaints = on_main_process(self.accelerator, lambda: find_newest(self.run))
+        checkpoint, complaints = on_main_process(
+            self.accelerator, lambda: newest_checkpoint(self.run)
+        )
         for complaint in complaints:
             self.say(f"passed over {complaint}")
-        if folder is not None:
-            self.restore_from(read_checkpoint(folder))
+        if checkpoint is not None:
+            self.restore_from(checkpoint)
         elif self.config.train.start_from is not None:
             self.say(begin_from(self.config.train.start_from, self.config, self.training_step))
 
@@ -530,6 +530,7 @@ class Trainer:
             self.save()
         self.write_report("stopped")
         self.tracking.close()
+        self.say_what_was_skipped()
         self.say(self.where_time_went())
         self.say(
             f"stopped by {request.signal_name or 'another process'} after step {self.step} of"
@@ -540,6 +541,7 @@ class Trainer:
         """Score and show the trained model, and say where everything is."""
         if self.accelerator.is_main_process and not self.scores:
             self.compare_with_truth()
+        self.say_what_was_skipped()
         self.say_why_it_ended()
         self.write_report("finished")
         if self.config.tracking.log_model:
@@ -570,6 +572,12 @@ class Trainer:
         parts = [f"{100 * of / seconds:.1f} % {what}" for what, of in self.seconds_aside.items()]
         return f"{seconds:.0f} s, of which {', '.join(parts) or 'all was training'}"
 
+    def say_what_was_skipped(self) -> None:
+        """Count the pictures that could not be read, at the start or since."""
+        for domain in (self.dataset.domain_a, self.dataset.domain_b):
+            if domain.unreadable_count:
+                self.say(f"{domain.field}: {domain.unreadable_count} unreadable images skipped")
+
     def say_why_it_ended(self) -> None:
         """Tell if training ended before its last step for want of better scores."""
         patience = self.config.evaluation.patience
@@ -578,12 +586,6 @@ class Trainer:
                 f"stopped early after step {self.step}: no best score in {patience} evaluations;"
                 " a larger evaluation.patience goes on from here"
             )
-
-
-def find_newest(run: Path) -> tuple[Path | None, list[str]]:
-    """Folder of the newest whole checkpoint, and complaints about damaged ones."""
-    checkpoint, complaints = newest_checkpoint(run)
-    return (None if checkpoint is None else checkpoint.folder), complaints
 
 
 def gpu_memory() -> dict[str, float]:
