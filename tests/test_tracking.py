@@ -11,6 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from wandb.proto.wandb_internal_pb2 import Record
 from wandb_server import WandbServer
 
+from cyclegan_style.config import Config
 from cyclegan_style.tracking import forget_metrics_after, wandb_has_key
 
 
@@ -20,6 +21,14 @@ def no_account(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("WANDB_API_KEY", "WANDB_MODE", "NETRC"):
         monkeypatch.delenv(name, raising=False)
+    wandb.teardown()  # its service keeps the settings of the test before
+
+
+def run_tracked(config: Config) -> Path:
+    """Train as a process of its own would, at whose end wandb writes what is left."""
+    run = run_training(config).run
+    wandb.teardown()
+    return run
 
 
 def records_of(path: Path) -> list[Record]:
@@ -50,8 +59,8 @@ def history_of(records: list[Record]) -> list[dict[str, str]]:
 
 def test_wandb_offline_has_every_step_once_under_one_id(configured, no_account, capsys):
     config = {"tracking__backend": "wandb", "tracking__log_every_steps": 1}
-    run = run_training(configured(train__max_steps=3, **config)).run
-    run_training(configured(train__max_steps=6, **config))
+    run = run_tracked(configured(train__max_steps=3, **config))
+    run_tracked(configured(train__max_steps=6, **config))
 
     files = sorted((run / "wandb").glob("offline-run-*/*.wandb"))
     records = [records_of(file) for file in files]
@@ -81,9 +90,8 @@ def wandb_server(no_account, monkeypatch):
 
 def test_a_run_that_goes_on_is_one_run_at_the_server(configured, wandb_server):
     config = {"tracking__backend": "wandb", "tracking__log_every_steps": 1}
-    run = run_training(configured(train__max_steps=3, **config)).run
-    wandb.teardown()
-    run_training(configured(train__max_steps=6, **config))
+    run = run_tracked(configured(train__max_steps=3, **config))
+    run_tracked(configured(train__max_steps=6, **config))
 
     assert len(set(wandb_server.started)) == 1
     (history,) = wandb_server.history.values()
@@ -136,12 +144,12 @@ def test_without_a_server_a_run_is_kept_offline(configured, wandb_server, capsys
 def test_steps_taken_again_are_not_logged_again(configured, no_account):
     config = {"tracking__backend": "wandb", "tracking__log_every_steps": 1}
     config |= {"checkpoint__every_steps": 100, "train__max_steps": 4}
-    run = run_training(configured(**config)).run
+    run = run_tracked(configured(**config))
     for checkpoint in (run / "checkpoints").iterdir():  # as if killed before the first one
         for file in checkpoint.iterdir():
             file.unlink()
         checkpoint.rmdir()
-    run_training(configured(**(config | {"train__max_steps": 6})))
+    run_tracked(configured(**(config | {"train__max_steps": 6})))
 
     files = sorted((run / "wandb").glob("offline-run-*/*.wandb"))
     second = [row for row in history_of(records_of(files[1])) if "cycle_a" in row]
