@@ -128,7 +128,7 @@ def translate_command(arguments: list[str]) -> int:
     own = translate_files(
         predictor,
         jobs[process.rank :: process.count],
-        Output(options.quality, options.side_by_side),
+        Output(options.quality, options.side_by_side, not options.strip_metadata),
         batch_size=options.batch_size,
         overwrite=options.overwrite,
         progress=process.is_main,
@@ -181,6 +181,9 @@ def parse_translate_options(arguments: list[str]) -> Namespace:
     )
     parser.add_argument(
         "--keep-alpha", action="store_true", help="hand transparency on (png, webp)"
+    )
+    parser.add_argument(
+        "--strip-metadata", action="store_true", help="write no EXIF (date, camera, place, …)"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     parser.add_argument("--precision", choices=["auto", "fp32", "bf16", "fp16"], default="auto")

@@ -23,12 +23,14 @@ from cyclegan_style.hardware import cpu_is_fast_at_bf16, free_memory
 from cyclegan_style.images import (
     Pixels,
     from_pillow,
+    opened_image,
     read_image,
     resize,
     to_pillow,
     to_pixels,
     to_tensor,
 )
+from cyclegan_style.metadata import Metadata, kept_metadata
 from cyclegan_style.model_files import DirectionName, LoadedGenerator, load_generator
 from cyclegan_style.networks.resnet import ResnetGenerator
 from cyclegan_style.tiling import StripedResnet, default_stripe_height, peak_bytes
@@ -108,13 +110,21 @@ class Predictor:
         )
 
     def translate(self, picture: Picture) -> Image.Image:
-        """Translate a path, a Pillow image or H×W×C uint8 pixels to an image of the same size."""
+        """Translate a path, a Pillow image or H×W×C uint8 pixels to an image of the same size.
+
+        Its ``info`` holds what ``save`` can be given of the input's metadata: ``exif`` and, if the
+        input had a colour profile, ``icc_profile`` of sRGB.
+        """
         return self.translate_batch([picture])[0]
 
     def translate_batch(self, pictures: Sequence[Picture]) -> list[Image.Image]:
         """Translate pictures of any sizes; those of one size go through the network together."""
-        pixels = [self.read(picture) for picture in pictures]
-        return [to_pillow(output) for output in self.translate_pixels(pixels)]
+        inputs = [self.read_with_metadata(picture) for picture in pictures]
+        outputs = self.translate_pixels([pixels for pixels, _ in inputs])
+        return [
+            to_pillow(output, metadata)
+            for output, (_, metadata) in zip(outputs, inputs, strict=True)
+        ]
 
     def translate_pixels(self, pictures: Sequence[Pixels]) -> list[Pixels]:
         """Translate pixels as ``read`` gives them, with the network's channels or alpha beside."""
@@ -152,6 +162,14 @@ class Predictor:
             return self._read(picture, self.in_channels)
         pixels = self._read(picture, self.in_channels + 1)
         return pixels if (pixels[:, :, -1] < 255).any() else pixels[:, :, :-1]
+
+    def read_with_metadata(self, picture: Picture) -> tuple[Pixels, Metadata]:
+        """Pixels as ``read`` gives them, and what a translation keeps of the file's metadata."""
+        if isinstance(picture, str | Path):
+            with opened_image(Path(picture)) as image:
+                return self.read(image), kept_metadata(image)
+        metadata = kept_metadata(picture) if isinstance(picture, Image.Image) else {}
+        return self.read(picture), metadata
 
     def _read(self, picture: Picture, channels: int) -> Pixels:
         if isinstance(picture, str | Path):

@@ -30,7 +30,9 @@ from cyclegan_style.images import (
     to_pillow,
     write_image,
 )
+from cyclegan_style.metadata import Metadata
 from cyclegan_style.predictor import Predictor
+from cyclegan_style.whole_files import remove_leftovers
 
 THREADS = 2
 """Threads that read and threads that write; Pillow does both without Python's lock."""
@@ -49,6 +51,15 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Picture:
+    """A picture as it was read."""
+
+    job: Job
+    pixels: Pixels
+    metadata: Metadata
+
+
+@dataclass(frozen=True)
 class Output:
     """How translations are written."""
 
@@ -56,6 +67,8 @@ class Output:
     """Of JPEG and WebP."""
     side_by_side: bool = False
     """Write the input to the left of its translation."""
+    metadata: bool = True
+    """Hand on what the files say about the pictures."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +131,13 @@ def gathered(summary: Summary, process: Process) -> Summary:
         return summary
     from accelerate.utils import gather_object
 
-    parts: list[Summary] = gather_object([summary])
+    try:
+        parts: list[Summary] = gather_object([summary])
+    except RuntimeError:
+        raise UserError(
+            "another process ended before its files were done; run the same command again to"
+            " translate those"
+        ) from None
     return Summary(
         sum(part.translated for part in parts),
         sum(part.skipped for part in parts),
@@ -156,6 +175,8 @@ def translate_files(
 ) -> Summary:
     """Translate what is not finished yet; a finished file is whole, since it is renamed last."""
     started = time.perf_counter()
+    for folder in {job.target.parent for job in jobs}:
+        remove_leftovers(folder)
     waiting = [job for job in jobs if overwrite or not job.target.is_file()]
     summary = Summary(skipped=len(jobs) - len(waiting))
     size = batch_size or default_batch_size(predictor.device)
@@ -195,8 +216,8 @@ class _Pipeline:
         writing: deque[tuple[Job, Future[None]]] = deque()
         try:
             for batch in self.batches(self.decoded(readers, jobs)):
-                for job, pixels, output in self.translated(batch):
-                    writing.append((job, writers.submit(self.write, job, pixels, output)))
+                for picture, output in self.translated(batch):
+                    writing.append((picture.job, writers.submit(self.write, picture, output)))
                     if len(writing) > self.queued:
                         self.finish(*writing.popleft())
             while writing:
@@ -205,56 +226,57 @@ class _Pipeline:
             for pool in (readers, writers):
                 pool.shutdown(cancel_futures=True)
 
-    def decoded(
-        self, readers: ThreadPoolExecutor, jobs: Iterable[Job]
-    ) -> Iterator[tuple[Job, Pixels]]:
+    def decoded(self, readers: ThreadPoolExecutor, jobs: Iterable[Job]) -> Iterator[Picture]:
         """Pictures in order, some of them read ahead."""
-        reading: deque[tuple[Job, Future[Pixels]]] = deque()
+        reading: deque[tuple[Job, Future[Picture]]] = deque()
         remaining = iter(jobs)
         while True:
             while len(reading) < self.queued and (job := next(remaining, None)):
-                reading.append((job, readers.submit(self.predictor.read, job.source)))
+                reading.append((job, readers.submit(self.read, job)))
             if not reading:
                 return
             job, future = reading.popleft()
             try:
-                yield job, future.result()
+                yield future.result()
             except (UserError, OSError, MemoryError) as error:
                 self.fail(job, error)
 
-    def batches(self, pictures: Iterable[tuple[Job, Pixels]]) -> Iterator[list[tuple[Job, Pixels]]]:
+    def read(self, job: Job) -> Picture:
+        pixels, metadata = self.predictor.read_with_metadata(job.source)
+        return Picture(job, pixels, metadata if self.output.metadata else {})
+
+    def batches(self, pictures: Iterable[Picture]) -> Iterator[list[Picture]]:
         """Pictures of one size together, as long as not too many others have to wait for it."""
-        groups: dict[tuple[int, ...], list[tuple[Job, Pixels]]] = {}
-        for job, pixels in pictures:
-            group = groups.setdefault(pixels.shape, [])
-            group.append((job, pixels))
+        groups: dict[tuple[int, ...], list[Picture]] = {}
+        for picture in pictures:
+            shape = picture.pixels.shape
+            group = groups.setdefault(shape, [])
+            group.append(picture)
             if len(group) == self.batch_size:
-                yield groups.pop(pixels.shape)
+                yield groups.pop(shape)
             elif sum(map(len, groups.values())) > self.queued:
                 yield groups.pop(max(groups, key=lambda shape: len(groups[shape])))
         yield from groups.values()
 
-    def translated(
-        self, batch: Sequence[tuple[Job, Pixels]]
-    ) -> Iterator[tuple[Job, Pixels, Pixels]]:
+    def translated(self, batch: Sequence[Picture]) -> Iterator[tuple[Picture, Pixels]]:
         """Pictures with their translations; if a batch fails, each of it is tried alone."""
         try:
-            outputs = self.predictor.translate_pixels([pixels for _, pixels in batch])
+            outputs = self.predictor.translate_pixels([picture.pixels for picture in batch])
         except (UserError, RuntimeError, MemoryError) as error:
             if len(batch) == 1:
-                self.fail(batch[0][0], error)
+                self.fail(batch[0].job, error)
                 return
             for picture in batch:
                 yield from self.translated([picture])
             return
-        for (job, pixels), output in zip(batch, outputs, strict=True):
-            yield job, pixels, output
+        yield from zip(batch, outputs, strict=True)
 
-    def write(self, job: Job, pixels: Pixels, output: Pixels) -> None:
+    def write(self, picture: Picture, output: Pixels) -> None:
         if self.output.side_by_side:
-            output = side_by_side(pixels, output)
-        job.target.parent.mkdir(parents=True, exist_ok=True)
-        write_image(job.target, output, self.output.quality)
+            output = side_by_side(picture.pixels, output)
+        target = picture.job.target
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_image(target, output, self.output.quality, picture.metadata)
 
     def finish(self, job: Job, future: "Future[None]") -> None:
         try:
@@ -285,7 +307,7 @@ def _found(spec: str, output: Path) -> Iterator[tuple[Path, Path]]:
     """Files of one input, each with its path below the folder or the pattern's fixed part."""
     path = Path(spec).expanduser()
     files = list_images(spec, split="test", field="--input", progress=False)
-    if path.is_file():
+    if files == [path]:
         yield path, Path(path.name)
         return
     root = _root(path) if not spec.startswith("demo:") else files[0].parent

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from PIL.ExifTags import Base
 from tiny import enlarge_weights, tiny_config
 
 from cyclegan_style import Predictor
@@ -187,6 +188,21 @@ def test_alpha_is_kept_where_asked(models, predictor):
         if mode == "RGBA":
             assert np.array_equal(np.asarray(kept)[:, :, 3], picture[:, :, -1])
     assert keeping.translate(np.full((8, 8, 4), 255, np.uint8)).mode == "RGB"
+
+
+def test_metadata_goes_along(predictor, tmp_path):
+    exif = Image.Exif()
+    exif[Base.Copyright], exif[Base.Orientation] = "mine", 6
+    Image.fromarray(noise(8, 12)).save(tmp_path / "photo.png", exif=exif)
+    with Image.open(tmp_path / "photo.png") as photo:
+        outputs = predictor.translate_batch([photo, tmp_path / "photo.png", noise(8, 12)])
+    for output in outputs[:2]:
+        assert output.size == (8, 12)
+        output.save(tmp_path / "painting.jpg", exif=output.getexif())
+        with Image.open(tmp_path / "painting.jpg") as painting:
+            assert painting.size == (8, 12)
+            assert dict(painting.getexif()) == {Base.Copyright: "mine", Base.Orientation: 1}
+    assert outputs[2].info == {}
 
 
 def test_a_working_size(models, predictor):

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from PIL.ExifTags import Base
 from tiny import enlarge_weights, equal_tensors, make_pictures, tiny_config
 
 from cyclegan_style import Predictor
@@ -108,6 +109,17 @@ def test_formats_and_side_by_side(translate, tmp_path, name, kind):
     translate(tmp_path / "in", options=("--format", name, "--side-by-side", "--quality", "80"))
     with Image.open(tmp_path / "out" / f"000.{name}") as image:
         assert (image.format, image.size) == (kind, (60, 20))
+
+
+def test_metadata_is_kept_or_stripped(translate, tmp_path):
+    folder = make_pictures(tmp_path / "in", 1)
+    exif = Image.Exif()
+    exif[Base.Artist] = "Ännchen"
+    Image.new("RGB", (8, 8)).save(folder / "000.png", exif=exif)
+    for options, kept in (((), True), (("--strip-metadata", "--overwrite"), False)):
+        translate(folder, options=options)
+        with Image.open(tmp_path / "out" / "000.png") as image:
+            assert (Base.Artist in image.getexif()) == kept
 
 
 def test_colliding_outputs_are_refused_before_anything_is_written(translate, tmp_path):
@@ -237,6 +249,7 @@ def test_killed_in_the_middle_the_same_command_goes_on(model, tmp_path, capsys):
     assert (result["translated"], result["skipped"]) == (40 - len(finished), len(finished))
     assert len(list(output.glob("*.png"))) == 40
     assert all(path.read_bytes() == content for path, content in finished.items())
+    assert not list(output.glob(".*"))
 
 
 def free_port() -> int:
