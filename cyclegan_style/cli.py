@@ -35,7 +35,7 @@ def run_command(arguments: list[str]) -> int:
     """Find the sub-command and run it with the arguments that are left."""
     commands: dict[str, tuple[Callable[[list[str]], int], str]] = {
         "train": (train_command, "train a CycleGAN on two folders of pictures"),
-        "translate": (translate_command, "translate pictures with a trained model"),
+        "translate": (translate_command, "translate pictures and videos with a trained model"),
         "convert": (convert_command, "turn a model into files of the reference, or back"),
         "evaluate": (evaluate_command, "score pictures, or what a model makes of them"),
         "runs": (runs_command, "list runs, show how one stands, check its checkpoints"),
@@ -152,8 +152,9 @@ def parse_translate_options(arguments: list[str]) -> Namespace:
         prog="cyclegan-style translate",
         exit_on_error=False,
         allow_abbrev=False,
-        description="Translate pictures. Run again, the same command goes on where it was"
-        " interrupted. Exit status 1: some pictures failed, and are named.",
+        description="Translate pictures and videos (gif, and with cyclegan-style[video] mp4 and"
+        " webm, which keep their format). Run again, the same command goes on where it was"
+        " interrupted. Exit status 1: some files failed, and are named.",
     )
     parser.add_argument(
         "--model",
@@ -168,9 +169,11 @@ def parse_translate_options(arguments: list[str]) -> Namespace:
     parser.add_argument(
         "--direction", choices=["ab", "ba"], help="ab, or what the file's name tells, by default"
     )
-    parser.add_argument("--format", choices=["png", "jpg", "webp"], default="png")
+    parser.add_argument(
+        "--format", choices=["png", "jpg", "webp"], default="png", help="of pictures"
+    )
     parser.add_argument("--quality", type=int, default=95, help="of jpg and webp, 1 to 100")
-    parser.add_argument("--overwrite", action="store_true", help="redo finished pictures")
+    parser.add_argument("--overwrite", action="store_true", help="redo finished files")
     parser.add_argument("--side-by-side", action="store_true", help="write input | output")
     parser.add_argument("--batch-size", type=int, help="pictures of one size at once")
     parser.add_argument(

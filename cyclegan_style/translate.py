@@ -1,4 +1,4 @@
-"""Files and folders of pictures through one predictor.
+"""Files and folders of pictures and videos through one predictor.
 
 Decoding, the network and encoding overlap: threads read ahead and write behind, a bounded number of
 pictures each. A file that cannot be read, translated or written is named and costs no other.
@@ -19,10 +19,12 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from cyclegan_style.animation import VIDEO_ENDINGS, is_video, translate_video
 from cyclegan_style.domains import list_images
 from cyclegan_style.errors import UserError
 from cyclegan_style.hardware import fair_share_of_cores
 from cyclegan_style.images import (
+    IMAGE_ENDINGS,
     ImageError,
     Pixels,
     from_pillow,
@@ -81,17 +83,19 @@ class Failure:
 
 @dataclass
 class Summary:
-    """What became of a list of pictures."""
+    """What became of a list of files."""
 
     translated: int = 0
     skipped: int = 0
     failed: list[Failure] = field(default_factory=list)
     seconds: float = 0.0
+    images: int = 0
+    """Translated pictures and frames of videos."""
 
     @property
     def images_per_second(self) -> float:
-        """Translated pictures per second."""
-        return self.translated / self.seconds if self.seconds else 0.0
+        """Translated pictures and frames per second."""
+        return self.images / self.seconds if self.seconds else 0.0
 
     def as_dict(self) -> dict[str, Any]:
         """Values by name, the speed among them."""
@@ -143,18 +147,21 @@ def gathered(summary: Summary, process: Process) -> Summary:
         sum(part.skipped for part in parts),
         sorted((failure for part in parts for failure in part.failed), key=lambda f: f.path),
         max(part.seconds for part in parts),
+        sum(part.images for part in parts),
     )
 
 
 def plan(inputs: Sequence[str], output: Path, ending: str) -> list[Job]:
     """Sorted jobs for files, folders (searched recursively, structure kept) and glob patterns.
 
-    Two inputs that would become one file, or an output in place of an input, are a UserError.
+    Videos keep their ending. Two inputs that would become one file, or an output in place of an
+    input, are a UserError.
     """
     jobs: dict[Path, Job] = {}
     for spec in inputs:
         for source, relative in _found(spec, output):
-            job = Job(source, output / relative.with_suffix(f".{ending}"))
+            own = source.suffix.lower() if is_video(source) else f".{ending}"
+            job = Job(source, output / relative.with_suffix(own))
             other = jobs.setdefault(job.target, job)
             if other.source.absolute() != source.absolute():
                 raise UserError(
@@ -183,7 +190,10 @@ def translate_files(
     bar = tqdm(total=len(waiting), unit="image", disable=None if progress else True)
     pipeline = _Pipeline(predictor, output or Output(), size, summary, bar)
     with bar:
-        pipeline.run(waiting)
+        pipeline.run([job for job in waiting if not is_video(job.source)])
+        for job in waiting:
+            if is_video(job.source):
+                pipeline.run_video(job)
     summary.seconds = time.perf_counter() - started
     return summary
 
@@ -278,14 +288,37 @@ class _Pipeline:
         target.parent.mkdir(parents=True, exist_ok=True)
         write_image(target, output, self.output.quality, picture.metadata)
 
+    def run_video(self, job: Job) -> None:
+        try:
+            job.target.parent.mkdir(parents=True, exist_ok=True)
+            progress = not self.bar.disable
+            images = translate_video(
+                job.source, job.target, self.translated_frames, self.batch_size, progress
+            )
+        except (UserError, OSError, RuntimeError, ValueError, MemoryError) as error:
+            self.fail(job, error)
+        else:
+            self.succeed(images)
+
+    def translated_frames(self, frames: Sequence[Pixels]) -> list[Pixels]:
+        inputs = [self.predictor.read(frame) for frame in frames]
+        outputs = self.predictor.translate_pixels(inputs)
+        if self.output.side_by_side:
+            return [side_by_side(*pair) for pair in zip(inputs, outputs, strict=True)]
+        return outputs
+
     def finish(self, job: Job, future: "Future[None]") -> None:
         try:
             future.result()
         except (UserError, OSError, MemoryError) as error:
             self.fail(job, error)
         else:
-            self.summary.translated += 1
-            self.bar.update()
+            self.succeed(1)
+
+    def succeed(self, images: int) -> None:
+        self.summary.translated += 1
+        self.summary.images += images
+        self.bar.update()
 
     def fail(self, job: Job, error: Exception) -> None:
         reason = _reason(error)
@@ -306,7 +339,8 @@ def side_by_side(pixels: Pixels, output: Pixels) -> Pixels:
 def _found(spec: str, output: Path) -> Iterator[tuple[Path, Path]]:
     """Files of one input, each with its path below the folder or the pattern's fixed part."""
     path = Path(spec).expanduser()
-    files = list_images(spec, split="test", field="--input", progress=False)
+    endings = IMAGE_ENDINGS | VIDEO_ENDINGS
+    files = list_images(spec, split="test", field="--input", progress=False, endings=endings)
     if files == [path]:
         yield path, Path(path.name)
         return

@@ -17,6 +17,7 @@ import pytest
 import torch
 from PIL import Image
 from PIL.ExifTags import Base
+from test_video import write_video
 from tiny import enlarge_weights, equal_tensors, make_pictures, tiny_config
 
 from cyclegan_style import Predictor
@@ -145,6 +146,58 @@ def test_an_output_below_the_input_is_no_input(tmp_path):
     make_pictures(tmp_path / "in" / "out", 2)
     jobs = plan([str(tmp_path / "in")], tmp_path / "in" / "out", "png")
     assert [job.source.parent for job in jobs] == [tmp_path / "in"] * 2
+
+
+@pytest.fixture
+def moving(tmp_path) -> Path:
+    """A folder of two pictures, an animation of three frames and two videos of two."""
+    folder = make_pictures(tmp_path / "in", 2)
+    stills = [Image.new("RGB", (20, 12), colour) for colour in ("red", "green", "blue")]
+    stills[0].save(folder / "a.gif", save_all=True, append_images=stills[1:], duration=70)
+    (folder / "deep").mkdir()
+    write_video(folder / "deep" / "b.MP4", [0, 190])
+    write_video(folder / "c.webm", [0, 190])
+    return folder
+
+
+def test_videos_are_translated_like_pictures(translate, model, tmp_path, moving):
+    (moving / "bad.mp4").write_bytes((moving / "deep" / "b.MP4").read_bytes()[:5000])
+    status, result = translate(moving, options=("--batch-size", "2", "--side-by-side"))
+    assert (status, result["translated"], result["images"]) == (1, 5, 9)
+    assert [Path(failure["path"]).name for failure in result["failed"]] == ["bad.mp4"]
+    names = ["000.png", "001.png", "a.gif", "c.webm", "deep/b.mp4"]
+    assert files_below(tmp_path / "out") == names
+    predictor = Predictor.load(model)
+    with Image.open(moving / "a.gif") as source, Image.open(tmp_path / "out" / "a.gif") as written:
+        for number in range(3):
+            source.seek(number)
+            written.seek(number)
+            expected = np.asarray(predictor.translate(source.convert("RGB"))).astype(int)
+            pixels = np.asarray(written.convert("RGB"))
+            assert written.size == (40, 12)
+            assert (pixels[:, :20] == np.asarray(source.convert("RGB"))).all()
+            assert np.abs(pixels[:, 20:] - expected).mean() < 3  # GIF has 256 colours
+    (moving / "bad.mp4").unlink()
+    _, result = translate(moving)
+    assert (result["translated"], result["skipped"]) == (0, 5)
+
+
+def test_videos_that_would_become_one_file_are_refused(translate, tmp_path, moving):
+    write_video(moving / "deep" / "b.mp4", [0, 190])
+    status, message = translate(moving)
+    assert status == 2
+    assert "would both become" in message
+
+
+def test_without_pyav_videos_fail_by_name_and_the_rest_is_done(
+    translate, tmp_path, moving, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "av", None)
+    monkeypatch.delitem(sys.modules, "cyclegan_style.video", raising=False)
+    status, result = translate(moving)
+    assert (status, result["translated"]) == (1, 3)
+    assert [Path(failure["path"]).name for failure in result["failed"]] == ["c.webm", "b.MP4"]
+    assert result["failed"][0]["error"] == "needs PyAV: pip install 'cyclegan-style[video]'"
 
 
 def bomb() -> bytes:
