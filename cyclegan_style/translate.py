@@ -184,7 +184,7 @@ def translate_files(
     started = time.perf_counter()
     for folder in {job.target.parent for job in jobs}:
         remove_leftovers(folder)
-    waiting = [job for job in jobs if overwrite or not job.target.is_file()]
+    waiting = [job for job in jobs if overwrite or not _is_finished(job)]
     summary = Summary(skipped=len(jobs) - len(waiting))
     size = batch_size or default_batch_size(predictor.device)
     bar = tqdm(total=len(waiting), unit="image", disable=None if progress else True)
@@ -350,6 +350,13 @@ def _found(spec: str, output: Path) -> Iterator[tuple[Path, Path]]:
     for file in files:
         if not file.absolute().is_relative_to(finished) or root.absolute() == finished:
             yield file, file.relative_to(root)
+
+
+def _is_finished(job: Job) -> bool:
+    try:
+        return job.target.is_file()
+    except OSError:  # a name too long, for example, which fails when it is written
+        return False
 
 
 def _root(path: Path) -> Path:
