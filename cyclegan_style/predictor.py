@@ -4,7 +4,6 @@
 predictor serves many threads.
 """
 
-import logging
 import threading
 from collections import defaultdict
 from collections.abc import Sequence
@@ -32,20 +31,17 @@ from cyclegan_style.images import (
 )
 from cyclegan_style.metadata import Metadata, kept_metadata
 from cyclegan_style.model_files import DirectionName, LoadedGenerator, load_generator
-from cyclegan_style.networks.resnet import ResnetGenerator
-from cyclegan_style.tiling import StripedResnet, default_stripe_height, peak_bytes
+from cyclegan_style.tiling import StripedGenerator, default_stripe_height, peak_bytes
 
 Picture = str | Path | Image.Image | Pixels
 PrecisionName = Literal["auto", "fp32", "bf16", "fp16"]
 
 SMALLEST_SIDE = 8
 """Below it, reflection at a quarter of the resolution has nothing to reflect."""
-WHOLE_MAPS = 4
+WHOLE_MAPS = {"resnet": 4.0, "unet": 1.5}
 """Maps of full resolution that one pass holds at its peak, measured with some room."""
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-logger = logging.getLogger(__name__)
 
 
 class Predictor:
@@ -223,7 +219,7 @@ class Predictor:
         budget = free_memory(self.device) if self.memory_budget is None else self.memory_budget
         needed = self.whole_bytes(height, width)
         if count and needed > budget:
-            return torch.cat([self._in_stripes(picture[None], needed, budget) for picture in batch])
+            return torch.cat([self._in_stripes(picture[None], budget) for picture in batch])
         at_once = max(1, budget // needed)
         # Batch norm at rest mixes no pictures, so batches can be cut anywhere.
         parts = [self._in_one_pass(part) for part in batch.split(at_once)]
@@ -235,18 +231,8 @@ class Predictor:
         output: Tensor = self.network(inputs)
         return output.to(batch.device, torch.float32)
 
-    def _in_stripes(self, picture: Tensor, needed: int, budget: int) -> Tensor:
+    def _in_stripes(self, picture: Tensor, budget: int) -> Tensor:
         height, width = picture.shape[2:]
-        if not isinstance(self.network, ResnetGenerator):
-            logger.warning(
-                "%d×%d pixels need about %s of memory, more than the budget of %s; only the resnet"
-                " generator can work in stripes, so it is tried in one pass",
-                width,
-                height,
-                gigabytes(needed),
-                gigabytes(budget),
-            )
-            return self._in_one_pass(picture)
         channels = self.config.channels
         stripe = default_stripe_height(width, channels, self.dtype)
         while stripe > 8 and peak_bytes(height, width, channels, self.dtype, stripe) > budget:
@@ -257,14 +243,14 @@ class Predictor:
                 f"{width}×{height} pixels need about {gigabytes(least)} of memory even in stripes,"
                 f" more than the budget of {gigabytes(budget)}"
             )
-        return StripedResnet(self.network, stripe)(picture)
+        return StripedGenerator(self.network, stripe)(picture)
 
     def whole_bytes(self, height: int, width: int) -> int:
         """Estimate of the memory that one pass over a picture takes, beside the weights."""
         pixels = height * width
-        maps = WHOLE_MAPS * pixels * self.config.channels * self.dtype.itemsize
-        pictures = (self.in_channels + self.out_channels) * pixels * 4
-        return maps + pictures
+        maps = WHOLE_MAPS[self.config.architecture] * self.config.channels * self.dtype.itemsize
+        pictures = (self.in_channels + self.out_channels) * torch.float32.itemsize
+        return round(pixels * (maps + pictures))
 
 
 class GroupedInstanceNorm(nn.InstanceNorm2d):
