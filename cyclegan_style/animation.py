@@ -35,16 +35,27 @@ def is_video(path: Path) -> bool:
 
 
 def translate_video(
-    source: Path, target: Path, translate: Translate, batch_size: int, progress: bool = False
+    source: Path,
+    target: Path,
+    translate: Translate,
+    batch_size: int,
+    *,
+    metadata: bool = True,
+    progress: bool = False,
 ) -> int:
-    """Translate every frame of a file in batches of at most so many; return their number."""
+    """Translate every frame of a file in batches of at most so many; return their number.
+
+    Without ``metadata``, titles, places and the like are not handed on.
+    """
     if source.suffix.lower() == ".gif":
         return translate_gif(source, target, translate, batch_size, progress)
     try:
         from cyclegan_style.video import translate_stream
     except ModuleNotFoundError:
         raise ImageError(source, "needs PyAV: pip install 'cyclegan-style[video]'") from None
-    return translate_stream(source, target, translate, batch_size, progress)
+    return translate_stream(
+        source, target, translate, batch_size, metadata=metadata, progress=progress
+    )
 
 
 def translate_gif(

@@ -291,9 +291,13 @@ class _Pipeline:
     def run_video(self, job: Job) -> None:
         try:
             job.target.parent.mkdir(parents=True, exist_ok=True)
-            progress = not self.bar.disable
             images = translate_video(
-                job.source, job.target, self.translated_frames, self.batch_size, progress
+                job.source,
+                job.target,
+                self.translated_frames,
+                self.batch_size,
+                metadata=self.output.metadata,
+                progress=not self.bar.disable,
             )
         except (UserError, OSError, RuntimeError, ValueError, MemoryError) as error:
             self.fail(job, error)

@@ -67,12 +67,20 @@ class Moment:
 
 
 def translate_stream(
-    source: Path, target: Path, translate: Translate, batch_size: int, progress: bool
+    source: Path,
+    target: Path,
+    translate: Translate,
+    batch_size: int,
+    *,
+    metadata: bool,
+    progress: bool,
 ) -> int:
     """Translate every frame of a video; decoding, the network and encoding overlap."""
     try:
         with source.open("rb") as file, opened_video(file, source) as container:
             reader = VideoReader(container, source)
+            if not metadata:
+                container.metadata.clear()
             refuse_truncated(container, source)
             with closing(translated(reader.frames(), translate, batch_size)) as frames:
                 bar = frame_bar(frames, source, reader.video.frames or None, progress)
