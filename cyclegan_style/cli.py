@@ -35,7 +35,7 @@ def run_command(arguments: list[str]) -> int:
     """Find the sub-command and run it with the arguments that are left."""
     commands: dict[str, tuple[Callable[[list[str]], int], str]] = {
         "train": (train_command, "train a CycleGAN on two folders of pictures"),
-        "translate": (translate_command, "translate pictures with a trained model"),
+        "translate": (translate_command, "translate pictures and videos with a trained model"),
         "convert": (convert_command, "turn a model into files of the reference, or back"),
         "export": (export_command, "write a model for other programs, or publish it"),
         "evaluate": (evaluate_command, "score pictures, or what a model makes of them"),
@@ -131,7 +131,7 @@ def translate_command(arguments: list[str]) -> int:
     own = translate_files(
         predictor,
         jobs[processes.process_index :: processes.num_processes],
-        Output(options.quality, options.side_by_side),
+        Output(options.quality, options.side_by_side, not options.strip_metadata),
         batch_size=options.batch_size,
         overwrite=options.overwrite,
         progress=processes.is_main_process,
@@ -155,8 +155,9 @@ def parse_translate_options(arguments: list[str]) -> Namespace:
         prog="cyclegan-style translate",
         exit_on_error=False,
         allow_abbrev=False,
-        description="Translate pictures. Run again, the same command goes on where it was"
-        " interrupted. Exit status 1: some pictures failed, and are named.",
+        description="Translate pictures and videos (gif, and with cyclegan-style[video] mp4 and"
+        " webm, which keep their format). Run again, the same command goes on where it was"
+        " interrupted. Exit status 1: some files failed, and are named.",
     )
     parser.add_argument(
         "--model",
@@ -171,9 +172,11 @@ def parse_translate_options(arguments: list[str]) -> Namespace:
     parser.add_argument(
         "--direction", choices=["ab", "ba"], help="ab, or what the file's name tells, by default"
     )
-    parser.add_argument("--format", choices=["png", "jpg", "webp"], default="png")
+    parser.add_argument(
+        "--format", choices=["png", "jpg", "webp"], default="png", help="of pictures"
+    )
     parser.add_argument("--quality", type=int, default=95, help="of jpg and webp, 1 to 100")
-    parser.add_argument("--overwrite", action="store_true", help="redo finished pictures")
+    parser.add_argument("--overwrite", action="store_true", help="redo finished files")
     parser.add_argument("--side-by-side", action="store_true", help="write input | output")
     parser.add_argument("--batch-size", type=int, help="pictures of one size at once")
     parser.add_argument(
@@ -184,6 +187,9 @@ def parse_translate_options(arguments: list[str]) -> Namespace:
     )
     parser.add_argument(
         "--keep-alpha", action="store_true", help="hand transparency on (png, webp)"
+    )
+    parser.add_argument(
+        "--strip-metadata", action="store_true", help="write no EXIF (date, camera, place, …)"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     parser.add_argument("--precision", choices=["auto", "fp32", "bf16", "fp16"], default="auto")

@@ -51,21 +51,26 @@ class DomainError(UserError):
 
 
 def list_images(
-    spec: str, split: Split = "train", field: str = "data.a", progress: bool = True
+    spec: str,
+    split: Split = "train",
+    field: str = "data.a",
+    progress: bool = True,
+    endings: frozenset[str] = IMAGE_ENDINGS,
 ) -> list[Path]:
     """Files of a domain, sorted: a folder searched recursively, a glob pattern, a file or a demo.
 
     ``split`` chooses a part of ``demo:photo`` and ``demo:painting``, which are painted on first
-    use, with a progress bar if wanted; ``field`` is the option that errors name.
+    use, with a progress bar if wanted; ``field`` is the option that errors name; ``endings`` are
+    those of the files that count.
     """
     try:
-        images = _find_images(spec, split, field, progress)
+        images = _find_images(spec, split, field, progress, endings)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise DomainError.about(field, spec, f"cannot be searched: {reason}") from error
     if not images:
-        endings = " ".join(sorted(IMAGE_ENDINGS))
-        raise DomainError.about(field, spec, f"no image there; files count that end in {endings}")
+        known = " ".join(sorted(endings))
+        raise DomainError.about(field, spec, f"no image there; files count that end in {known}")
     return images
 
 
@@ -82,23 +87,25 @@ def reference_layout(root: str | Path) -> dict[str, Path]:
     return {name: folder for name, folder in folders.items() if folder.is_dir()}
 
 
-def _find_images(spec: str, split: Split, field: str, progress: bool) -> list[Path]:
+def _find_images(
+    spec: str, split: Split, field: str, progress: bool, endings: frozenset[str]
+) -> list[Path]:
     if spec.startswith("demo:"):
         for name in get_args(DemoName):
             if spec == f"demo:{name}":
-                return _images_below(demo_folder(name, split, progress=progress))
+                return _images_below(demo_folder(name, split, progress=progress), endings)
         raise DomainError.about(field, spec, "there are demo:photo and demo:painting")
     path = Path(spec).expanduser()
     if spec and path.is_dir():
-        return _images_below(path)
-    if path.is_file():
+        return _images_below(path, endings)
+    if path.is_file() or path.is_symlink():  # a link to nothing fails when it is read
         return [path]
     if any(sign in spec for sign in "*?["):
-        return _images_matching(path)
+        return _images_matching(path, endings)
     raise DomainError.about(field, spec, "no such file or folder")
 
 
-def _images_below(folder: Path) -> list[Path]:
+def _images_below(folder: Path, endings: frozenset[str]) -> list[Path]:
     """Images in a folder and all below it; links are followed, hidden names skipped."""
 
     def give_up(error: OSError) -> None:  # os.walk would otherwise pass over the folder in silence
@@ -113,23 +120,23 @@ def _images_below(folder: Path) -> list[Path]:
             continue
         entered.add((status.st_dev, status.st_ino))
         folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
-        images += [Path(name, file) for file in files if _is_image(Path(file))]
+        images += [Path(name, file) for file in files if _is_image(Path(file), endings)]
     return sorted(images)
 
 
-def _images_matching(pattern: Path) -> list[Path]:
+def _images_matching(pattern: Path, endings: frozenset[str]) -> list[Path]:
     matches = Path(pattern.anchor).glob(str(pattern.relative_to(pattern.anchor)))
     return sorted(
         path
         for path in matches
-        if _is_image(path)
-        and path.is_file()
+        if _is_image(path, endings)
+        and not path.is_dir()
         and not any(part.startswith(".") for part in set(path.parts) - set(pattern.parts))
     )
 
 
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_ENDINGS and not path.name.startswith(".")
+def _is_image(path: Path, endings: frozenset[str]) -> bool:
+    return path.suffix.lower() in endings and not path.name.startswith(".")
 
 
 class PixelCache:

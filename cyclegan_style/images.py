@@ -1,24 +1,24 @@
 """One image file ⇄ one array of pixels ⇄ one tensor in [-1, 1].
 
 Pixels are uint8 arrays of height × width × channels: 1 grey, 2 grey with alpha, 3 RGB, 4 RGB with
-alpha. Whatever is wrong with a file is said in one line, by ImageError.
+alpha, in the colours of sRGB. Whatever is wrong with a file is said in one line, by ImageError.
 """
 
-import io
 import os
 import stat
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageCms
+from PIL import ExifTags, Image
 
 from cyclegan_style.errors import UserError
+from cyclegan_style.metadata import Metadata, in_srgb, upright
+from cyclegan_style.whole_files import whole_file
 
 Pixels = NDArray[np.uint8]
 
@@ -41,15 +41,6 @@ IMAGE_ENDINGS = frozenset(_FORMATS_BY_ENDING)
 # EPS, for which it would start Ghostscript.
 _READABLE_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
-_TURN_OF_ORIENTATION = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 class ImageError(UserError):
@@ -75,7 +66,7 @@ def printable(text: str) -> str:
 
 def read_image(path: str | Path, channels: int = 3) -> Pixels:
     """Decode the first picture of a file, upright, as 8-bit pixels of the given channels."""
-    with _opened(Path(path)) as image:
+    with opened_image(Path(path)) as image:
         return from_pillow(image, channels)
 
 
@@ -84,17 +75,19 @@ def read_stored_rgb(path: str | Path) -> Pixels:
 
     Neither is it turned upright nor is alpha laid on white, and 16-bit grey is clipped at 255.
     """
-    with _opened(Path(path)) as image:
+    with opened_image(Path(path)) as image:
         return np.array(image.convert("RGB"))
 
 
 def read_size(path: str | Path) -> tuple[int, int]:
     """Height and width by the file's header alone, before its orientation is applied."""
-    with _opened(Path(path)) as image:
+    with opened_image(Path(path)) as image:
         return image.height, image.width
 
 
-def write_image(path: str | Path, pixels: Pixels, quality: int = 95) -> None:
+def write_image(
+    path: str | Path, pixels: Pixels, quality: int = 95, metadata: Metadata | None = None
+) -> None:
     """Write pixels in the format of the path's ending; the file appears whole or not at all.
 
     JPEG and BMP hold no alpha: transparency is laid on white.
@@ -103,26 +96,27 @@ def write_image(path: str | Path, pixels: Pixels, quality: int = 95) -> None:
     image_format = _FORMATS_BY_ENDING.get(path.suffix.lower())
     if image_format is None:
         raise ImageError(path, f"unknown ending; known are {', '.join(sorted(IMAGE_ENDINGS))}")
-    image = to_pillow(pixels)
+    image = to_pillow(pixels, metadata)
+    options: dict[str, Any] = {name: image.info.get(name, b"") for name in ("exif", "icc_profile")}
     if image_format in ("JPEG", "BMP") and image.mode in ("LA", "RGBA"):
         image = _on_white(image)
-    options = {"quality": quality} if image_format in ("JPEG", "WEBP") else {}
-    temporary = path.with_name(f".{uuid.uuid4().hex}.part")
+    if image_format in ("JPEG", "WEBP"):
+        options["quality"] = quality
     try:
-        with temporary.open("xb") as stream:
+        with whole_file(path) as stream:
             image.save(stream, image_format, **options)
-        temporary.replace(path)
     except (OSError, ValueError) as error:
-        raise ImageError(path, f"cannot be written: {_reason(error)}") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
+        raise ImageError(path, f"cannot be written: {reason_of(error)}") from error
 
 
 def from_pillow(image: Image.Image, channels: int = 3) -> Pixels:
-    """Pixels of a Pillow image of any mode, upright; 1 and 3 channels lay alpha on white."""
+    """Pixels of a Pillow image of any mode and colour profile, upright and in sRGB.
+
+    1 and 3 channels lay alpha on white.
+    """
     image.load()
-    image = _eight_bits(_upright(image))
+    profile = image.info.get("icc_profile")
+    image = in_srgb(_eight_bits(upright(image)), profile)
     if image.mode == "RGBA" and channels in (1, 3):
         image = _on_white(image)
     if image.mode != _MODES[channels]:
@@ -130,9 +124,13 @@ def from_pillow(image: Image.Image, channels: int = 3) -> Pixels:
     return np.array(image).reshape(image.height, image.width, channels)
 
 
-def to_pillow(pixels: Pixels) -> Image.Image:
+def to_pillow(pixels: Pixels, metadata: Metadata | None = None) -> Image.Image:
     """The Pillow image of mode L, LA, RGB or RGBA with these pixels."""
-    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    image.info.update(metadata or {})
+    if pixels.shape[2] < 3:
+        image.info.pop("icc_profile", None)  # it is one of colours
+    return image
 
 
 def resize(pixels: Pixels, size: tuple[int, int]) -> Pixels:
@@ -168,7 +166,7 @@ def to_pixels(tensor: torch.Tensor) -> Pixels:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def opened_image(path: Path) -> Iterator[Image.Image]:
     """Open an image file, its header read; what goes wrong until it is closed is an ImageError."""
     try:
         if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
@@ -187,7 +185,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     except ImageError:
         raise
     except Exception as error:  # Pillow's decoders answer damaged files with almost any exception
-        raise ImageError(path, _reason(error)) from error
+        raise ImageError(path, reason_of(error)) from error
 
 
 def _identify(stream: BinaryIO) -> Image.Image | None:
@@ -211,7 +209,8 @@ def _identify(stream: BinaryIO) -> Image.Image | None:
     return None
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """What went wrong with a file, on one line."""
     match error:
         case FileNotFoundError():
             return "no such file or folder"
@@ -226,22 +225,12 @@ def _reason(error: Exception) -> str:
     return f"damaged or unsupported ({str(error) or type(error).__name__})"
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    # ImageOps.exif_transpose also rewrites the metadata, which fails on odd ones, and copies.
-    try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # damaged metadata must not cost a sound picture
-        return image
-    turn = _TURN_OF_ORIENTATION.get(orientation)
-    return image if turn is None else image.transpose(turn)
-
-
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """The image as L, RGB or RGBA."""
+    """The image as L, RGB, RGBA or CMYK."""
     if image.mode.startswith("I") or image.mode == "F":
         return _scaled_to_eight_bits(image)
     if image.mode == "CMYK":
-        return _cmyk_to_rgb(image)
+        return image
     if image.mode == "La":  # the one alpha mode that Pillow does not convert to RGBA
         image = image.convert("LA")
     if image.has_transparency_data:
@@ -276,19 +265,6 @@ def _white_level(image: Image.Image, values: NDArray[np.generic]) -> float:
     largest = float(finite.max()) if finite.size else 1.0
     usual = (1,) if image.mode == "F" else (255, 65535)
     return next((level for level in usual if largest <= level), largest)
-
-
-def _cmyk_to_rgb(image: Image.Image) -> Image.Image:
-    """CMYK by its embedded colour profile, or by plain inversion if that is missing or unusable."""
-    profile = image.info.get("icc_profile")
-    if profile:
-        with suppress(ImageCms.PyCMSError, OSError, ImportError):
-            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            srgb = ImageCms.createProfile("sRGB")
-            converted = ImageCms.profileToProfile(image, source, srgb, outputMode="RGB")
-            if converted is not None:
-                return converted
-    return image.convert("RGB")
 
 
 def _on_white(image: Image.Image) -> Image.Image:

@@ -4,7 +4,6 @@
 predictor serves many threads.
 """
 
-import logging
 import threading
 from collections import defaultdict
 from collections.abc import Sequence
@@ -23,27 +22,26 @@ from cyclegan_style.hardware import cpu_is_fast_at_bf16, free_memory
 from cyclegan_style.images import (
     Pixels,
     from_pillow,
+    opened_image,
     read_image,
     resize,
     to_pillow,
     to_pixels,
     to_tensor,
 )
+from cyclegan_style.metadata import Metadata, kept_metadata
 from cyclegan_style.model_files import DirectionName, LoadedGenerator, load_generator
-from cyclegan_style.networks.resnet import ResnetGenerator
-from cyclegan_style.tiling import StripedResnet, default_stripe_height, peak_bytes
+from cyclegan_style.tiling import StripedGenerator, default_stripe_height, peak_bytes
 
 Picture = str | Path | Image.Image | Pixels
 PrecisionName = Literal["auto", "fp32", "bf16", "fp16"]
 
 SMALLEST_SIDE = 8
 """Below it, reflection at a quarter of the resolution has nothing to reflect."""
-WHOLE_MAPS = 4
+WHOLE_MAPS = {"resnet": 4.0, "unet": 1.5}
 """Maps of full resolution that one pass holds at its peak, measured with some room."""
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-logger = logging.getLogger(__name__)
 
 
 class Predictor:
@@ -108,13 +106,21 @@ class Predictor:
         )
 
     def translate(self, picture: Picture) -> Image.Image:
-        """Translate a path, a Pillow image or H×W×C uint8 pixels to an image of the same size."""
+        """Translate a path, a Pillow image or H×W×C uint8 pixels to an image of the same size.
+
+        Its ``info`` holds what ``save`` can be given of the input's metadata: ``exif`` and, if the
+        input had a colour profile, ``icc_profile`` of sRGB.
+        """
         return self.translate_batch([picture])[0]
 
     def translate_batch(self, pictures: Sequence[Picture]) -> list[Image.Image]:
         """Translate pictures of any sizes; those of one size go through the network together."""
-        pixels = [self.read(picture) for picture in pictures]
-        return [to_pillow(output) for output in self.translate_pixels(pixels)]
+        inputs = [self.read_with_metadata(picture) for picture in pictures]
+        outputs = self.translate_pixels([pixels for pixels, _ in inputs])
+        return [
+            to_pillow(output, metadata)
+            for output, (_, metadata) in zip(outputs, inputs, strict=True)
+        ]
 
     def translate_pixels(self, pictures: Sequence[Pixels]) -> list[Pixels]:
         """Translate pixels as ``read`` gives them, with the network's channels or alpha beside."""
@@ -152,6 +158,14 @@ class Predictor:
             return self._read(picture, self.in_channels)
         pixels = self._read(picture, self.in_channels + 1)
         return pixels if (pixels[:, :, -1] < 255).any() else pixels[:, :, :-1]
+
+    def read_with_metadata(self, picture: Picture) -> tuple[Pixels, Metadata]:
+        """Pixels as ``read`` gives them, and what a translation keeps of the file's metadata."""
+        if isinstance(picture, str | Path):
+            with opened_image(Path(picture)) as image:
+                return self.read(image), kept_metadata(image)
+        metadata = kept_metadata(picture) if isinstance(picture, Image.Image) else {}
+        return self.read(picture), metadata
 
     def _read(self, picture: Picture, channels: int) -> Pixels:
         if isinstance(picture, str | Path):
@@ -205,7 +219,7 @@ class Predictor:
         budget = free_memory(self.device) if self.memory_budget is None else self.memory_budget
         needed = self.whole_bytes(height, width)
         if count and needed > budget:
-            return torch.cat([self._in_stripes(picture[None], needed, budget) for picture in batch])
+            return torch.cat([self._in_stripes(picture[None], budget) for picture in batch])
         at_once = max(1, budget // needed)
         # Batch norm at rest mixes no pictures, so batches can be cut anywhere.
         parts = [self._in_one_pass(part) for part in batch.split(at_once)]
@@ -217,18 +231,8 @@ class Predictor:
         output: Tensor = self.network(inputs)
         return output.to(batch.device, torch.float32)
 
-    def _in_stripes(self, picture: Tensor, needed: int, budget: int) -> Tensor:
+    def _in_stripes(self, picture: Tensor, budget: int) -> Tensor:
         height, width = picture.shape[2:]
-        if not isinstance(self.network, ResnetGenerator):
-            logger.warning(
-                "%d×%d pixels need about %s of memory, more than the budget of %s; only the resnet"
-                " generator can work in stripes, so it is tried in one pass",
-                width,
-                height,
-                gigabytes(needed),
-                gigabytes(budget),
-            )
-            return self._in_one_pass(picture)
         channels = self.config.channels
         stripe = default_stripe_height(width, channels, self.dtype)
         while stripe > 8 and peak_bytes(height, width, channels, self.dtype, stripe) > budget:
@@ -239,14 +243,14 @@ class Predictor:
                 f"{width}×{height} pixels need about {gigabytes(least)} of memory even in stripes,"
                 f" more than the budget of {gigabytes(budget)}"
             )
-        return StripedResnet(self.network, stripe)(picture)
+        return StripedGenerator(self.network, stripe)(picture)
 
     def whole_bytes(self, height: int, width: int) -> int:
         """Estimate of the memory that one pass over a picture takes, beside the weights."""
         pixels = height * width
-        maps = WHOLE_MAPS * pixels * self.config.channels * self.dtype.itemsize
-        pictures = (self.in_channels + self.out_channels) * pixels * 4
-        return maps + pictures
+        maps = WHOLE_MAPS[self.config.architecture] * self.config.channels * self.dtype.itemsize
+        pictures = (self.in_channels + self.out_channels) * torch.float32.itemsize
+        return round(pixels * (maps + pictures))
 
 
 class GroupedInstanceNorm(nn.InstanceNorm2d):

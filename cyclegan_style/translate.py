@@ -1,4 +1,4 @@
-"""Files and folders of pictures through one predictor.
+"""Files and folders of pictures and videos through one predictor.
 
 Decoding, the network and encoding overlap: threads read ahead and write behind, a bounded number of
 pictures each. A file that cannot be read, translated or written is named and costs no other.
@@ -20,9 +20,11 @@ from accelerate import PartialState
 from accelerate.utils import gather_object
 from tqdm import tqdm
 
+from cyclegan_style.animation import VIDEO_ENDINGS, is_video, translate_video
 from cyclegan_style.domains import list_images
 from cyclegan_style.errors import UserError
 from cyclegan_style.images import (
+    IMAGE_ENDINGS,
     ImageError,
     Pixels,
     from_pillow,
@@ -30,7 +32,9 @@ from cyclegan_style.images import (
     to_pillow,
     write_image,
 )
+from cyclegan_style.metadata import Metadata
 from cyclegan_style.predictor import Predictor
+from cyclegan_style.whole_files import remove_leftovers
 
 THREADS = 2
 """Threads that read and threads that write; Pillow does both without Python's lock."""
@@ -47,6 +51,15 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Picture:
+    """A picture as it was read."""
+
+    job: Job
+    pixels: Pixels
+    metadata: Metadata
+
+
+@dataclass(frozen=True)
 class Output:
     """How translations are written."""
 
@@ -54,6 +67,8 @@ class Output:
     """Of JPEG and WebP."""
     side_by_side: bool = False
     """Write the input to the left of its translation."""
+    metadata: bool = True
+    """Hand on what the files say about the pictures."""
 
 
 @dataclass(frozen=True)
@@ -66,17 +81,19 @@ class Failure:
 
 @dataclass
 class Summary:
-    """What became of a list of pictures."""
+    """What became of a list of files."""
 
     translated: int = 0
     skipped: int = 0
     failed: list[Failure] = field(default_factory=list)
     seconds: float = 0.0
+    images: int = 0
+    """Translated pictures and frames of videos."""
 
     @property
     def images_per_second(self) -> float:
-        """Translated pictures per second."""
-        return self.translated / self.seconds if self.seconds else 0.0
+        """Translated pictures and frames per second."""
+        return self.images / self.seconds if self.seconds else 0.0
 
     def as_dict(self) -> dict[str, Any]:
         """Values by name, the speed among them."""
@@ -87,24 +104,33 @@ def gathered(summary: Summary) -> Summary:
     """The summary of all processes together."""
     if PartialState().num_processes == 1:
         return summary
-    parts: list[Summary] = gather_object([summary])
+    try:
+        parts: list[Summary] = gather_object([summary])
+    except RuntimeError:
+        raise UserError(
+            "another process ended before its files were done; run the same command again to"
+            " translate those"
+        ) from None
     return Summary(
         sum(part.translated for part in parts),
         sum(part.skipped for part in parts),
         sorted((failure for part in parts for failure in part.failed), key=lambda f: f.path),
         max(part.seconds for part in parts),
+        sum(part.images for part in parts),
     )
 
 
 def plan(inputs: Sequence[str], output: Path, ending: str) -> list[Job]:
     """Sorted jobs for files, folders (searched recursively, structure kept) and glob patterns.
 
-    Two inputs that would become one file, or an output in place of an input, are a UserError.
+    Videos keep their ending. Two inputs that would become one file, or an output in place of an
+    input, are a UserError.
     """
     jobs: dict[Path, Job] = {}
     for spec in inputs:
         for source, relative in _found(spec, output):
-            job = Job(source, output / relative.with_suffix(f".{ending}"))
+            own = source.suffix.lower() if is_video(source) else f".{ending}"
+            job = Job(source, output / relative.with_suffix(own))
             other = jobs.setdefault(job.target, job)
             if other.source.absolute() != source.absolute():
                 raise UserError(
@@ -125,13 +151,18 @@ def translate_files(
 ) -> Summary:
     """Translate what is not finished yet; a finished file is whole, since it is renamed last."""
     started = time.perf_counter()
-    waiting = [job for job in jobs if overwrite or not job.target.is_file()]
+    for folder in {job.target.parent for job in jobs}:
+        remove_leftovers(folder)
+    waiting = [job for job in jobs if overwrite or not _is_finished(job)]
     summary = Summary(skipped=len(jobs) - len(waiting))
     size = batch_size or default_batch_size(predictor.device)
     bar = tqdm(total=len(waiting), unit="image", disable=None if progress else True)
     pipeline = _Pipeline(predictor, output or Output(), size, summary, bar)
     with bar:
-        pipeline.run(waiting)
+        pipeline.run([job for job in waiting if not is_video(job.source)])
+        for job in waiting:
+            if is_video(job.source):
+                pipeline.run_video(job)
     summary.seconds = time.perf_counter() - started
     return summary
 
@@ -164,8 +195,8 @@ class _Pipeline:
         writing: deque[tuple[Job, Future[None]]] = deque()
         try:
             for batch in self.batches(self.decoded(readers, jobs)):
-                for job, pixels, output in self.translated(batch):
-                    writing.append((job, writers.submit(self.write, job, pixels, output)))
+                for picture, output in self.translated(batch):
+                    writing.append((picture.job, writers.submit(self.write, picture, output)))
                     if len(writing) > self.queued:
                         self.finish(*writing.popleft())
             while writing:
@@ -174,56 +205,80 @@ class _Pipeline:
             for pool in (readers, writers):
                 pool.shutdown(cancel_futures=True)
 
-    def decoded(
-        self, readers: ThreadPoolExecutor, jobs: Iterable[Job]
-    ) -> Iterator[tuple[Job, Pixels]]:
+    def decoded(self, readers: ThreadPoolExecutor, jobs: Iterable[Job]) -> Iterator[Picture]:
         """Pictures in order, some of them read ahead."""
-        reading: deque[tuple[Job, Future[Pixels]]] = deque()
+        reading: deque[tuple[Job, Future[Picture]]] = deque()
         remaining = iter(jobs)
         while True:
             while len(reading) < self.queued and (job := next(remaining, None)):
-                reading.append((job, readers.submit(self.predictor.read, job.source)))
+                reading.append((job, readers.submit(self.read, job)))
             if not reading:
                 return
             job, future = reading.popleft()
             try:
-                yield job, future.result()
+                yield future.result()
             except (UserError, OSError, MemoryError) as error:
                 self.fail(job, error)
 
-    def batches(self, pictures: Iterable[tuple[Job, Pixels]]) -> Iterator[list[tuple[Job, Pixels]]]:
+    def read(self, job: Job) -> Picture:
+        pixels, metadata = self.predictor.read_with_metadata(job.source)
+        return Picture(job, pixels, metadata if self.output.metadata else {})
+
+    def batches(self, pictures: Iterable[Picture]) -> Iterator[list[Picture]]:
         """Pictures of one size together, as long as not too many others have to wait for it."""
-        groups: dict[tuple[int, ...], list[tuple[Job, Pixels]]] = {}
-        for job, pixels in pictures:
-            group = groups.setdefault(pixels.shape, [])
-            group.append((job, pixels))
+        groups: dict[tuple[int, ...], list[Picture]] = {}
+        for picture in pictures:
+            shape = picture.pixels.shape
+            group = groups.setdefault(shape, [])
+            group.append(picture)
             if len(group) == self.batch_size:
-                yield groups.pop(pixels.shape)
+                yield groups.pop(shape)
             elif sum(map(len, groups.values())) > self.queued:
                 yield groups.pop(max(groups, key=lambda shape: len(groups[shape])))
         yield from groups.values()
 
-    def translated(
-        self, batch: Sequence[tuple[Job, Pixels]]
-    ) -> Iterator[tuple[Job, Pixels, Pixels]]:
+    def translated(self, batch: Sequence[Picture]) -> Iterator[tuple[Picture, Pixels]]:
         """Pictures with their translations; if a batch fails, each of it is tried alone."""
         try:
-            outputs = self.predictor.translate_pixels([pixels for _, pixels in batch])
+            outputs = self.predictor.translate_pixels([picture.pixels for picture in batch])
         except (UserError, RuntimeError, MemoryError) as error:
             if len(batch) == 1:
-                self.fail(batch[0][0], error)
+                self.fail(batch[0].job, error)
                 return
             for picture in batch:
                 yield from self.translated([picture])
             return
-        for (job, pixels), output in zip(batch, outputs, strict=True):
-            yield job, pixels, output
+        yield from zip(batch, outputs, strict=True)
 
-    def write(self, job: Job, pixels: Pixels, output: Pixels) -> None:
+    def write(self, picture: Picture, output: Pixels) -> None:
         if self.output.side_by_side:
-            output = side_by_side(pixels, output)
-        job.target.parent.mkdir(parents=True, exist_ok=True)
-        write_image(job.target, output, self.output.quality)
+            output = side_by_side(picture.pixels, output)
+        target = picture.job.target
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_image(target, output, self.output.quality, picture.metadata)
+
+    def run_video(self, job: Job) -> None:
+        try:
+            job.target.parent.mkdir(parents=True, exist_ok=True)
+            images = translate_video(
+                job.source,
+                job.target,
+                self.translated_frames,
+                self.batch_size,
+                metadata=self.output.metadata,
+                progress=not self.bar.disable,
+            )
+        except (UserError, OSError, RuntimeError, ValueError, MemoryError) as error:
+            self.fail(job, error)
+        else:
+            self.succeed(images)
+
+    def translated_frames(self, frames: Sequence[Pixels]) -> list[Pixels]:
+        inputs = [self.predictor.read(frame) for frame in frames]
+        outputs = self.predictor.translate_pixels(inputs)
+        if self.output.side_by_side:
+            return [side_by_side(*pair) for pair in zip(inputs, outputs, strict=True)]
+        return outputs
 
     def finish(self, job: Job, future: "Future[None]") -> None:
         try:
@@ -231,8 +286,12 @@ class _Pipeline:
         except (UserError, OSError, MemoryError) as error:
             self.fail(job, error)
         else:
-            self.summary.translated += 1
-            self.bar.update()
+            self.succeed(1)
+
+    def succeed(self, images: int) -> None:
+        self.summary.translated += 1
+        self.summary.images += images
+        self.bar.update()
 
     def fail(self, job: Job, error: Exception) -> None:
         reason = _reason(error)
@@ -253,8 +312,9 @@ def side_by_side(pixels: Pixels, output: Pixels) -> Pixels:
 def _found(spec: str, output: Path) -> Iterator[tuple[Path, Path]]:
     """Files of one input, each with its path below the folder or the pattern's fixed part."""
     path = Path(spec).expanduser()
-    files = list_images(spec, split="test", field="--input", progress=False)
-    if path.is_file():
+    endings = IMAGE_ENDINGS | VIDEO_ENDINGS
+    files = list_images(spec, split="test", field="--input", progress=False, endings=endings)
+    if files == [path]:
         yield path, Path(path.name)
         return
     root = _root(path) if not spec.startswith("demo:") else files[0].parent
@@ -263,6 +323,13 @@ def _found(spec: str, output: Path) -> Iterator[tuple[Path, Path]]:
     for file in files:
         if not file.absolute().is_relative_to(finished) or root.absolute() == finished:
             yield file, file.relative_to(root)
+
+
+def _is_finished(job: Job) -> bool:
+    try:
+        return job.target.is_file()
+    except OSError:  # a name too long, for example, which fails when it is written
+        return False
 
 
 def _root(path: Path) -> Path:

@@ -12,7 +12,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageCms
+from PIL.ExifTags import GPS, IFD, Base
 from torchvision import transforms
 
 from cyclegan_style import images
@@ -20,6 +21,7 @@ from cyclegan_style.images import (
     IMAGE_ENDINGS,
     ImageError,
     from_pillow,
+    opened_image,
     read_image,
     read_size,
     resize,
@@ -27,6 +29,7 @@ from cyclegan_style.images import (
     to_tensor,
     write_image,
 )
+from cyclegan_style.metadata import kept_metadata
 
 
 def random_pixels(height: int, width: int, channels: int = 3) -> np.ndarray:
@@ -201,6 +204,207 @@ def test_pictures_are_turned_upright(tmp_path, orientation, ending):
 def test_damaged_metadata_does_not_cost_the_picture(tmp_path):
     Image.fromarray(random_pixels(8, 8)).save(tmp_path / "a.png", exif=b"Exif\0\0MM\0*\xff\xff\xff")
     assert (read_image(tmp_path / "a.png") == random_pixels(8, 8)).all()
+
+
+# Colour profiles and what else the files say
+
+
+def spread(numbers: list[float]) -> bytes:
+    return b"".join(struct.pack(">i", round(number * 65536)) for number in numbers)
+
+
+def icc_profile(space: bytes, tags: dict[bytes, bytes]) -> bytes:
+    """A version 2 display profile with these tags."""
+    tags = tags | {b"wtpt": b"XYZ \0\0\0\0" + spread([0.9642, 1.0, 0.8249])}
+    table, data, offset = b"", b"", 132 + 12 * len(tags)
+    for name, content in tags.items():
+        table += struct.pack(">4sII", name, offset + len(data), len(content))
+        data += content + b"\0" * (-len(content) % 4)
+    header = struct.pack(
+        ">I4sI4s4s4s", offset + len(data), b"", 0x02100000, b"mntr", space, b"XYZ "
+    )
+    header += b"\0" * 12 + b"acsp" + b"\0" * 28 + spread([0.9642, 1.0, 0.8249]) + b"\0" * 48
+    return header + struct.pack(">I", len(tags)) + table + data
+
+
+def gamma(value: float) -> bytes:
+    return b"curv\0\0\0\0" + struct.pack(">IH", 1, round(value * 256))
+
+
+def rgb_profile(primaries: np.ndarray, exponent: float) -> bytes:
+    """A profile by its primaries in XYZ under D50, a column each."""
+    tags = {}
+    for name, column in zip(b"rgb", primaries.T, strict=True):
+        tags[bytes([name]) + b"XYZ"] = b"XYZ \0\0\0\0" + spread(list(column))
+        tags[bytes([name]) + b"TRC"] = gamma(exponent)
+    return icc_profile(b"RGB ", tags)
+
+
+# Bruce Lindbloom's matrices, adapted to D50.
+SRGB_PRIMARIES = np.array(
+    [
+        [0.4360747, 0.3850649, 0.1430804],
+        [0.2225045, 0.7168786, 0.0606169],
+        [0.0139322, 0.0971045, 0.7141733],
+    ]
+)
+ADOBE_PRIMARIES = np.array(
+    [
+        [0.6097559, 0.2052401, 0.1492240],
+        [0.3111242, 0.6256560, 0.0632197],
+        [0.0194811, 0.0608902, 0.7448387],
+    ]
+)
+ADOBE = rgb_profile(ADOBE_PRIMARIES, 563 / 256)
+
+
+def adobe_in_srgb(pixels: np.ndarray) -> np.ndarray:
+    """By the definitions of the two spaces; colours beyond sRGB are cut off."""
+    linear = (pixels / 255) ** (563 / 256) @ (np.linalg.inv(SRGB_PRIMARIES) @ ADOBE_PRIMARIES).T
+    linear = linear.clip(0, 1)
+    encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return encoded * 255
+
+
+@pytest.mark.parametrize("ending", [".png", ".webp", ".tif", ".jpg"])
+def test_wide_colours_become_those_of_srgb(tmp_path, ending):
+    pixels = np.zeros((48, 48, 3), dtype=np.uint8)
+    pixels[:16], pixels[16:32], pixels[32:] = (30, 200, 40), (220, 60, 60), (128, 128, 128)
+    path = tmp_path / f"wide{ending}"
+    options = {"quality": 100} if ending == ".jpg" else {"lossless": True}
+    Image.fromarray(pixels).save(path, icc_profile=ADOBE, **options)
+    for channels in (3, 4):
+        read = read_image(path, channels)[8::16, 8, :3]
+        assert np.abs(read - adobe_in_srgb(pixels[8::16, 8])).max() <= 2
+    assert np.abs(adobe_in_srgb(pixels) - pixels).max() > 20
+
+
+def test_alpha_stays_beside_converted_colours():
+    pixels = np.array([[[30, 200, 40, 0], [220, 60, 60, 77], [9, 9, 9, 255]]], dtype=np.uint8)
+    image = Image.fromarray(pixels)
+    image.info["icc_profile"] = ADOBE
+    read = from_pillow(image, 4)
+    assert (read[:, :, 3] == pixels[:, :, 3]).all()
+    assert np.abs(read[:, :, :3] - adobe_in_srgb(pixels[:, :, :3])).max() <= 2
+
+
+def test_grey_by_its_profile():
+    ramp = np.arange(256, dtype=np.uint8)[None]
+    image = Image.fromarray(ramp)
+    image.info["icc_profile"] = icc_profile(b"GRAY", {b"kTRC": gamma(1.75)})
+    linear = (ramp / 255) ** 1.75
+    expected = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    assert np.abs(from_pillow(image, 1)[:, :, 0] - expected * 255).max() <= 2
+
+
+@pytest.mark.parametrize(
+    "profile",
+    [
+        ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes(),
+        b"not a profile",
+        ADOBE[:200],
+        icc_profile(b"GRAY", {b"kTRC": gamma(1.0)}),  # of grey, in a picture of colours
+    ],
+)
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "CMYK", "L", "P"])
+def test_profiles_that_change_nothing(profile, mode):
+    if mode == "L" and b"GRAY" in profile:
+        return
+    image = Image.fromarray(random_pixels(20, 20)).convert(mode)
+    expected = from_pillow(image)
+    image.info["icc_profile"] = profile
+    assert (from_pillow(image) == expected).all()
+
+
+def ink_profile() -> bytes:
+    """Of a press whose cyan is a middle grey and whose magenta and yellow leave no trace."""
+    ramps = bytes(range(256))
+    nodes = b"".join(
+        bytes([round(255 * (1 - 0.5 * cyan) * (1 - black)), 128, 128])
+        for cyan in (0, 1)
+        for _ in range(4)
+        for black in (0, 1)
+    )
+    matrix = spread([1, 0, 0, 0, 1, 0, 0, 0, 1])
+    table = b"mft1\0\0\0\0" + bytes([4, 3, 2, 0]) + matrix + 4 * ramps + nodes + 3 * ramps
+    profile = icc_profile(b"CMYK", {b"A2B0": table})
+    return profile[:12] + b"prtrCMYKLab " + profile[24:]
+
+
+def test_print_colours_by_their_profile(tmp_path):
+    Image.new("CMYK", (8, 8), (255, 60, 70, 0)).save(
+        tmp_path / "print.jpg", icc_profile=ink_profile(), quality=100
+    )
+    # L* = 50 is 119 in sRGB; by inversion alone it would be a light blue.
+    assert np.abs(read_image(tmp_path / "print.jpg").astype(int) - 119).max() <= 2
+
+
+def photograph(path: Path, pixels: np.ndarray, **options: object) -> None:
+    """A photo as a camera would write it, held on its side."""
+    exif = Image.Exif()
+    exif[Base.Make], exif[Base.Copyright], exif[Base.Orientation] = "Camera", "© Ännchen", 6
+    exif[Base.DateTime] = "2024:05:06 07:08:09"
+    exif[IFD.Exif] = {
+        Base.DateTimeOriginal: "2024:05:06 07:08:09",
+        Base.FNumber: 2.5,
+        Base.ColorSpace: 65535,
+        Base.ExifImageWidth: pixels.shape[1],
+        Base.MakerNote: b"preview" * 20_000 if path.suffix != ".jpg" else b"preview",
+    }
+    exif[IFD.GPSInfo] = {GPS.GPSLatitudeRef: "N", GPS.GPSLatitude: (52.0, 31.0, 12.5)}
+    Image.fromarray(pixels).save(path, exif=exif.tobytes(), **options)
+
+
+@pytest.mark.parametrize("ending", [".jpg", ".png", ".webp", ".tif"])
+@pytest.mark.parametrize("written", [".jpg", ".png", ".webp"])
+def test_what_a_photographer_wrote_is_kept(tmp_path, ending, written):
+    photograph(tmp_path / f"photo{ending}", random_pixels(8, 16), icc_profile=ADOBE)
+    with opened_image(tmp_path / f"photo{ending}") as image:
+        pixels, metadata = from_pillow(image), kept_metadata(image)
+    assert pixels.shape == (16, 8, 3)
+    write_image(tmp_path / f"out{written}", pixels, metadata=metadata)
+    with Image.open(tmp_path / f"out{written}") as image:
+        exif = image.getexif()
+        assert image.size == (8, 16)
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"]))
+    assert "sRGB" in ImageCms.getProfileDescription(profile)
+    assert (exif[Base.Make], exif[Base.DateTime]) == ("Camera", "2024:05:06 07:08:09")
+    assert exif.get(Base.Orientation, 1) == 1
+    assert "nnchen" in exif[Base.Copyright]
+    camera = exif.get_ifd(IFD.Exif)
+    assert (float(camera[Base.FNumber]), camera[Base.ColorSpace]) == (2.5, 1)
+    assert not {Base.MakerNote, Base.ExifImageWidth} & camera.keys()
+    place = exif.get_ifd(IFD.GPSInfo)
+    assert [float(part) for part in place[GPS.GPSLatitude]] == [52.0, 31.0, 12.5]
+
+
+def test_files_that_say_nothing_stay_silent(tmp_path):
+    write_image(tmp_path / "a.jpg", random_pixels(8, 8))
+    with opened_image(tmp_path / "a.jpg") as image:
+        assert kept_metadata(image) == {}
+
+
+@pytest.mark.parametrize("exif", [b"Exif\0\0MM\0*\xff\xff\xff", b"Exif\0\0", b"x" * 40])
+def test_damaged_metadata_is_left_out(tmp_path, exif):
+    Image.fromarray(random_pixels(8, 8)).save(tmp_path / "a.png", exif=exif)
+    with opened_image(tmp_path / "a.png") as image:
+        assert kept_metadata(image) == {}
+
+
+def test_more_than_a_jpeg_has_room_for_is_left_out(tmp_path):
+    exif = Image.Exif()
+    exif[Base.ImageDescription] = "long" * 20_000
+    Image.fromarray(random_pixels(8, 8)).save(tmp_path / "a.png", exif=exif)
+    with opened_image(tmp_path / "a.png") as image:
+        write_image(tmp_path / "a.jpg", from_pillow(image), metadata=kept_metadata(image))
+
+
+def test_a_grey_picture_gets_no_profile_of_colours(tmp_path):
+    image = Image.new("RGB", (4, 4))
+    image.info["icc_profile"] = ADOBE
+    write_image(tmp_path / "a.png", random_pixels(4, 4, 1), metadata=kept_metadata(image))
+    with Image.open(tmp_path / "a.png") as written:
+        assert "icc_profile" not in written.info
 
 
 # Files that are not what they seem

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from tiny import enlarge_weights
 
 from cyclegan_style.networks.resnet import ResnetGenerator
-from cyclegan_style.tiling import Statistics, StripedResnet, default_stripe_height, peak_bytes
+from cyclegan_style.networks.unet import UnetGenerator
+from cyclegan_style.tiling import Statistics, StripedGenerator, default_stripe_height, peak_bytes
 
 
 def network(**options) -> ResnetGenerator:
@@ -31,7 +32,7 @@ NETWORK = network()
 def test_equal_to_one_pass_at_any_size_and_stripe_height(height, width, stripe_height):
     image = picture(4 * height, 4 * width)
     with torch.inference_mode():
-        difference = StripedResnet(NETWORK, stripe_height)(image) - NETWORK(image)
+        difference = StripedGenerator(NETWORK, stripe_height)(image) - NETWORK(image)
     assert difference.abs().max() < 1e-4
 
 
@@ -42,7 +43,38 @@ def test_every_residual_generator(norm, dropout, blocks):
     generator = network(norm=norm, dropout=dropout, blocks=blocks)
     image = picture(52, 36)
     with torch.inference_mode():
-        difference = StripedResnet(generator, 9)(image) - generator(image)
+        difference = StripedGenerator(generator, 9)(image) - generator(image)
+    assert difference.abs().max() < 1e-4
+
+
+def unet(levels: int, **options) -> UnetGenerator:
+    generator = UnetGenerator(3, 3, channels=4, levels=levels, **options).eval()
+    enlarge_weights(generator)
+    return generator.requires_grad_(False)
+
+
+UNET = unet(5)
+
+
+@settings(max_examples=40, deadline=None)
+@example(1, 1, 1)
+@example(1, 2, 5)
+@example(4, 1, 127)
+@given(st.integers(1, 5), st.integers(1, 3), st.integers(1, 170))
+def test_the_unet_is_equal_to_one_pass(height, width, stripe_height):
+    image = picture(32 * height, 32 * width)
+    with torch.inference_mode():
+        difference = StripedGenerator(UNET, stripe_height)(image) - UNET(image)
+    assert difference.abs().max() < 1e-4
+
+
+# Without a norm, seven levels of such weights leave too little of float32.
+@pytest.mark.parametrize(("norm", "levels"), [("instance", 7), ("batch", 7), ("none", 5)])
+def test_every_unet(norm, levels):
+    generator = unet(levels, norm=norm, dropout=True)
+    image = picture(256, 128)
+    with torch.inference_mode():
+        difference = StripedGenerator(generator, 24)(image) - generator(image)
     assert difference.abs().max() < 1e-4
 
 
@@ -51,7 +83,7 @@ def test_in_16_bits_it_strays_no_further_than_one_pass():
     exact = NETWORK(image)
     rounded = network().bfloat16()
     with torch.inference_mode():
-        striped = (StripedResnet(rounded, 12)(image) - exact).abs().mean()
+        striped = (StripedGenerator(rounded, 12)(image) - exact).abs().mean()
         whole = (rounded(image.bfloat16()).float() - exact).abs().mean()
     assert striped < 1.5 * whole + 1e-3
 

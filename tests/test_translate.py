@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.ExifTags import Base
+from test_video import write_video
 from tiny import enlarge_weights, make_pictures, tiny_config
 
 from cyclegan_style import Predictor
@@ -108,6 +110,17 @@ def test_formats_and_side_by_side(translate, tmp_path, name, kind):
         assert (image.format, image.size) == (kind, (60, 20))
 
 
+def test_metadata_is_kept_or_stripped(translate, tmp_path):
+    folder = make_pictures(tmp_path / "in", 1)
+    exif = Image.Exif()
+    exif[Base.Artist] = "Ännchen"
+    Image.new("RGB", (8, 8)).save(folder / "000.png", exif=exif)
+    for options, kept in (((), True), (("--strip-metadata", "--overwrite"), False)):
+        translate(folder, options=options)
+        with Image.open(tmp_path / "out" / "000.png") as image:
+            assert (Base.Artist in image.getexif()) == kept
+
+
 def test_colliding_outputs_are_refused_before_anything_is_written(translate, tmp_path):
     for name in ("a", "b"):
         make_pictures(tmp_path / name, 1)
@@ -133,9 +146,61 @@ def test_an_output_below_the_input_is_no_input(tmp_path):
     assert [job.source.parent for job in jobs] == [tmp_path / "in"] * 2
 
 
-def bomb() -> bytes:
-    """A PNG whose header claims more pixels than are allowed."""
-    header = b"IHDR" + struct.pack(">IIBBBBB", 100_000, MAX_PIXELS // 100_000 + 1, 8, 2, 0, 0, 0)
+@pytest.fixture
+def moving(tmp_path) -> Path:
+    """A folder of two pictures, an animation of three frames and two videos of two."""
+    folder = make_pictures(tmp_path / "in", 2)
+    stills = [Image.new("RGB", (20, 12), colour) for colour in ("red", "green", "blue")]
+    stills[0].save(folder / "a.gif", save_all=True, append_images=stills[1:], duration=70)
+    (folder / "deep").mkdir()
+    write_video(folder / "deep" / "b.MP4", [0, 190])
+    write_video(folder / "c.webm", [0, 190])
+    return folder
+
+
+def test_videos_are_translated_like_pictures(translate, model, tmp_path, moving):
+    (moving / "bad.mp4").write_bytes((moving / "deep" / "b.MP4").read_bytes()[:5000])
+    status, result = translate(moving, options=("--batch-size", "2", "--side-by-side"))
+    assert (status, result["translated"], result["images"]) == (1, 5, 9)
+    assert [Path(failure["path"]).name for failure in result["failed"]] == ["bad.mp4"]
+    names = ["000.png", "001.png", "a.gif", "c.webm", "deep/b.mp4"]
+    assert files_below(tmp_path / "out") == names
+    predictor = Predictor.load(model)
+    with Image.open(moving / "a.gif") as source, Image.open(tmp_path / "out" / "a.gif") as written:
+        for number in range(3):
+            source.seek(number)
+            written.seek(number)
+            expected = np.asarray(predictor.translate(source.convert("RGB"))).astype(int)
+            pixels = np.asarray(written.convert("RGB"))
+            assert written.size == (40, 12)
+            assert (pixels[:, :20] == np.asarray(source.convert("RGB"))).all()
+            assert np.abs(pixels[:, 20:] - expected).mean() < 3  # GIF has 256 colours
+    (moving / "bad.mp4").unlink()
+    _, result = translate(moving)
+    assert (result["translated"], result["skipped"]) == (0, 5)
+
+
+def test_videos_that_would_become_one_file_are_refused(translate, tmp_path, moving):
+    write_video(moving / "deep" / "b.mp4", [0, 190])
+    status, message = translate(moving)
+    assert status == 2
+    assert "would both become" in message
+
+
+def test_without_pyav_videos_fail_by_name_and_the_rest_is_done(
+    translate, tmp_path, moving, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "av", None)
+    monkeypatch.delitem(sys.modules, "cyclegan_style.video", raising=False)
+    status, result = translate(moving)
+    assert (status, result["translated"]) == (1, 3)
+    assert [Path(failure["path"]).name for failure in result["failed"]] == ["c.webm", "b.MP4"]
+    assert result["failed"][0]["error"] == "needs PyAV: pip install 'cyclegan-style[video]'"
+
+
+def png_of(width: int, height: int) -> bytes:
+    """A PNG whose header claims this size and whose pixels are missing."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     chunks = [
         struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
         for chunk in (header, b"IDAT")
@@ -147,29 +212,55 @@ def test_bad_files_are_named_and_cost_no_other(translate, tmp_path):
     folder = make_pictures(tmp_path / "in", 2)
     whole = (folder / "000.png").read_bytes()
     bad = {
-        "bomb.png": bomb(),
+        "bomb.png": png_of(100_000, MAX_PIXELS // 100_000 + 1),
         "empty.jpg": b"",
+        "no area.png": png_of(0, 5),
         "text.png": b"not a picture",
         "truncated\n.png": whole[: len(whole) // 2],
     }
     for name, content in bad.items():
         (folder / name).write_bytes(content)
-    (folder / "loop.png").symlink_to("loop.png")
+    links = {"loop.png": "loop.png", "nowhere.jpg": "missing.jpg"}
+    for name, target in links.items():
+        (folder / name).symlink_to(target)
     (folder / "round").symlink_to(folder)
+    os.mkfifo(folder / "pipe.webp")
+    make_pictures(folder / "folder.png", 1)
     frames = [Image.new("RGB", (9, 9), color) for color in ("red", "blue")]
     frames[0].save(folder / "animated, größer 画.webp", save_all=True, append_images=frames[1:])
     Image.new("L", (1, 1)).save(folder / "dot.png")
-    Image.new("RGB", (3000, 1)).save(folder / "line.png")
+    Image.new("RGB", (100_000, 1)).save(folder / "line of pixels.png")
     status, result = translate(folder)
     assert status == 1
-    assert result["translated"] == 5
+    assert result["translated"] == 6
     failed = {Path(failure["path"]).name: failure["error"] for failure in result["failed"]}
-    assert failed.keys() == {*bad, "loop.png"}
+    assert failed.keys() == {*bad, *links, "pipe.webp"}
     assert failed["empty.jpg"] == "the file is empty"
     assert "more than the limit" in failed["bomb.png"]
     assert all(error and "\n" not in error for error in failed.values())
-    assert read_image(tmp_path / "out" / "line.png").shape == (1, 3000, 3)
+    assert failed["no area.png"] == "not an image of a known kind"
+    assert failed["nowhere.jpg"] == "no such file or folder"
+    assert read_image(tmp_path / "out" / "line of pixels.png").shape == (1, 100_000, 3)
+    assert (tmp_path / "out" / "folder.png" / "000.png").is_file()
     assert not list((tmp_path / "out").glob(".*"))
+
+
+def test_links_to_nothing_cost_no_other_when_the_shell_names_them(translate, tmp_path):
+    folder = make_pictures(tmp_path / "in", 1)
+    (folder / "nowhere.png").symlink_to("missing.png")
+    for inputs in (sorted(folder.iterdir()), [folder / "*.png"]):
+        status, result = translate(*inputs, options=("--overwrite",))
+        assert (status, result["translated"], len(result["failed"])) == (1, 1, 1)
+
+
+def test_what_a_format_or_a_folder_cannot_hold_is_named(translate, tmp_path):
+    folder = make_pictures(tmp_path / "in", 2)
+    Image.new("RGB", (100_000, 1)).save(folder / "wide.png")
+    (folder / "001.png").rename(folder / f"{'x' * 251}.png")
+    status, result = translate(folder, options=("--format", "webp"))
+    assert (status, result["translated"]) == (1, 1)
+    assert [Path(failure["path"]).name[:4] for failure in result["failed"]] == ["wide", "xxxx"]
+    assert files_below(tmp_path / "out") == ["000.webp"]
 
 
 def test_targets_that_cannot_be_written_are_named(translate, tmp_path):
@@ -189,6 +280,9 @@ def test_usage_errors_are_one_line(translate, tmp_path):
         ([tmp_path / "missing"], (), "--input: .*: no such file or folder"),
         ([tmp_path / "in"], ("--model", "nowhere"), "nowhere: no such file or folder"),
         ([tmp_path / "in"], ("--output", str(tmp_path / "file")), "cannot be written to"),
+        ([tmp_path / "in"], ("--output", "/proc/nowhere"), "cannot be written to"),
+        ([tmp_path / "in"], ("--output", str(tmp_path / "file" / "deep")), "cannot be written to"),
+        ([str(tmp_path / "in") + "x" * 300], (), "File name too long"),
         ([tmp_path / "in"], ("--quality", "0"), "--quality must be"),
         ([tmp_path / "in"], ("--batch-size", "0"), "--batch-size must be"),
         ([tmp_path / "in"], ("--memory-budget", "lots"), "'lots' is not a size"),
@@ -235,6 +329,7 @@ def test_killed_in_the_middle_the_same_command_goes_on(model, tmp_path, capsys):
     assert (result["translated"], result["skipped"]) == (40 - len(finished), len(finished))
     assert len(list(output.glob("*.png"))) == 40
     assert all(path.read_bytes() == content for path, content in finished.items())
+    assert not list(output.glob(".*"))
 
 
 def free_port() -> int:
@@ -243,16 +338,13 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def test_processes_share_the_files(model, tmp_path):
-    folder = make_pictures(tmp_path / "in", 5)
-    (folder / "bad.png").write_bytes(b"")
-    arguments = [sys.executable, str(SCRIPT), *command(model, folder, tmp_path / "out")]
+def two_processes(arguments: list[str]) -> list["subprocess.Popen[str]"]:
     # What the launcher would set, without the seconds that it takes itself.
     shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "ACCELERATE_USE_CPU": "true"}
     shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    processes = [
+    return [
         subprocess.Popen(
-            arguments,
+            [sys.executable, str(SCRIPT), *arguments],
             env={**os.environ, **shared, "RANK": rank, "LOCAL_RANK": rank},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -260,6 +352,12 @@ def test_processes_share_the_files(model, tmp_path):
         )
         for rank in ("0", "1")
     ]
+
+
+def test_processes_share_the_files(model, tmp_path):
+    folder = make_pictures(tmp_path / "in", 5)
+    (folder / "bad.png").write_bytes(b"")
+    processes = two_processes(command(model, folder, tmp_path / "out"))
     (printed, errors), (nothing, _) = (process.communicate() for process in processes)
     assert printed, errors
     result = json.loads(printed)
@@ -267,6 +365,31 @@ def test_processes_share_the_files(model, tmp_path):
     assert [Path(failure["path"]).name for failure in result["failed"]] == ["bad.png"]
     assert [process.returncode for process in processes] == [1, 0]
     assert len(files_below(tmp_path / "out")) == 5
+
+
+def test_a_killed_process_costs_only_a_second_run(model, tmp_path, capsys):
+    """The processes take every other file: those of the second one are the odd ones."""
+    folder = make_pictures(tmp_path / "in", 40, height=128, width=128)
+    output = tmp_path / "out"
+    arguments = command(model, folder, output)
+    first, second = two_processes(arguments)
+    while not list(output.glob("*[13579].png")) and second.poll() is None:
+        time.sleep(0.002)
+    second.send_signal(signal.SIGKILL)
+    second.communicate()
+    printed, errors = first.communicate()
+    assert (first.returncode, printed) == (2, "")
+    assert "another process ended before its files were done" in errors
+    assert "Traceback" not in errors
+    finished = {path: path.stat().st_mtime_ns for path in output.glob("*.png")}
+    assert 20 < len(finished) < 40
+    assert len(list(output.glob("*[02468].png"))) == 20
+    assert main(["translate", *arguments]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["translated"], result["skipped"]) == (40 - len(finished), len(finished))
+    assert files_below(output) == [f"{number:03}.png" for number in range(40)]
+    assert all(read_image(path).shape == (128, 128, 3) for path in output.iterdir())
+    assert all(path.stat().st_mtime_ns == time for path, time in finished.items())
 
 
 def test_the_benchmark_compares_the_same_pictures():
