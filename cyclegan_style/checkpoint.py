@@ -11,6 +11,7 @@ import os
 import random
 import shutil
 from collections.abc import Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,11 +91,15 @@ def save_checkpoint(
     accelerator.wait_for_everyone()
     write_tensors(partial / process_file(accelerator.process_index), own.tensors, own.facts)
     if accelerator.is_main_process:
-        for name, tensors in shared.items():
-            write_tensors(partial / f"{name}.safetensors", tensors)
+        write_all({partial / f"{name}.safetensors": tensors for name, tensors in shared.items()})
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        checksums = {path.name: checksum(path) for path in sorted(partial.iterdir())}
+        files = sorted(partial.iterdir())
+        with ThreadPoolExecutor() as pool:
+            checksums = {
+                path.name: found
+                for path, found in zip(files, pool.map(checksum, files), strict=True)
+            }
         state = {"format": FORMAT, "step": step, **facts, "files": checksums}
         write_durably(partial / STATE_FILE, json.dumps(state, indent=1).encode())
         shutil.rmtree(folder, ignore_errors=True)
@@ -145,6 +150,13 @@ def write_tensors(path: Path, tensors: Tensors, facts: dict[str, Any] | None = N
     """Write tensors, and facts as JSON in the file's header, so that they survive a power cut."""
     dense = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     write_durably(path, save(dense, metadata={"facts": json.dumps(facts or {})}))
+
+
+def write_all(files: Mapping[Path, Tensors]) -> None:
+    """Write files of tensors at once, since disk and memory then wait for each other less."""
+    with ThreadPoolExecutor() as pool:
+        for _ in pool.map(write_tensors, files.keys(), files.values()):
+            pass  # an error of a thread is raised here
 
 
 def read_tensors(path: Path) -> tuple[Tensors, dict[str, Any]]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import nn
 
-from cyclegan_style.checkpoint import write_durably, write_tensors
+from cyclegan_style.checkpoint import write_all, write_durably
 
 CONFIG_FILE = "config.yaml"
 CARD_FILE = "README.md"
@@ -36,7 +36,9 @@ def export_model(
     """
     folder.mkdir(parents=True, exist_ok=True)
     write_durably(folder / CONFIG_FILE, config_yaml.encode())
-    for direction, generator in generators.items():
-        write_tensors(folder / generator_file(direction), generator.state_dict())
-    for domain, discriminator in (discriminators or {}).items():
-        write_tensors(folder / discriminator_file(domain), discriminator.state_dict())
+    networks = {folder / generator_file(name): network for name, network in generators.items()}
+    networks |= {
+        folder / discriminator_file(name): network
+        for name, network in (discriminators or {}).items()
+    }
+    write_all({path: network.state_dict() for path, network in networks.items()})
