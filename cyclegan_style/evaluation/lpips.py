@@ -5,7 +5,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import alexnet
 
 from cyclegan_style.evaluation.weights import Published, built_from, file_hash, find_weights
 from cyclegan_style.images import Pixels, to_tensor
@@ -96,6 +95,9 @@ def _of_installed_package() -> Path | None:
 
 
 def _alexnet_features(state: dict[str, Tensor]) -> nn.Sequential:
+    # Only here: it takes a second and 160 MB that no other score needs.
+    from torchvision.models import alexnet
+
     with torch.device("meta"):
         features = nn.Sequential(*alexnet(weights=None).features[:_LAYERS])
     prefix = "features."
