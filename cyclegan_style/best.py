@@ -59,8 +59,10 @@ class BestScores:
 
     def restore(self, state: Mapping[str, Any]) -> bool:
         """Put back what ``state`` returned; False if those scores were made in another way."""
-        if state["made_by"] != self.made_by:
-            return not state["best"]
+        if not self.made_by:  # nothing is scored now, and what was is kept as it is
+            self.made_by = state["made_by"]
+        elif state["made_by"] != self.made_by and state["best"]:
+            return False
         self.best = {name: Best(**best) for name, best in state["best"].items()}
         self.evaluations_without = state["evaluations_without"]
         return True

@@ -33,6 +33,10 @@ STATE_FILE = "state.json"
 Tensors = dict[str, Tensor]
 
 
+class DamagedError(UserError):
+    """A checkpoint that is not whole, and why."""
+
+
 @dataclass(frozen=True)
 class ProcessState:
     """What every process has of its own: tensors, and facts that JSON can hold."""
@@ -85,7 +89,7 @@ def save_checkpoint(
     folder = checkpoint_folder(run, step)
     partial = folder.with_name(f".{folder.name}.partial")
     if accelerator.is_main_process:
-        for unfinished in folder.parent.glob(".step-*.partial"):
+        for unfinished in half_written(run):
             shutil.rmtree(unfinished, ignore_errors=True)
         partial.mkdir(parents=True)
     accelerator.wait_for_everyone()
@@ -120,13 +124,17 @@ def newest_checkpoint(run: Path) -> tuple[Checkpoint | None, list[str]]:
     for folder in reversed(checkpoint_folders(run)):
         try:
             return read_checkpoint(folder), complaints
-        except UserError as error:
+        except DamagedError as error:
             complaints.append(str(error))
     return None, complaints
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
-    """Check that a checkpoint is whole and return it."""
+    """Check that a checkpoint is whole and return it; a DamagedError if it is not.
+
+    What may well be whole, but cannot be read now or by this version, is another UserError: a run
+    must not pass it over and go on from an older one.
+    """
     try:
         facts = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
         damaged = [
@@ -134,11 +142,20 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         ]
         if facts["format"] != FORMAT:
             raise UserError(f"{folder}: a checkpoint of another format, {facts['format']}")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{folder}: not a whole checkpoint: {error!r}") from None
+    except FileNotFoundError as error:
+        raise DamagedError(f"{folder}: not whole: {Path(error.filename).name} is missing") from None
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be read: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DamagedError(f"{folder}: not a whole checkpoint: {error!r}") from None
     if damaged:
-        raise UserError(f"{folder}: damaged: {', '.join(damaged)}")
+        raise DamagedError(f"{folder}: damaged: {', '.join(damaged)}")
     return Checkpoint(folder, facts)
+
+
+def half_written(run: Path) -> list[Path]:
+    """What a run that was killed while saving has left."""
+    return sorted((run / "checkpoints").glob(".step-*.partial"))
 
 
 def checkpoint_folders(run: Path) -> list[Path]:
@@ -231,6 +248,8 @@ def random_state() -> ProcessState:
     }
     if torch.cuda.is_available():
         tensors["random.cuda"] = torch.cuda.get_rng_state()
+    if torch.backends.mps.is_available():
+        tensors["random.mps"] = torch.mps.get_rng_state()
     facts = {
         "python": [version, list(python_state), python_gauss],
         "numpy": [kind, int(position), int(has_gauss), float(gauss)],
@@ -249,6 +268,8 @@ def restore_random_state(state: ProcessState) -> None:
     torch.set_rng_state(tensors["random.torch"])
     if "random.cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["random.cuda"])
+    if "random.mps" in tensors and torch.backends.mps.is_available():
+        torch.mps.set_rng_state(tensors["random.mps"])
 
 
 @contextmanager

@@ -57,11 +57,13 @@ def run_command(arguments: list[str]) -> int:
 
 def train_command(arguments: list[str]) -> int:
     """``train``: every field of the configuration is an option."""
+    from accelerate import PartialState
+
     from cyclegan_style.trainer import train
 
     options, config = parse_training_options(arguments)
     result = train(config)
-    if "json" in options:
+    if "json" in options and PartialState().is_main_process:
         scores = {
             direction: {method: asdict(score) for method, score in methods.items()}
             for direction, methods in result.scores.items()

@@ -429,6 +429,8 @@ def _problems_of_combinations(config: Config) -> list[str]:
         problems.append("evaluation.metrics must name at least one, such as swd")
     if evaluation.patience is not None and not evaluation.every_steps:
         problems.append("evaluation.patience needs evaluation.every_steps above 0")
+    if evaluation.patience is not None and set(evaluation.metrics) == {"lpips"}:
+        problems.append("evaluation.patience needs another metric than lpips, such as swd")
     different_channels = config.data.channels_a != config.data.channels_b
     if different_channels and (loss.identity_a or loss.identity_b):
         problems.append(

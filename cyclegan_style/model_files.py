@@ -14,7 +14,6 @@ from typing import Any, Literal
 
 import torch
 import yaml
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -61,14 +60,16 @@ class _Shape:
 def load_generator(model: str | Path, direction: DirectionName | None = None) -> LoadedGenerator:
     """Load the generator of a direction.
 
-    Without a direction it is ``ab``, or the one that the name of a reference file tells.
+    Without a direction it is ``ab``, or the only one that there is.
     """
     if direction not in (None, *DIRECTION_NAMES):
         raise UserError(f"direction {direction!r} is neither ab nor ba")
     path = Path(model).expanduser()
     if path.is_file():
         return _load_file(path, direction)
-    return _load_folder(find_model_folder(model), direction or "ab")
+    folder = find_model_folder(model)
+    held = [name for name in DIRECTION_NAMES if _file_of(folder, name).is_file()]
+    return _load_folder(folder, direction or (held[0] if len(held) == 1 else "ab"))
 
 
 def load_generators(model: str | Path) -> dict[str, LoadedGenerator]:
@@ -193,7 +194,7 @@ def read_state(path: Path) -> State:
         raise UserError(
             printable(f"{path}: refused, since it is damaged or holds more than tensors")
         ) from None
-    except (OSError, SafetensorError, RuntimeError, ValueError, EOFError, LookupError) as error:
+    except Exception as error:  # a damaged file can fail in any part of its reader
         reason = getattr(error, "strerror", None) or "damaged, or no file of tensors"
         raise UserError(printable(f"{path}: cannot be read: {reason}")) from None
     if not isinstance(values, Mapping) or not all(

@@ -88,12 +88,27 @@ def lock(folder: Path) -> None:
             return
 
 
+def is_locked(folder: Path) -> bool | None:
+    """Whether a process trains in the folder; None where there are no locks."""
+    if fcntl is None or not (folder / LOCK_FILE).exists():
+        return None
+    try:
+        with (folder / LOCK_FILE).open("r+") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return None
+    return False
+
+
 def refuse_differences(folder: Path, saved: Path, config: Config) -> None:
     """Raise a UserError that lists what differs from the configuration the run began with."""
     try:
         before = flatten(yaml.safe_load(saved.read_text(encoding="utf-8")))
     except (yaml.YAMLError, UnicodeDecodeError, AttributeError):
         raise UserError(f"{saved} is not a configuration; choose another run.dir") from None
+    before = flatten(to_dict(Config())) | before  # fields that are newer than the run
     now = flatten(to_dict(config))
     differences = [
         f"{name} was {before.get(name, 'unset')} and is now {now.get(name, 'unset')}"

@@ -10,11 +10,11 @@ from cyclegan_style.best import BestScores
 from cyclegan_style.checkpoint import STATE_FILE, checkpoint_folders, read_checkpoint
 from cyclegan_style.errors import UserError
 from cyclegan_style.report import read_metrics
-from cyclegan_style.run_folder import CONFIG_FILE
+from cyclegan_style.run_folder import CONFIG_FILE, is_locked
 from cyclegan_style.tracking import METRICS_FILE
 
 QUIET_SECONDS = 300
-"""A run that has reported nothing for so long counts as stopped."""
+"""Where folders cannot be locked, a run that reported nothing for so long counts as stopped."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,10 @@ def state_of(run: Path, step: int, total: int | None) -> str:
         return "finished"
     if not metrics.exists():
         return "new"
-    quiet = time.time() - metrics.stat().st_mtime > QUIET_SECONDS
-    return "stopped" if quiet else "running"
+    running = is_locked(run)
+    if running is None:
+        running = time.time() - metrics.stat().st_mtime < QUIET_SECONDS
+    return "running" if running else "stopped"
 
 
 def seconds_left(last: dict[str, Any], facts: dict[str, Any], step: int) -> float | None:

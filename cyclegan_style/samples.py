@@ -18,11 +18,13 @@ INK = (60, 60, 60)
 
 @torch.no_grad()
 def translate_each(network: torch.nn.Module, images: Sequence[Tensor]) -> list[Tensor]:
-    """Outputs for C×H×W images of any sizes, with dropout and the like at rest."""
+    """Outputs for C×H×W images of any sizes, on the CPU, with dropout and the like at rest."""
+    device = next(network.parameters()).device
     was_training = network.training
     network.eval()
     try:
-        return [network(image[None])[0].float() for image in images]
+        # Not by calling it: a compiled network would compile anew for each size.
+        return [network.forward(image[None].to(device))[0].float().cpu() for image in images]
     finally:
         network.train(was_training)
 

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from accelerate import Accelerator
 from accelerate.tracking import GeneralTracker
@@ -18,6 +19,7 @@ from cyclegan_style.checkpoint import write_durably
 from cyclegan_style.config import Config, to_dict
 from cyclegan_style.errors import UserError
 from cyclegan_style.images import Pixels, write_image
+from cyclegan_style.processes import say
 
 METRICS_FILE = "metrics.jsonl"
 WANDB_ID_FILE = "wandb-id"
@@ -85,15 +87,10 @@ class Tracking:
                 ),
             )
 
-    def say(self, line: str) -> None:
-        """Tell the person at the terminal, without tearing the progress bar."""
-        if self.accelerator.is_main_process:
-            tqdm.write(line, file=sys.stderr)
-
     def close(self) -> None:
         """Finish the bar and the tracker."""
         self.bar.close()
-        self._track(self.total_steps, lambda tracker: tracker.finish())
+        self._track(max(self.total_steps, self.tracked_before), lambda tracker: tracker.finish())
 
     def _track(self, step: int, report: Callable[[GeneralTracker], object]) -> None:
         """Hand a step to the tracker, unless it had it before the run was interrupted."""
@@ -103,7 +100,7 @@ class Tracking:
             try:
                 report(tracker)
             except Exception as error:  # whatever a tracker dies of, training does not
-                self.say(f"{self.backend} failed and is left out from here on: {error}")
+                say(f"{self.backend} failed and is left out from here on: {error}")
                 self.accelerator.trackers.clear()
                 return
 
@@ -118,18 +115,19 @@ class Tracking:
             return
         import wandb
 
-        offline = not wandb_has_key() and "WANDB_MODE" not in os.environ
+        mode = os.environ.get("WANDB_MODE", "online")
+        offline = mode == "offline" or (mode == "online" and not wandb_has_key())
         try:
             self._start_wandb(config.tracking.project, values, offline)
         except Exception as error:  # no network, a refused key: none is worth a run
-            self.say(f"wandb cannot be reached: {' '.join(str(error).split())}")
+            say(f"wandb cannot be reached: {' '.join(str(error).split())}")
             offline = True
             # What failed still holds the run's id, and accelerate would start it again.
             wandb.teardown()
             self.accelerator.trackers.clear()
             self._start_wandb(config.tracking.project, values, offline)
         if offline:
-            self.say(
+            say(
                 "wandb: this run is kept offline; upload it later with:"
                 f" wandb sync {self.run / 'wandb'}/offline-run-*"
             )
@@ -159,8 +157,9 @@ def wandb_has_key() -> bool:
     """Whether wandb can log in without asking: a key in the environment or in ~/.netrc."""
     if os.environ.get("WANDB_API_KEY"):
         return True
+    server = urlsplit(os.environ.get("WANDB_BASE_URL", "")).hostname
     try:
-        return any("wandb" in host for host in netrc.netrc().hosts)
+        return any("wandb" in host or host == server for host in netrc.netrc().hosts)
     except (OSError, netrc.NetrcParseError):
         return False
 

@@ -3,18 +3,17 @@
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar, cast
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list, set_seed
+from accelerate.utils import set_seed
 from torch import Tensor
-from tqdm import tqdm
 
 from cyclegan_style.best import BEST_FOLDER, BestScores, keep_best_model
 from cyclegan_style.checkpoint import (
@@ -22,6 +21,8 @@ from cyclegan_style.checkpoint import (
     ProcessState,
     chance_untouched,
     checkpoint_folder,
+    checkpoint_folders,
+    half_written,
     newest_checkpoint,
     optimizer_tensors,
     random_state,
@@ -39,6 +40,7 @@ from cyclegan_style.fine_tuning import begin_from
 from cyclegan_style.hardware import build_accelerator, describe_hardware
 from cyclegan_style.images import write_image
 from cyclegan_style.preemption import StopRequest
+from cyclegan_style.processes import main_process_first, on_main_process, say
 from cyclegan_style.report import REPORT_FILE, write_report
 from cyclegan_style.run_folder import claim_run_folder
 from cyclegan_style.samples import sample_sheet
@@ -57,7 +59,6 @@ METHOD_TITLES = {
     "nothing": "doing nothing",
 }
 
-T = TypeVar("T")
 Scores = dict[str, dict[str, Score]]
 """By direction and method, where the true translations are known."""
 
@@ -80,7 +81,7 @@ def train(config: Config) -> TrainingResult:
     config = name_domains(config)
     validate(config)
     accelerator = build_accelerator(config)
-    run = on_main_process(accelerator, lambda: claim_run_folder(config))
+    run = on_main_process(lambda: claim_run_folder(config))
     dataset = open_dataset(config.data, accelerator)
     return Trainer(config, accelerator, run, dataset).fit()
 
@@ -102,26 +103,11 @@ def name_domains(config: Config) -> Config:
     return replace(config, data=named)
 
 
-def on_main_process(accelerator: Accelerator, function: Callable[[], T]) -> T:
-    """Let the main process decide something for all; an error of the user's stops them all."""
-    outcome: list[T | UserError | None] = [None]
-    if accelerator.is_main_process:
-        try:
-            outcome[0] = function()
-        except UserError as error:
-            outcome[0] = error
-    broadcast_object_list(outcome)
-    if isinstance(outcome[0], UserError):
-        raise outcome[0]
-    return cast(T, outcome[0])
-
-
 def open_dataset(data: DataConfig, accelerator: Accelerator) -> UnpairedDataset:
     """Find, check and, if they fit, load the training pictures of both domains."""
     specs = {"a": str(data.a), "b": str(data.b)}
-    with accelerator.local_main_process_first():  # who comes first renders the demo's pictures
-        for domain, spec in specs.items():
-            list_images(spec, field=f"data.{domain}")
+    for domain, spec in specs.items():  # who comes first renders the demo's pictures
+        main_process_first(partial(list_images, spec, field=f"data.{domain}"))
     channels = {"a": data.channels_a, "b": data.channels_b}
     domains = [
         ImageDomain.open(
@@ -155,7 +141,7 @@ def open_test_domains(config: Config) -> dict[str, ImageDomain]:
     }
 
 
-def open_test_images(config: Config) -> dict[str, list[Tensor]]:
+def open_test_images(config: Config, domains: dict[str, ImageDomain]) -> dict[str, list[Tensor]]:
     """A few pictures of each domain, the same throughout a run, spread over its test set."""
     divisor = size_divisor(config.generator)
     return {
@@ -163,7 +149,7 @@ def open_test_images(config: Config) -> dict[str, list[Tensor]]:
             domain.test_tensor(place, divisor)
             for place in spread(range(len(domain)), config.tracking.sample_count)
         ]
-        for name, domain in open_test_domains(config).items()
+        for name, domain in domains.items()
     }
 
 
@@ -197,10 +183,11 @@ class Trainer:
         self.batches_per_step = processes * train_config.accumulation_steps
         self.images_per_step = self.batches_per_step * train_config.batch_size
         self.steps_per_epoch = self.sampler.batches_per_epoch // self.batches_per_step
-        self.tests = open_test_images(config)
+        test_domains = open_test_domains(config)
+        self.tests = open_test_images(config, test_domains)
         self.known = known_translations(config.data)
         self.validation = (
-            Validation(config, open_test_domains(config), accelerator.device)
+            Validation(config, test_domains, accelerator.device)
             if config.evaluation.every_steps
             else None
         )
@@ -229,10 +216,13 @@ class Trainer:
                     self.interrupt(request)
                 else:
                     self.finish()
+        except DivergenceError:
+            self.write_report("diverged")
+            self.tracking.close()
+            raise
         except OSError as error:
-            reason = error.strerror or str(error)
             raise UserError(
-                f"run.dir: {self.run} cannot be written any more: {reason};"
+                f"run.dir: {self.run}: training stopped: {error.strerror or error};"
                 f" last good checkpoint: {self.last_checkpoint or 'none was written yet'}"
             ) from error
         return TrainingResult(self.run, self.step, self.scores)
@@ -378,7 +368,7 @@ class Trainer:
                 values = flat_scores(self.scores)
             if self.validation is not None:
                 values |= self.validation.scores(self.training_step.exported_generators)
-        return on_main_process(self.accelerator, lambda: values)
+        return on_main_process(lambda: values)
 
     def compare_with_truth(self) -> None:
         """Score the translations whose truth is known, beside what is simpler than a network."""
@@ -427,8 +417,13 @@ class Trainer:
             keep=self.config.checkpoint.keep,
             keep_steps={best.step for best in self.best.best.values()},
         )
+        self.export()
+
+    def export(self) -> None:
+        """Write or refresh the model that is there to be used."""
         if self.accelerator.is_main_process:
-            export_model(self.run / MODEL_FOLDER, step.exported_generators, to_yaml(self.config))
+            generators = self.training_step.exported_generators
+            export_model(self.run / MODEL_FOLDER, generators, to_yaml(self.config))
 
     def refuse_divergence(self) -> None:
         """Raise a DivergenceError rather than call a state that is beyond saving a good one."""
@@ -450,15 +445,20 @@ class Trainer:
 
     def restore(self) -> None:
         """Go on from the newest whole checkpoint of the run, or begin, if there is none."""
-        checkpoint, complaints = on_main_process(
-            self.accelerator, lambda: newest_checkpoint(self.run)
-        )
+        checkpoint, complaints = on_main_process(lambda: newest_checkpoint(self.run))
+        complaints += [f"{path}: half written" for path in half_written(self.run)]
         for complaint in complaints:
-            self.say(f"passed over {complaint}")
+            say(f"passed over {complaint}")
         if checkpoint is not None:
             self.restore_from(checkpoint)
+            self.export()
+        elif any(checkpoint_folders(self.run)):
+            raise UserError(
+                f"run.dir: {self.run} holds no whole checkpoint to go on from;"
+                " choose another run.dir, or remove its checkpoints to begin again"
+            )
         elif self.config.train.start_from is not None:
-            self.say(begin_from(self.config.train.start_from, self.config, self.training_step))
+            say(begin_from(self.config.train.start_from, self.config, self.training_step))
 
     def restore_from(self, checkpoint: Checkpoint) -> None:
         """Put back everything that ``save`` wrote."""
@@ -484,16 +484,17 @@ class Trainer:
         )
         self.loss_names = facts["loss_names"]
         if not self.best.restore(facts["scores"]):
-            self.say("scores are made in another way than before: the best so far are not compared")
+            say("scores are made in another way than before: the best so far are not compared")
         self.last_checkpoint = checkpoint.folder
         if facts["processes"] != self.accelerator.num_processes:
-            self.say(
+            say(
                 f"the run had {facts['processes']} processes and now has"
                 f" {self.accelerator.num_processes}: it goes on, but not bit for bit"
             )
             # As many images of the epoch are behind us, in steps of another size.
             self.step_in_epoch = facts["step_in_epoch"] * facts["images_per_step"]
             self.step_in_epoch //= self.images_per_step
+            self.step_in_epoch = min(self.step_in_epoch, self.steps_per_epoch)
             self.unreported.clear()  # every process must have as many
 
     def restore_own(self, own: ProcessState) -> None:
@@ -508,18 +509,13 @@ class Trainer:
         if "unreported" in own.tensors:
             self.unreported = list(own.tensors["unreported"].to(self.accelerator.device))
 
-    def say(self, line: str) -> None:
-        """Tell the person at the terminal."""
-        if self.accelerator.is_main_process:
-            tqdm.write(line, file=sys.stderr)
-
     def describe(self) -> None:
         """Say what is about to happen."""
         processes = self.accelerator.num_processes
         where = self.accelerator.device.type + (f" × {processes}" if processes > 1 else "")
         beginning = f"going on from step {self.step}" if self.step else "starting"
         sizes = f"{len(self.dataset.domain_a)} and {len(self.dataset.domain_b)}"
-        self.say(
+        say(
             f"{beginning} in {self.run}: {sizes} pictures, {self.total_steps} steps of"
             f" {self.images_per_step} on {where}, precision {self.accelerator.mixed_precision}"
         )
@@ -531,8 +527,8 @@ class Trainer:
         self.write_report("stopped")
         self.tracking.close()
         self.say_what_was_skipped()
-        self.say(self.where_time_went())
-        self.say(
+        say(self.where_time_went())
+        say(
             f"stopped by {request.signal_name or 'another process'} after step {self.step} of"
             f" {self.total_steps}, which is saved; run the same command again to go on"
         )
@@ -564,7 +560,7 @@ class Trainer:
             f"model:      {self.run / MODEL_FOLDER}",
         ]
         for line in lines:
-            self.say(line)
+            say(line)
 
     def where_time_went(self) -> str:
         """How long this went on, and which part of it was not training."""
@@ -576,13 +572,13 @@ class Trainer:
         """Count the pictures that could not be read, at the start or since."""
         for domain in (self.dataset.domain_a, self.dataset.domain_b):
             if domain.unreadable_count:
-                self.say(f"{domain.field}: {domain.unreadable_count} unreadable images skipped")
+                say(f"{domain.field}: {domain.unreadable_count} unreadable images skipped")
 
     def say_why_it_ended(self) -> None:
         """Tell if training ended before its last step for want of better scores."""
         patience = self.config.evaluation.patience
         if patience is not None and self.best.evaluations_without >= patience:
-            self.say(
+            say(
                 f"stopped early after step {self.step}: no best score in {patience} evaluations;"
                 " a larger evaluation.patience goes on from here"
             )

@@ -72,6 +72,7 @@ class Validation:
         return {
             "definition": self.evaluator.definition.name,
             "weights": self.evaluator.weights,
+            "lpips_weights": self.evaluator.lpips_weights,
             **{f"images_{name}": len(paths) for name, paths in self.paths.items()},
             **{f"domain_{name}": domain.spec for name, domain in self.domains.items()},
         }

@@ -2,6 +2,7 @@
 
 import re
 import sys
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,6 +12,7 @@ from typing import BinaryIO
 if sys.platform != "win32":
     import fcntl
 
+_MOMENT = 2.0  # seconds
 _TEMPORARY_NAME = re.compile(r"\.[0-9a-f]{32}\.part")
 
 
@@ -34,10 +36,14 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what killed processes left half written; the living hold a lock on theirs."""
+    """Remove what killed processes left half written; the living hold a lock on theirs.
+
+    What is younger than a moment is left: its writer may not have locked it yet.
+    """
+    now = time.time()
     with suppress(OSError):
         for path in folder.iterdir():
-            if _TEMPORARY_NAME.fullmatch(path.name):
+            if _TEMPORARY_NAME.fullmatch(path.name) and now - path.stat().st_mtime > _MOMENT:
                 with suppress(OSError), path.open("r+b") as stream:
                     _lock(stream)
                     path.unlink()

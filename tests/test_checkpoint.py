@@ -143,15 +143,13 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_complaint(tmp_path, name):
     assert "\n" not in complaint
 
 
-def test_another_format_is_passed_over(tmp_path):
+def test_another_format_is_no_damage_and_never_passed_over(tmp_path):
     save(tmp_path, 3)
     state = save(tmp_path, 6) / "state.json"
     state.write_text(json.dumps(json.loads(state.read_text()) | {"format": 99}))
 
-    checkpoint, complaints = newest_checkpoint(tmp_path)
-
-    assert checkpoint.facts["step"] == 3
-    assert "99" in complaints[0]
+    with pytest.raises(UserError, match="step-00000006: a checkpoint of another format, 99"):
+        newest_checkpoint(tmp_path)
 
 
 def test_all_damaged_means_none(tmp_path):

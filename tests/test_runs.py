@@ -9,6 +9,7 @@ import time
 import pytest
 from runs_in_tests import run_training
 
+from cyclegan_style import run_folder
 from cyclegan_style.cli import main
 from cyclegan_style.errors import UserError
 from cyclegan_style.runs import QUIET_SECONDS, summarise_run, verify_run
@@ -33,6 +34,10 @@ def test_a_run_without_its_last_steps_is_running_or_stopped(configured):
     facts = json.loads(state.read_text())
     state.write_text(json.dumps(facts | {"total_steps": 10}))
 
+    assert summarise_run(run).state == "running"  # this process still holds its lock
+    run_folder._locks.pop(run.resolve()).close()
+    assert summarise_run(run).state == "stopped"
+    (run / ".lock").unlink()  # as on a disk that knows no locks
     assert summarise_run(run).state == "running"
     long_ago = time.time() - QUIET_SECONDS - 10
     os.utime(run / "metrics.jsonl", (long_ago, long_ago))

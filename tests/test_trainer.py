@@ -407,3 +407,37 @@ def test_pictures_that_vanish_stop_a_run_that_can_go_on(configured, tmp_path, nu
     reached = max(int(path.name[-8:]) for path in first.parent.iterdir())
     (tmp_path / "away").rename(tmp_path / "a")
     assert run_training(configured(**(fields | {"train__max_steps": reached + 2}))).step > reached
+
+
+def test_a_run_without_a_whole_checkpoint_is_not_begun_again(configured):
+    config = configured()
+    run = run_training(config).run
+    for state in run.glob("checkpoints/*/state.json"):
+        state.write_text("{}")
+    lines = metrics_of(run)
+
+    with pytest.raises(UserError, match="no whole checkpoint to go on from"):
+        run_training(config)
+    assert metrics_of(run) == lines
+
+
+def test_what_a_kill_between_checkpoint_and_model_left_is_made_good(configured):
+    config = configured()
+    run = run_training(config).run
+    expected = (run / "model/generator_ab.safetensors").read_bytes()
+    (run / "model/generator_ab.safetensors").write_bytes(b"of an earlier step")
+    (run / "checkpoints/.step-00000009.partial").mkdir()
+
+    run_training(config)
+
+    assert (run / "model/generator_ab.safetensors").read_bytes() == expected
+
+
+def test_a_run_that_knew_fewer_fields_goes_on(configured):
+    config = configured(train__max_steps=3)
+    run = run_training(config).run
+    saved = yaml.safe_load((run / "config.yaml").read_text())
+    del saved["train"]["start_from"]
+    (run / "config.yaml").write_text(yaml.safe_dump(saved))
+
+    assert run_training(configured()).step == 6

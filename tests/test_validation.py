@@ -143,6 +143,17 @@ def test_scores_made_in_another_way_are_not_compared(evaluated, pictures, capsys
     assert {best["step"] for best in state["best"].values()} == {4}
 
 
+def test_best_scores_outlive_a_part_without_evaluation(evaluated):
+    run_training(evaluated(train__max_steps=2))
+    run = run_training(evaluated(train__max_steps=4, evaluation__every_steps=0)).run
+    run_training(evaluated())
+
+    state = json.loads((run / "checkpoints/step-00000006/state.json").read_text())["scores"]
+    lines = [line for line in metrics_of(run) if "swd_ab" in line]
+    assert [line["step"] for line in lines] == [2, 6]
+    assert state["best"]["swd_ab"]["value"] == min(line["swd_ab"] for line in lines)
+
+
 def test_too_few_test_pictures_are_refused_before_training(evaluated, tmp_path):
     config = evaluated(data__test_a=str(make_pictures(tmp_path / "one", 1)))
 

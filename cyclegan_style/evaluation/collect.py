@@ -8,7 +8,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -97,7 +97,7 @@ def collect_features(
     parts: list[Collected] = []
     errors: list[ImageError] = []
     moments: Moments | None = None
-    with exact_convolutions(), bar, ThreadPoolExecutor(_THREADS) as pool:
+    with exact_products(), bar, ThreadPoolExecutor(_THREADS) as pool:
         for batch in _batches(_ahead(pool, look, share, 2 * batch_size + _THREADS), batch_size):
             errors += [item for item in batch if isinstance(item, ImageError)]
             seen = [item for item in batch if isinstance(item, Looks)]
@@ -133,9 +133,16 @@ def fastest_order(device: torch.device) -> torch.memory_format:
     return torch.channels_last if device.type == "cpu" else torch.contiguous_format
 
 
-def exact_convolutions() -> AbstractContextManager[None]:
+@contextmanager
+def exact_products() -> Iterator[None]:
     """For all threads: without TF32, which moves distances by more than the tools differ."""
-    return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+    matrices = torch.backends.cuda.matmul
+    before, matrices.allow_tf32 = matrices.allow_tf32, False
+    try:
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            yield
+    finally:
+        matrices.allow_tf32 = before
 
 
 @torch.inference_mode()

@@ -25,7 +25,8 @@ from cyclegan_style.evaluation.pairs import evaluate_pairs
 from cyclegan_style.evaluation.ranking import Ranking, rank_folders, rank_models
 from cyclegan_style.evaluation.statistics import write_statistics
 from cyclegan_style.hardware import join_processes
-from cyclegan_style.predictor import Predictor
+from cyclegan_style.model_files import load_generators
+from cyclegan_style.predictor import Predictor, choose_device, choose_dtype
 
 USAGE = """usage: cyclegan-style evaluate PART [options]; PART --help says more
 
@@ -223,10 +224,11 @@ def _evaluation_options(
 
 def load_both(model: str) -> dict[str, Predictor]:
     """The predictors of a model by direction; a single generator file has just one."""
-    first = Predictor.load(model)
-    if Path(model).is_file():
-        return {first.direction: first}
-    return {"ab": first, "ba": Predictor.load(model, "ba")}
+    device = choose_device("auto")
+    return {
+        name: Predictor(generator, device, choose_dtype("auto", device))
+        for name, generator in load_generators(model).items()
+    }
 
 
 def _with_shared(

@@ -1,6 +1,5 @@
 """Scores of one set of pictures against another."""
 
-import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -9,7 +8,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 from accelerate import PartialState
-from accelerate.utils import broadcast_object_list
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -51,6 +49,7 @@ from cyclegan_style.evaluation.sliced_wasserstein import SIZE, sliced_wasserstei
 from cyclegan_style.evaluation.statistics import Statistics, read_statistics, refuse_mismatch
 from cyclegan_style.evaluation.weights import file_hash, find_weights, load_inception
 from cyclegan_style.images import ImageError, read_stored_rgb
+from cyclegan_style.processes import main_process_first, on_main_process, say
 
 METRICS = ("fid", "kid", "swd", "precision_recall", "fid_infinity")
 OF_TRANSLATIONS = ("lpips", "art_fid")
@@ -212,13 +211,13 @@ class Evaluator:
                 raise UserError(f"{option}: {spec}: there are no pictures in it to translate")
             return self._load_statistics(spec, option)
         paths = main_process_first(lambda: list_images(spec, split="test", field=option))
-        cached, kept = None, False
-        if self.options.cache and read is None and not self._streams(paths):
-            cached, kept = self._cached_file(paths)
-        collected = recall(cached) if cached is not None and kept else None
+        caches = self.options.cache and read is None and not self._streams(paths)
+        cached = self._cached_file(paths) if caches and PartialState().is_main_process else None
+        # All go by what the main process finds: another machine may see other files.
+        collected = on_main_process(lambda: None if cached is None else recall(cached))
         if collected is None:
             collected = self._collect(paths, option, read or read_stored_rgb)
-            if cached is not None and not collected.errors and PartialState().is_main_process:
+            if cached is not None and not collected.errors:
                 keep(cached, collected)
         self._check(collected, spec, option)
         return ImageSet(spec, collected)
@@ -319,6 +318,8 @@ class Evaluator:
     def _load_statistics(self, spec: str, option: str) -> ImageSet:
         if set(self.options.metrics) != {"fid"}:
             raise UserError(f"{option}: {spec}: a file of statistics is enough for fid only")
+        if self.options.precision != "fp32":
+            raise UserError(f"{option}: {spec}: statistics are of fp32; leave out --precision")
         statistics = read_statistics(Path(spec).expanduser())
         refuse_mismatch(spec, statistics, self.definition.name, self.weights or "")
         return ImageSet(spec, None, statistics)
@@ -338,18 +339,13 @@ class Evaluator:
     def _streams(self, paths: Sequence[Path]) -> bool:
         return set(self.options.metrics) == {"fid"} and len(paths) > STREAMED
 
-    def _cached_file(self, paths: Sequence[Path]) -> tuple[Path | None, bool]:
-        """Where features are cached, and whether; all processes must do the same."""
-        found: list[tuple[Path | None, bool]] = [(None, False)]
-        if PartialState().is_main_process:
-            swd = str(SIZE) if "swd" in self.options.metrics else ""
-            device = PartialState().device.type
-            precision = self.options.precision
-            made_by = ("2", self.definition.name, self.weights or "", swd, device, precision)
-            file = cached_file(paths, made_by)
-            found[0] = (file, file is not None and file.exists())
-        broadcast_object_list(found)
-        return found[0]
+    def _cached_file(self, paths: Sequence[Path]) -> Path | None:
+        """Where features of these files are cached, whether they are yet or not."""
+        swd = str(SIZE) if "swd" in self.options.metrics else ""
+        device = PartialState().device.type
+        precision = self.options.precision
+        made_by = ("2", self.definition.name, self.weights or "", swd, device, precision)
+        return cached_file(paths, made_by)
 
     def _check(self, collected: Collected, spec: str, option: str) -> None:
         total = len(collected) + len(collected.errors)
@@ -439,25 +435,3 @@ def warn_of_few(metrics: Collection[str], circumstances: Circumstances) -> None:
             f"FID of {min(counts)} images is biased upwards: compare it only with FID of as many"
             " images of the same real set, or use kid, which is not"
         )
-
-
-def main_process_first(function: Callable[[], Result]) -> Result:
-    """Let each machine's first process download or render what the others then find.
-
-    A mistake of the user's is raised when all have met it, or the others would wait for ever.
-    """
-    outcome: Result | UserError
-    with PartialState().local_main_process_first():
-        try:
-            outcome = function()
-        except UserError as error:
-            outcome = error
-    if isinstance(outcome, UserError):
-        raise outcome
-    return outcome
-
-
-def say(line: str) -> None:
-    """Tell the person at the terminal, once."""
-    if PartialState().is_main_process:
-        print(line, file=sys.stderr)

@@ -12,11 +12,12 @@ from accelerate.utils import gather_object
 from cyclegan_style.domains import list_images
 from cyclegan_style.errors import UserError
 from cyclegan_style.evaluation import lpips
-from cyclegan_style.evaluation.collect import exact_convolutions, on_device
-from cyclegan_style.evaluation.folders import main_process_first, refuse_unknown
+from cyclegan_style.evaluation.collect import exact_products, on_device
+from cyclegan_style.evaluation.folders import refuse_unknown
 from cyclegan_style.evaluation.intervals import mean_interval
 from cyclegan_style.evaluation.paired import psnr, ssim
 from cyclegan_style.images import ImageError, Pixels, read_image, to_tensor
+from cyclegan_style.processes import main_process_first
 
 METRICS = ("psnr", "ssim", "lpips")
 _SMALLEST = {"psnr": 1, "ssim": 11, "lpips": lpips.SMALLEST}
@@ -84,7 +85,7 @@ def _shared_out(
     """What became of each pair; under accelerate every process compares its share of them."""
     state = PartialState()
     own: list[tuple[int, dict[str, float] | ImageError]] = []
-    with exact_convolutions():
+    with exact_products():
         for index in range(state.process_index, len(pairs), state.num_processes):
             try:
                 own.append((index, _compare(*pairs[index], measures)))
