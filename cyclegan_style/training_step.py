@@ -24,6 +24,7 @@ from cyclegan_style.cyclegan import (
     build_discriminators,
     build_generators,
 )
+from cyclegan_style.hardware import compiler_options
 from cyclegan_style.pool import ImagePool
 
 Losses = dict[str, Tensor]
@@ -169,8 +170,5 @@ def _mean(values: Sequence[Tensor]) -> Tensor:
 
 def compile_networks(networks: Iterable[nn.Module], device: torch.device) -> None:
     """Compile each network in place, which leaves its state-dict keys as they are."""
-    # On CPUs the compiler's change of layout makes the bf16 gradients of a batch of one NaN
-    # (torch 2.15, a residual generator of 32 channels); channels_last gives the layout anyway.
-    options = {"layout_optimization": False} if device.type == "cpu" else {}
     for network in networks:
-        network.compile(dynamic=False, options=options)
+        network.compile(dynamic=False, options=compiler_options(device))

@@ -79,6 +79,10 @@ class Failure:
     error: str
 
 
+WORTH_COMPILING = 120.0
+"""Seconds of work that must be left; compiling takes a sixth of it or less."""
+
+
 @dataclass
 class Summary:
     """What became of a list of files."""
@@ -172,6 +176,34 @@ def default_batch_size(device: torch.device) -> int:
     return 1 if device.type == "cpu" else 8
 
 
+class CompilationChoice:
+    """Compiles the network once enough pictures of one size are left to pay for it.
+
+    In float32 the convolutions take nearly all the time, and compiling gained nothing.
+    """
+
+    def __init__(self, predictor: Predictor, count: int) -> None:
+        self.predictor = predictor
+        self.left = count
+        self.due = predictor.dtype != torch.float32 and predictor.working_size is None
+        self.usual: tuple[int, ...] | None = None
+        self.began = 0.0
+        self.done = 0
+
+    def consider(self, pictures: Sequence[Pixels]) -> None:
+        """Called before each batch; two batches of one shape in a row tell how long they take."""
+        shape = (len(pictures), *pictures[0].shape)
+        now = time.perf_counter()
+        if shape != self.usual:
+            self.usual, self.began, self.done = shape, now, 0
+        elif self.due and self.done >= 2 * len(pictures):
+            self.due = False
+            if self.left * (now - self.began) / self.done > WORTH_COMPILING:
+                self.predictor.compile_if_faster(*shape[:3])
+        self.done += len(pictures)
+        self.left -= len(pictures)
+
+
 class _Pipeline:
     """Readers, the network, writers; the middle runs in the calling thread."""
 
@@ -193,8 +225,10 @@ class _Pipeline:
     def run(self, jobs: Sequence[Job]) -> None:
         readers, writers = ThreadPoolExecutor(THREADS), ThreadPoolExecutor(THREADS)
         writing: deque[tuple[Job, Future[None]]] = deque()
+        chooser = CompilationChoice(self.predictor, len(jobs))
         try:
             for batch in self.batches(self.decoded(readers, jobs)):
+                chooser.consider([picture.pixels for picture in batch])
                 for picture, output in self.translated(batch):
                     writing.append((picture.job, writers.submit(self.write, picture, output)))
                     if len(writing) > self.queued:

@@ -27,7 +27,7 @@ from cyclegan_style.cyclegan import build_generators
 from cyclegan_style.errors import UserError
 from cyclegan_style.export import export_model
 from cyclegan_style.images import MAX_PIXELS, read_image
-from cyclegan_style.translate import plan
+from cyclegan_style.translate import plan, translate_files
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "translate.py"
 
@@ -397,3 +397,24 @@ def test_the_benchmark_compares_the_same_pictures():
     assert comparison.ratio > 0
     assert comparison.images_per_second == pytest.approx(2 / comparison.seconds)
     assert comparison.mean_difference < 3
+
+
+@pytest.mark.slow
+def test_long_jobs_are_compiled_and_give_the_same_pictures(model, tmp_path, monkeypatch):
+    folder = make_pictures(tmp_path / "in", 6, height=64, width=64)
+    predictor = Predictor.load(model, precision="bf16")
+    translate_files(predictor, plan([str(folder)], tmp_path / "plain", "png"))
+    monkeypatch.setattr("cyclegan_style.translate.WORTH_COMPILING", 0.0)
+    considered = []
+    compile_if_faster = predictor.compile_if_faster
+    monkeypatch.setattr(
+        predictor, "compile_if_faster", lambda *shape: considered.append(compile_if_faster(*shape))
+    )
+
+    summary = translate_files(predictor, plan([str(folder)], tmp_path / "compiled", "png"))
+
+    assert summary.translated == 6
+    assert considered == [bool(predictor.compiled)]
+    for path in sorted((tmp_path / "plain").iterdir()):
+        first, second = read_image(path), read_image(tmp_path / "compiled" / path.name)
+        assert np.abs(first.astype(int) - second).max() <= 8
