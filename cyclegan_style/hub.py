@@ -44,9 +44,7 @@ def _one_line(complaint: str) -> Iterator[None]:
     """Turn whatever the Hub's client raises, offline or not, into one line."""
     try:
         yield
-    except (
-        Exception
-    ) as error:  # those of its HTTP library, which is another from version to version
+    except Exception as error:  # its HTTP library's, which is another from version to version
         lines = str(error).strip().splitlines()
         reason = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
         raise UserError(printable(f"{complaint} ({reason})")) from None

@@ -22,8 +22,8 @@ from PIL import Image
 
 from cyclegan_style.checkpoint import write_durably
 from cyclegan_style.config import Config, to_dict
+from cyclegan_style.export import CONFIG_FILE
 from cyclegan_style.images import ImageError, read_image, to_pillow
-from cyclegan_style.run_folder import CONFIG_FILE
 from cyclegan_style.tracking import METRICS_FILE
 
 REPORT_FILE = "report.html"
@@ -63,7 +63,7 @@ TITLES = {
     "structure": "Structure kept (SSIM of edges)",
 }
 LABELS = {"ab": "A → B", "ba": "B → A", "a": "A", "b": "B", "lr": "rate"}
-BADGES = {"training": "training", "finished": "good", "diverged": "bad", "failed": "bad"}
+BADGES = {"training": "training", "finished": "good", "diverged": "bad"}
 
 Floats = NDArray[np.float64]
 Row = dict[str, float]

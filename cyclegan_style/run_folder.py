@@ -9,6 +9,7 @@ import yaml
 from cyclegan_style.checkpoint import write_durably
 from cyclegan_style.config import Config, to_dict, to_yaml
 from cyclegan_style.errors import UserError
+from cyclegan_style.export import CONFIG_FILE
 from cyclegan_style.tracking import METRICS_FILE, flatten
 
 try:
@@ -16,7 +17,6 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-CONFIG_FILE = "config.yaml"
 LOCK_FILE = ".lock"
 LOCK_SECONDS = 20.0
 """How long to wait for the lock: a killed run's loader processes notice after a few seconds."""

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cyclegan_style.best import BestScores
 from cyclegan_style.checkpoint import STATE_FILE, checkpoint_folders, read_checkpoint
 from cyclegan_style.errors import UserError
+from cyclegan_style.export import CONFIG_FILE
 from cyclegan_style.report import read_metrics
-from cyclegan_style.run_folder import CONFIG_FILE, is_locked
+from cyclegan_style.run_folder import is_locked
 from cyclegan_style.tracking import METRICS_FILE
 
 QUIET_SECONDS = 300
@@ -64,7 +64,9 @@ def summarise_run(run: Path) -> RunSummary:
         total_steps=total,
         images_per_second=last.get("images_per_second"),
         seconds_left=seconds_left(last, facts, step),
-        best_scores=best_scores(metrics),
+        best_scores={name: best["value"] for name, best in facts["scores"]["best"].items()}
+        if facts
+        else {},
         gigabytes=round(sum(f.stat().st_size for f in run.rglob("*") if f.is_file()) / 1e9, 3),
     )
 
@@ -89,14 +91,6 @@ def seconds_left(last: dict[str, Any], facts: dict[str, Any], step: int) -> floa
         return None
     left = max(0, int(facts["total_steps"]) - step)
     return round(left * int(facts["images_per_step"]) / float(speed), 1)
-
-
-def best_scores(metrics: list[dict[str, Any]]) -> dict[str, float]:
-    """Best value of each score: psnr_ab, fid_ba and the like."""
-    best = BestScores({})
-    for values in metrics:
-        best.update(int(values.get("step", 0)), values)
-    return {name: found.value for name, found in best.best.items()}
 
 
 def newest_facts(run: Path) -> dict[str, Any]:

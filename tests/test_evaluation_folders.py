@@ -14,20 +14,24 @@ from lpips_weights import distance_of_files, random_lpips, write_alexnet
 from PIL import Image
 from scipy import stats
 from test_distributed import launch
+from tiny import tiny_config
 from torch import Tensor, nn
 
 from cyclegan_style.cli import main
 from cyclegan_style.config import to_yaml
 from cyclegan_style.cyclegan import build_generators
+from cyclegan_style.demo import known_translations, score
 from cyclegan_style.evaluation import folders
 from cyclegan_style.evaluation.collect import collect_features
 from cyclegan_style.evaluation.definitions import DEFINITIONS
 from cyclegan_style.evaluation.folders import EvaluationOptions, evaluate_folders
 from cyclegan_style.evaluation.model import evaluate_model
+from cyclegan_style.evaluation.pairs import evaluate_pairs
 from cyclegan_style.evaluation.ranking import rank_models
 from cyclegan_style.evaluation.statistics import Statistics, write_statistics
 from cyclegan_style.export import export_model
 from cyclegan_style.images import Pixels, read_image, read_stored_rgb, write_image
+from cyclegan_style.synthetic import demo_folder
 
 ROOT = Path(__file__).parent.parent
 FEATURE_COUNT = 24
@@ -461,3 +465,17 @@ def test_several_processes_count_each_image_once(tmp_path, sets):
         assert two["indices"].tolist() == list(range(9))
         np.testing.assert_allclose(two["features"], alone.features, atol=1e-6)
         assert np.array_equal(two["descriptors"], alone.descriptors)
+
+
+def test_the_truth_of_the_demo_is_known_by_name(tmp_path):
+    """What does nothing to the photographs scores as the trainer says that it does."""
+    photos = demo_folder("photo", "test")
+
+    scores = evaluate_pairs("demo:painting", str(photos)).to_dict()
+
+    data = tiny_config(data__a="demo:photo", data__b="demo:painting").data
+    known = next(known for known in known_translations(data) if known.direction.name == "ab")
+    nothing = score(known.inputs, known)
+    assert scores["n"] == len(known.inputs)
+    assert scores["psnr"] == pytest.approx(nothing.psnr, abs=1e-4)
+    assert scores["ssim"] == pytest.approx(nothing.ssim, abs=1e-4)

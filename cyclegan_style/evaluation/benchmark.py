@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from cyclegan_style.benchmark import device_name
 from cyclegan_style.errors import UserError
 from cyclegan_style.evaluation.weights import WEIGHTS_FILE, find_weights
 from cyclegan_style.images import resize, write_image
@@ -80,7 +81,7 @@ def compare_with_pytorch_fid(
         baseline_peak_gigabytes=theirs.gigabytes,
         peak_gigabytes=ours.gigabytes,
         images=scores["n_real"] + scores["n_fake"],
-        device=_device(),
+        device=device_name(),
     )
 
 
@@ -122,9 +123,3 @@ def _ours(real: Path, fake: Path) -> list[str]:
     options = ["--metrics", "fid", "--no-intervals", "--no-cache", "--json"]
     sets = ["--real", str(real), "--fake", str(fake)]
     return [sys.executable, "-c", _OURS, "evaluate", "folders", *sets, *options]
-
-
-def _device() -> str:
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    return f"cpu, {torch.get_num_threads()} threads"

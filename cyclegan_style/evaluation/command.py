@@ -115,7 +115,7 @@ def compare_command(arguments: list[str]) -> int:
 def paired_command(arguments: list[str]) -> int:
     """``evaluate paired``."""
     parser = _parser("paired", "Score pictures against the truth of the same name.")
-    parser.add_argument("--truth", required=True, help="folder or glob of true pictures")
+    parser.add_argument("--truth", required=True, help="true pictures: folder, glob or demo:...")
     parser.add_argument("--fake", required=True, help="folder or glob of pictures to be judged")
     parser.add_argument(
         "--metrics", default="psnr,ssim", help=f"some of {','.join(PAIRED_METRICS)}"
@@ -139,7 +139,7 @@ def stats_command(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     if options.output.suffix != ".npz":
         raise UserError(f"--output: {options.output}: must end in .npz")
-    statistics = statistics_of(options.images, _evaluation_options(options, options.images))
+    statistics, failed = statistics_of(options.images, _evaluation_options(options, options.images))
     if PartialState().is_main_process:
         write_statistics(options.output, statistics)
     facts = {
@@ -147,9 +147,10 @@ def stats_command(arguments: list[str]) -> int:
         "n": statistics.count,
         "definition": statistics.definition,
         "weights": statistics.weights,
+        "failed": [{"path": str(error.path), "error": error.reason} for error in failed],
     }
     _show(facts, options.json)
-    return 0
+    return 1 if failed else 0
 
 
 def _parser(name: str, description: str) -> ArgumentParser:

@@ -376,8 +376,8 @@ def evaluate_folders(real: str, fake: str, options: EvaluationOptions) -> Scores
     return scores
 
 
-def statistics_of(spec: str, options: EvaluationOptions) -> Statistics:
-    """What ``evaluate stats`` writes."""
+def statistics_of(spec: str, options: EvaluationOptions) -> tuple[Statistics, list[ImageError]]:
+    """What ``evaluate stats`` writes, and the files that could not be read for it."""
     if options.precision != "fp32":
         raise UserError("--precision: statistics that others rely on are written in fp32 only")
     evaluator = Evaluator(options)
@@ -385,7 +385,8 @@ def statistics_of(spec: str, options: EvaluationOptions) -> Statistics:
     moments = pictures.moments or Moments.of(pictures.features)
     covariance = moments.comoment / (moments.count - 1)
     name = evaluator.definition.name
-    return Statistics(moments.mean, covariance, moments.count, name, evaluator.weights)
+    statistics = Statistics(moments.mean, covariance, moments.count, name, evaluator.weights)
+    return statistics, pictures.errors
 
 
 def errors_of(*sets: ImageSet) -> list[ImageError]:

@@ -18,10 +18,15 @@ from cyclegan_style.evaluation.intervals import mean_interval
 from cyclegan_style.evaluation.paired import psnr, ssim
 from cyclegan_style.images import ImageError, Pixels, read_image, to_tensor
 from cyclegan_style.processes import main_process_first
+from cyclegan_style.synthetic import demo_folder
+from cyclegan_style.synthetic.folders import Domain
 
 METRICS = ("psnr", "ssim", "lpips")
 _SMALLEST = {"psnr": 1, "ssim": 11, "lpips": lpips.SMALLEST}
 """Sides in pixels that a picture must have for these."""
+
+DEMO_SOURCES: dict[str, Domain] = {"demo:painting": "photo", "demo:photo": "painting"}
+"""Whose test pictures are known in the named domain, too."""
 
 Measure = Callable[[Pixels, Pixels], float]
 
@@ -57,8 +62,13 @@ def evaluate_pairs(
     metrics: Sequence[str] = ("psnr", "ssim"),
     lpips_weights: Path | None = None,
 ) -> PairedScores:
-    """Scores of fakes against the truth of the same name, whatever the format."""
+    """Scores of fakes against the truth of the same name, whatever the format.
+
+    The truth ``demo:painting`` is the paintings of the demo's test photographs, and the other way.
+    """
     refuse_unknown(metrics, METRICS)
+    if truth in DEMO_SOURCES:
+        truth = str(main_process_first(lambda: demo_folder(DEMO_SOURCES[truth], "truth")))
     truths, fakes = _by_name(truth, "--truth"), _by_name(fake, "--fake")
     common = sorted(truths.keys() & fakes.keys())
     if not common:
