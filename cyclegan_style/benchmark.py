@@ -24,7 +24,7 @@ from cyclegan_style.cyclegan import DOMAINS, build_discriminators, build_generat
 from cyclegan_style.errors import UserError
 from cyclegan_style.hardware import build_accelerator
 from cyclegan_style.sampling import UnpairedBatchSampler, training_loader
-from cyclegan_style.trainer import open_dataset
+from cyclegan_style.training_data import open_dataset
 from cyclegan_style.training_step import TrainingStep
 
 

@@ -81,3 +81,11 @@ def keep_best_model(
     folder = run / BEST_FOLDER / name
     export_model(folder, generators, config_yaml)
     write_durably(folder / SCORE_FILE, json.dumps({name: best.value, "step": best.step}).encode())
+
+
+def best_table(best: BestScores) -> list[str]:
+    """A line for each best score."""
+    return [
+        f"best {name + ':':<14}{found.value:10.4f}  at step {found.step}, {BEST_FOLDER}/{name}"
+        for name, found in best.best.items()
+    ]

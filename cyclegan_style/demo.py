@@ -1,7 +1,7 @@
 """How well a model does on the demo domains, whose true translations are known."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 import torch
@@ -35,6 +35,16 @@ class Score:
     """Peak signal-to-noise ratio in decibels."""
     ssim: float
     """Structural similarity, 1 for equal pictures."""
+
+
+Scores = dict[str, dict[str, Score]]
+"""By direction and method, where the true translations are known."""
+
+METHOD_TITLES = {
+    "model": "trained model",
+    "color_statistics": "colour statistics transfer",
+    "nothing": "doing nothing",
+}
 
 
 def known_translations(data: DataConfig) -> list[KnownTranslations]:
@@ -103,3 +113,24 @@ def translation_strip(
 def _as_pictures(images: Sequence[Tensor]) -> Tensor:
     """N×C×H×W in [0, 1], rounded to the 256 levels of a picture file."""
     return torch.stack([to_tensor(to_pixels(image)) for image in images]) / 2 + 0.5
+
+
+def flat_scores(scores: Scores) -> dict[str, float]:
+    """The model's scores under names such as ``psnr_ab``."""
+    return {
+        f"{name}_{direction}": value
+        for direction, methods in scores.items()
+        for name, value in asdict(methods["model"]).items()
+    }
+
+
+def score_table(scores: Scores) -> list[str]:
+    """Lines of a table for people."""
+    lines = []
+    for direction, methods in scores.items():
+        lines.append(f"{' to '.join(direction.upper())} against the truth    PSNR    SSIM")
+        lines += [
+            f"  {METHOD_TITLES[method]:<26}{score.psnr:6.2f}  {score.ssim:6.3f}"
+            for method, score in methods.items()
+        ]
+    return lines

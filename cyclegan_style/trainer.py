@@ -5,8 +5,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch import Tensor
 
-from cyclegan_style.best import BEST_FOLDER, BestScores, keep_best_model
+from cyclegan_style.best import BestScores, best_table, keep_best_model
 from cyclegan_style.checkpoint import (
     Checkpoint,
     ProcessState,
@@ -30,37 +29,40 @@ from cyclegan_style.checkpoint import (
     restore_random_state,
     save_checkpoint,
 )
-from cyclegan_style.config import Config, DataConfig, parse_bytes, size_divisor, to_yaml, validate
+from cyclegan_style.config import Config, to_yaml, validate
 from cyclegan_style.cyclegan import Images
-from cyclegan_style.demo import Score, compare_with_baselines, known_translations, translation_strip
-from cyclegan_style.domains import ImageDomain, list_images, reference_layout
+from cyclegan_style.demo import (
+    Scores,
+    compare_with_baselines,
+    flat_scores,
+    known_translations,
+    score_table,
+    translation_strip,
+)
 from cyclegan_style.errors import UserError
 from cyclegan_style.export import MODEL_FOLDER, export_model
 from cyclegan_style.fine_tuning import begin_from
 from cyclegan_style.hardware import build_accelerator, describe_hardware
 from cyclegan_style.images import write_image
 from cyclegan_style.preemption import StopRequest
-from cyclegan_style.processes import main_process_first, on_main_process, say
+from cyclegan_style.processes import on_main_process, say
 from cyclegan_style.report import REPORT_FILE, write_report
 from cyclegan_style.run_folder import claim_run_folder
 from cyclegan_style.samples import sample_sheet
 from cyclegan_style.sampling import UnpairedBatchSampler, UnpairedDataset, training_loader
 from cyclegan_style.schedule import learning_rate
 from cyclegan_style.tracking import Tracking
+from cyclegan_style.training_data import (
+    name_domains,
+    open_dataset,
+    open_test_domains,
+    open_test_images,
+)
 from cyclegan_style.training_step import TrainingStep
-from cyclegan_style.validation import Validation, spread
+from cyclegan_style.validation import Validation
 
 SAMPLE_FOLDER = "samples"
 STRIP_FILE = "translations.png"
-
-METHOD_TITLES = {
-    "model": "trained model",
-    "color_statistics": "colour statistics transfer",
-    "nothing": "doing nothing",
-}
-
-Scores = dict[str, dict[str, Score]]
-"""By direction and method, where the true translations are known."""
 
 
 class DivergenceError(UserError):
@@ -84,73 +86,6 @@ def train(config: Config) -> TrainingResult:
     run = on_main_process(lambda: claim_run_folder(config))
     dataset = open_dataset(config.data, accelerator)
     return Trainer(config, accelerator, run, dataset).fit()
-
-
-def name_domains(config: Config) -> Config:
-    """Spell out the folders that ``data.root`` stands for."""
-    data = config.data
-    if data.root is None or data.a is not None or data.b is not None:
-        return config
-    found = {name: str(path) for name, path in reference_layout(data.root).items()}
-    named = replace(
-        data,
-        root=None,
-        a=found["a"],
-        b=found["b"],
-        test_a=data.test_a or found.get("test_a"),
-        test_b=data.test_b or found.get("test_b"),
-    )
-    return replace(config, data=named)
-
-
-def open_dataset(data: DataConfig, accelerator: Accelerator) -> UnpairedDataset:
-    """Find, check and, if they fit, load the training pictures of both domains."""
-    specs = {"a": str(data.a), "b": str(data.b)}
-    for domain, spec in specs.items():  # who comes first renders the demo's pictures
-        main_process_first(partial(list_images, spec, field=f"data.{domain}"))
-    channels = {"a": data.channels_a, "b": data.channels_b}
-    domains = [
-        ImageDomain.open(
-            spec,
-            split="train",
-            field=f"data.{domain}",
-            channels=channels[domain],
-            resize=data.resize,
-            size=data.load_size,
-            min_readable=data.min_readable,
-            memory_budget=parse_bytes(data.memory_budget) // 2,
-            progress=accelerator.is_main_process,
-        )
-        for domain, spec in specs.items()
-    ]
-    return UnpairedDataset(domains[0], domains[1], data.crop_size, data.flip)
-
-
-def open_test_domains(config: Config) -> dict[str, ImageDomain]:
-    """The test pictures of both domains, at the size of training."""
-    data = config.data
-    chosen = {
-        "a": ("data.test_a", data.test_a or str(data.a), data.channels_a),
-        "b": ("data.test_b", data.test_b or str(data.b), data.channels_b),
-    }
-    return {
-        name: ImageDomain(
-            spec, field, list_images(spec, "test", field), channels, data.resize, data.crop_size
-        )
-        for name, (field, spec, channels) in chosen.items()
-    }
-
-
-def open_test_images(config: Config, domains: dict[str, ImageDomain]) -> dict[str, list[Tensor]]:
-    """A few pictures of each domain, the same throughout a run, spread over its test set."""
-    divisor = size_divisor(config.generator)
-    return {
-        name: [
-            domain.test_tensor(place, divisor)
-            for place in spread(range(len(domain)), config.tracking.sample_count)
-        ]
-        for name, domain in domains.items()
-    }
 
 
 class Trainer:
@@ -589,32 +524,3 @@ def gpu_memory() -> dict[str, float]:
     if not torch.cuda.is_available():
         return {}
     return {"gpu_memory_gigabytes": round(torch.cuda.max_memory_allocated() / 1e9, 3)}
-
-
-def flat_scores(scores: Scores) -> dict[str, float]:
-    """The model's scores under names such as ``psnr_ab``."""
-    return {
-        f"{name}_{direction}": value
-        for direction, methods in scores.items()
-        for name, value in asdict(methods["model"]).items()
-    }
-
-
-def best_table(best: BestScores) -> list[str]:
-    """A line for each best score."""
-    return [
-        f"best {name + ':':<14}{found.value:10.4f}  at step {found.step}, {BEST_FOLDER}/{name}"
-        for name, found in best.best.items()
-    ]
-
-
-def score_table(scores: Scores) -> list[str]:
-    """Lines of a table for people."""
-    lines = []
-    for direction, methods in scores.items():
-        lines.append(f"{' to '.join(direction.upper())} against the truth    PSNR    SSIM")
-        lines += [
-            f"  {METHOD_TITLES[method]:<26}{score.psnr:6.2f}  {score.ssim:6.3f}"
-            for method, score in methods.items()
-        ]
-    return lines

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 from torch import nn
@@ -22,8 +21,7 @@ from cyclegan_style.images import Pixels
 from cyclegan_style.model_files import LoadedGenerator
 from cyclegan_style.networks import build_generator
 from cyclegan_style.predictor import Predictor, choose_dtype
-
-Item = TypeVar("Item")
+from cyclegan_style.training_data import spread
 
 METRICS_WITHOUT_CURVE = ("kid_std",)
 
@@ -124,9 +122,3 @@ class DomainTranslator:
 def path_or_none(path: str | None) -> Path | None:
     """A path as a Path."""
     return None if path is None else Path(path)
-
-
-def spread(items: Sequence[Item], count: int) -> list[Item]:
-    """At most so many of the items, spread over all of them."""
-    count = min(count, len(items))
-    return [items[number * len(items) // count] for number in range(count)]

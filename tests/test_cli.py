@@ -8,7 +8,7 @@ from tiny import make_pictures
 
 from cyclegan_style.cli import main, parse_training_options
 from cyclegan_style.config import Config, validate
-from cyclegan_style.trainer import name_domains
+from cyclegan_style.training_data import name_domains
 
 
 @pytest.fixture(autouse=True)

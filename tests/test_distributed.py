@@ -17,7 +17,7 @@ from tiny import equal_tensors, largest_difference, make_pictures, tiny_config
 
 from cyclegan_style.config import Config, to_yaml
 from cyclegan_style.cyclegan import build_generators
-from cyclegan_style.trainer import open_test_domains
+from cyclegan_style.training_data import open_test_domains
 from cyclegan_style.validation import Validation
 
 ROOT = Path(__file__).parent.parent

@@ -16,7 +16,7 @@ from cyclegan_style.errors import UserError
 from cyclegan_style.evaluation.command import load_both
 from cyclegan_style.evaluation.folders import EvaluationOptions
 from cyclegan_style.evaluation.model import evaluate_model
-from cyclegan_style.validation import spread
+from cyclegan_style.training_data import spread
 
 EVERYTHING_RANDOM = {
     "train__pool_size": 2,
