@@ -1,7 +1,10 @@
 """What this machine is good at."""
 
+import ctypes
 import os
 import platform
+import sys
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -143,6 +146,17 @@ def _free_in_container() -> int:
         return limit - used + int(statistics["inactive_file"])  # the cache of files gives way
     except (OSError, ValueError, KeyError):  # no such limit
         return 2**63
+
+
+def trim_heap() -> None:
+    """Give freed memory back to the system.
+
+    What threads decode and free, glibc keeps in pieces between which nothing of the next picture
+    fits: 1.7 MB of every picture that is scored.
+    """
+    if sys.platform == "linux":
+        with suppress(AttributeError):  # another C library
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 def compiler_options(device: torch.device) -> dict[str, Any]:

@@ -23,9 +23,11 @@ from tqdm import tqdm
 
 from cyclegan_style.evaluation.frechet import Moments, merged
 from cyclegan_style.evaluation.sliced_wasserstein import Descriptors, descriptors_of_image
+from cyclegan_style.hardware import trim_heap
 from cyclegan_style.images import ImageError, Pixels, read_stored_rgb
 
 BATCH_SIZE = 8
+BATCHES_BETWEEN_TRIMS = 8
 _THREADS = min(8, max(2, os.cpu_count() or 2))
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -107,6 +109,8 @@ def collect_features(
                     moments = merged(moments, Moments.of(part.features))
                     part = replace(part, features=part.features[:, :0].copy())
                 parts.append(part)
+            if len(parts) % BATCHES_BETWEEN_TRIMS == 0:
+                trim_heap()
             bar.update(len(batch))
     # gather_object joins the processes' lists.
     own = [replace(_join(parts, errors), moments=moments)]
