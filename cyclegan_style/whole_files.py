@@ -2,7 +2,6 @@
 
 import re
 import sys
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,18 +11,15 @@ from typing import BinaryIO
 if sys.platform != "win32":
     import fcntl
 
-_MOMENT = 2.0  # seconds
 _TEMPORARY_NAME = re.compile(r"\.[0-9a-f]{32}\.part")
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
     """Open a hidden file beside the path that takes its name when the block ends without error."""
-    temporary = path.with_name(f".{uuid.uuid4().hex}.part")
+    temporary, opened = _opened_and_locked(path)
     try:
-        with temporary.open("x+b") as stream:
-            with suppress(OSError):  # a file system without locks
-                _lock(stream)
+        with opened as stream:
             yield stream
             stream.flush()
             if sys.platform != "win32":  # which renames no open file
@@ -36,17 +32,29 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what killed processes left half written; the living hold a lock on theirs.
-
-    What is younger than a moment is left: its writer may not have locked it yet.
-    """
-    now = time.time()
+    """Remove what killed processes left half written; the living hold a lock on theirs."""
     with suppress(OSError):
         for path in folder.iterdir():
-            if _TEMPORARY_NAME.fullmatch(path.name) and now - path.stat().st_mtime > _MOMENT:
+            if _TEMPORARY_NAME.fullmatch(path.name):
                 with suppress(OSError), path.open("r+b") as stream:
                     _lock(stream)
                     path.unlink()
+
+
+def _opened_and_locked(path: Path) -> tuple[Path, BinaryIO]:
+    while True:
+        temporary = path.with_name(f".{uuid.uuid4().hex}.part")
+        stream = temporary.open("x+b")
+        try:
+            _lock(stream)
+        except BlockingIOError:  # another process takes it for a leftover
+            stream.close()
+            continue
+        except OSError:  # a file system without locks
+            pass
+        if temporary.exists():
+            return temporary, stream
+        stream.close()  # as above, a moment earlier
 
 
 def _lock(stream: BinaryIO) -> None:

@@ -160,9 +160,10 @@ def test_one_reference_file_becomes_a_folder_of_one_direction(tmp_path, capsys):
     loaded = load_generator(tmp_path / "ours", "ba")
     assert (loaded.in_channels, loaded.out_channels) == (1, 3)
     picture = make_pictures(tmp_path / "pictures", 1, channels=1)
-    options = ["--input", str(picture), "--output", str(tmp_path / "out"), "--direction", "ba"]
+    options = ["--input", str(picture), "--output", str(tmp_path / "out")]
     assert main(["translate", "--model", str(tmp_path / "ours"), *options]) == 0
-    assert main(["export", str(tmp_path / "ours"), "--onnx", "x.onnx"]) == 2
+    other = ["--onnx", str(tmp_path / "x.onnx"), "--direction", "ab"]
+    assert main(["export", str(tmp_path / "ours"), *other]) == 2
     assert "not that direction" in capsys.readouterr().err
 
 
