@@ -157,6 +157,17 @@ def test_steps_taken_again_are_not_logged_again(configured, no_account):
     assert [line["step"] for line in metrics_of(run)] == [1, 2, 3, 4, 5, 6]
 
 
+def test_the_model_is_an_artifact_when_asked(configured, no_account):
+    run = run_tracked(configured(tracking__backend="wandb", tracking__log_model=True))
+
+    (file,) = (run / "wandb").glob("offline-run-*/*.wandb")
+    (artifact,) = (r.artifact for r in records_of(file) if r.HasField("artifact"))
+    assert (artifact.type, artifact.name) == ("model", "run-model")
+    assert {entry.path for entry in artifact.manifest.contents} == {
+        path.name for path in (run / "model").iterdir()
+    }
+
+
 def test_tensorboard_has_every_step(configured):
     run = run_training(configured(tracking__backend="tensorboard")).run
     (folder,) = {
