@@ -400,7 +400,7 @@ def test_the_benchmark_compares_the_same_pictures():
 
 
 @pytest.mark.slow
-def test_long_jobs_are_compiled_and_give_the_same_pictures(model, tmp_path, monkeypatch):
+def test_long_jobs_are_compiled_and_as_exact_as_before(model, tmp_path, monkeypatch):
     folder = make_pictures(tmp_path / "in", 6, height=64, width=64)
     predictor = Predictor.load(model, precision="bf16")
     translate_files(predictor, plan([str(folder)], tmp_path / "plain", "png"))
@@ -415,6 +415,11 @@ def test_long_jobs_are_compiled_and_give_the_same_pictures(model, tmp_path, monk
 
     assert summary.translated == 6
     assert considered == [bool(predictor.compiled)]
-    for path in sorted((tmp_path / "plain").iterdir()):
-        first, second = read_image(path), read_image(tmp_path / "compiled" / path.name)
-        assert np.abs(first.astype(int) - second).max() <= 8
+    translate_files(Predictor.load(model), plan([str(folder)], tmp_path / "exact", "png"))
+    exact, plain, compiled = (
+        np.stack([read_image(path) for path in sorted((tmp_path / name).iterdir())]).astype(int)
+        for name in ("exact", "plain", "compiled")
+    )
+    error = np.abs(plain - exact).mean()
+    assert 0 < error < 2, "bf16 should be off by a little"
+    assert np.abs(compiled - exact).mean() < 1.2 * error
