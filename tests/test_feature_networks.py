@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from torchvision import transforms
 from torchvision.models import ConvNeXt_Tiny_Weights, VisionTransformer, convnext_tiny
 
+from cyclegan_style.checkpoint import checksum
 from cyclegan_style.cli import main
 from cyclegan_style.evaluation.definitions import imagenet_bicubic
 from cyclegan_style.evaluation.dinov2 import DINOV2, Dinov2, build_dinov2, resampled_places
 from cyclegan_style.evaluation.frechet import frechet_of_features
-from cyclegan_style.evaluation.weights import file_hash
 
 ROOT = Path(__file__).parent.parent
 
@@ -126,7 +126,7 @@ def test_dinov2_by_command(tmp_path, monkeypatch, capsys):
     assert main(command) == 0
     scores = json.loads(capsys.readouterr().out)
     assert (scores["definition"], scores["fid"] > 0) == ("dinov2", True)
-    assert scores["weights"] == file_hash(folder / DINOV2.names[0])
+    assert scores["weights"] == checksum(folder / DINOV2.names[0])
     torch.save({"conv.weight": torch.zeros(1)}, tmp_path / "other.pth")
     assert main([*command, "--weights", str(tmp_path / "other.pth")]) == 2
     assert "not the weights of DINOv2" in capsys.readouterr().err

@@ -11,6 +11,7 @@ from lpips_weights import distance_of_files, random_lpips, write_alexnet
 from tiny import make_pictures
 from torch import Tensor
 
+from cyclegan_style.checkpoint import checksum
 from cyclegan_style.cli import main
 from cyclegan_style.errors import UserError
 from cyclegan_style.evaluation import lpips as ours
@@ -22,7 +23,6 @@ from cyclegan_style.evaluation.lpips import (
     find_lpips,
     load_lpips,
 )
-from cyclegan_style.evaluation.weights import file_hash
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +124,7 @@ def test_pairs_of_files(theirs, alexnet_file, tmp_path, capsys):
     assert scores["lpips"] == pytest.approx(np.mean(expected), abs=1e-6)
     low, high = scores["lpips_interval"]
     assert low < scores["lpips"] < high
-    assert scores["lpips_weights"].split()[0] == file_hash(alexnet_file)
+    assert scores["lpips_weights"].split()[0] == checksum(alexnet_file)
     assert "ssim" not in scores
 
     make_pictures(others, 1, 30, 48)

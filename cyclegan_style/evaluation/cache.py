@@ -5,7 +5,6 @@ The key holds the content of every file, so a changed picture is another set.
 
 import hashlib
 import os
-import uuid
 import zipfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
+from cyclegan_style.checkpoint import checksum
 from cyclegan_style.evaluation.collect import Collected
+from cyclegan_style.whole_files import whole_file
 
 _ARRAYS = ("sizes", "features", "descriptors")
 
@@ -32,8 +33,8 @@ def cached_file(paths: Sequence[Path], made_by: Sequence[str]) -> Path | None:
     key = hashlib.sha256("\n".join(made_by).encode())
     try:
         with ThreadPoolExecutor() as pool:
-            for digest in pool.map(_content_hash, paths):
-                key.update(digest)
+            for digest in pool.map(checksum, paths):
+                key.update(bytes.fromhex(digest))
     except OSError:
         return None
     return cache_folder() / f"{key.hexdigest()[:40]}.npz"
@@ -51,17 +52,7 @@ def recall(file: Path) -> Collected | None:
 
 def keep(file: Path, collected: Collected) -> None:
     """Write features; a cache that cannot be written is no error."""
-    temporary = file.with_name(f".{uuid.uuid4().hex}.part")
     with suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("xb") as stream:
-                np.savez(stream, **{name: getattr(collected, name) for name in _ARRAYS})
-            temporary.replace(file)
-        finally:
-            temporary.unlink(missing_ok=True)
-
-
-def _content_hash(path: Path) -> bytes:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").digest()
+        with whole_file(file) as stream:
+            np.savez(stream, **{name: getattr(collected, name) for name in _ARRAYS})

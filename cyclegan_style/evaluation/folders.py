@@ -11,6 +11,7 @@ from accelerate import PartialState
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from cyclegan_style.checkpoint import checksum
 from cyclegan_style.domains import list_images
 from cyclegan_style.errors import UserError
 from cyclegan_style.evaluation.cache import cached_file, keep, recall
@@ -47,7 +48,7 @@ from cyclegan_style.evaluation.lpips import (
 from cyclegan_style.evaluation.precision_recall import precision_recall
 from cyclegan_style.evaluation.sliced_wasserstein import SIZE, sliced_wasserstein
 from cyclegan_style.evaluation.statistics import Statistics, read_statistics, refuse_mismatch
-from cyclegan_style.evaluation.weights import file_hash, find_weights, load_inception
+from cyclegan_style.evaluation.weights import find_weights, load_inception
 from cyclegan_style.images import ImageError, read_stored_rgb
 from cyclegan_style.processes import main_process_first, on_main_process, say
 
@@ -171,10 +172,10 @@ def feature_network(options: EvaluationOptions, definition: Definition) -> Featu
         if half:
             raise UserError("--precision: bf16 is for the Inception only")
         path = main_process_first(lambda: find_weights(options.weights, DINOV2))
-        return FeatureNetwork(definition, load_dinov2(path), file_hash(path))
+        return FeatureNetwork(definition, load_dinov2(path), checksum(path))
     path = main_process_first(lambda: find_weights(options.weights))
     network = load_inception(path)
-    return FeatureNetwork(definition, HalfPrecision(network) if half else network, file_hash(path))
+    return FeatureNetwork(definition, HalfPrecision(network) if half else network, checksum(path))
 
 
 class Evaluator:

@@ -6,7 +6,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from cyclegan_style.evaluation.weights import Published, built_from, file_hash, find_weights
+from cyclegan_style.checkpoint import checksum
+from cyclegan_style.evaluation.weights import Published, built_from, find_weights
 from cyclegan_style.images import Pixels, to_tensor
 
 SMALLEST = 31
@@ -81,7 +82,7 @@ def load_lpips(files: tuple[Path, Path]) -> PerceptualDistance:
 
 def lpips_hash(files: tuple[Path, Path]) -> str:
     """SHA-256 of both files, AlexNet's first."""
-    return " ".join(file_hash(file) for file in files)
+    return " ".join(checksum(file) for file in files)
 
 
 def _of_installed_package() -> Path | None:

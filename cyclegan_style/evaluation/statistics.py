@@ -1,6 +1,5 @@
 """Statistics of a set of images in a file: what is left of it for the Fréchet distance."""
 
-import uuid
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ import numpy as np
 
 from cyclegan_style.errors import UserError
 from cyclegan_style.evaluation.frechet import Gaussian, Matrix, gaussian_of_statistics
+from cyclegan_style.whole_files import whole_file
 
 
 @dataclass(frozen=True)
@@ -36,15 +36,11 @@ def write_statistics(path: Path, statistics: Statistics) -> None:
         "definition": np.array(statistics.definition or ""),
         "weights": np.array(statistics.weights or ""),
     }
-    temporary = path.with_name(f".{uuid.uuid4().hex}.part")
     try:
-        with temporary.open("xb") as stream:
+        with whole_file(path) as stream:
             np.savez_compressed(stream, allow_pickle=False, **values)
-        temporary.replace(path)
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_statistics(path: Path) -> Statistics:

@@ -1,6 +1,5 @@
 """Find the weights of published networks: a file, the cache of other tools, or a download."""
 
-import hashlib
 import sys
 import urllib.request
 from collections.abc import Callable
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from cyclegan_style.checkpoint import checksum
 from cyclegan_style.errors import UserError
 from cyclegan_style.evaluation.inception import Inception, build_inception
 
@@ -90,12 +90,6 @@ def built_from(path: Path, build: Callable[[dict[str, Tensor]], Network], what: 
         raise WeightsError(f"{path}: not the weights of {what} ({reason})") from error
 
 
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def download(published: Published, folder: Path) -> Path:
     """Fetch a file, going on where an earlier attempt broke off; it appears whole or not at all."""
     name = published.names[0]
@@ -109,7 +103,7 @@ def download(published: Published, folder: Path) -> Path:
             f"no {published.what}: put {name} into {folder} or {published.or_else};"
             f" {published.url} cannot be downloaded ({reason})"
         ) from error
-    found = file_hash(part)
+    found = checksum(part)
     if not found.startswith(published.sha256):
         part.unlink()
         raise WeightsError(
