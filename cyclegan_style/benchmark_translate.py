@@ -12,18 +12,20 @@ from torch import nn
 from tqdm import tqdm
 
 from cyclegan_style.benchmark import device_name, seconds_of
-from cyclegan_style.config import GeneratorConfig
+from cyclegan_style.config import GeneratorConfig, size_divisor
+from cyclegan_style.errors import UserError
 from cyclegan_style.images import (
     Pixels,
     read_image,
     resize,
+    to_pillow,
     to_pixels,
     to_tensor,
     write_image,
 )
 from cyclegan_style.model_files import LoadedGenerator
 from cyclegan_style.networks import build_generator
-from cyclegan_style.predictor import Predictor, choose_device, choose_dtype
+from cyclegan_style.predictor import PrecisionName, Predictor, choose_device, choose_dtype
 from cyclegan_style.translate import Job, translate_files
 
 
@@ -45,16 +47,17 @@ class TranslationComparison:
 
 
 def compare_translation(
-    size: int, count: int, channels: int, blocks: int, runs: int
+    size: int, count: int, config: GeneratorConfig, precision: PrecisionName, runs: int
 ) -> TranslationComparison:
     """Translate ``count`` pictures through a network of random weights, both ways in turns."""
-    config = GeneratorConfig(channels=channels, blocks=blocks)
+    if size % size_divisor(config):
+        raise UserError(f"--size must be a multiple of {size_divisor(config)}, not {size}")
     torch.manual_seed(0)
     plain = build_generator(config).eval()
     device = choose_device("auto")
     loaded = LoadedGenerator(build_generator(config), config, 3, 3, "ab")
     loaded.network.load_state_dict(plain.state_dict())
-    predictor = Predictor(loaded, device, choose_dtype("auto", device))
+    predictor = Predictor(loaded, device, choose_dtype(precision, device))
     plain = plain.to(device)
     with tempfile.TemporaryDirectory() as folder:
         jobs, obvious_jobs = picture_jobs(Path(folder), size, count)
@@ -105,4 +108,4 @@ def plainly(network: nn.Module, jobs: list[Job], device: torch.device) -> None:
     for job in jobs:
         image = to_tensor(read_image(job.source))[None].to(device)
         job.target.parent.mkdir(exist_ok=True)
-        write_image(job.target, to_pixels(network(image)[0]))
+        to_pillow(to_pixels(network(image)[0])).save(job.target)

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from jsonargparse import SUPPRESS, ArgumentError, ArgumentParser, Namespace, set_parsing_settings
+from jsonargparse.typing import PositiveInt
 
-from cyclegan_style.config import Config
+from cyclegan_style.config import Config, GeneratorConfig
 from cyclegan_style.errors import UserError
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
@@ -360,6 +361,10 @@ def benchmark_command(arguments: list[str]) -> int:
     """``benchmark``: paired timings on this machine."""
     if arguments[:1] == ["evaluate"]:
         return benchmark_evaluation_command(arguments[1:])
+    if arguments[:1] == ["translate"]:
+        return benchmark_translation_command(arguments[1:])
+    from cyclegan_style.benchmark import compare_training
+
     parser = ArgumentParser(
         prog="cyclegan-style benchmark",
         exit_on_error=False,
@@ -369,28 +374,61 @@ def benchmark_command(arguments: list[str]) -> int:
     parser.add_argument(
         "subject",
         choices=["train", "translate", "evaluate"],
-        help="train: one training step; translate: a folder of pictures; evaluate: FID, with"
-        " options of its own",
+        help="train: one training step, with the options below; translate: a folder of pictures,"
+        " and evaluate: FID, with options of their own (add --help)",
     )
-    parser.add_argument("--images", type=int, default=200, help="pictures to translate")
-    parser.add_argument("--size", type=int, default=128, help="side of the images in pixels")
-    parser.add_argument("--batch-size", type=int, default=1, help="images of each domain")
-    parser.add_argument("--channels", type=int, default=64, help="filters of the first layer")
-    parser.add_argument("--blocks", type=int, default=9, help="residual blocks")
-    parser.add_argument("--runs", type=int, default=7, help="timed pairs")
+    parser.add_argument(
+        "--size", type=PositiveInt, default=128, help="side of the images in pixels"
+    )
+    parser.add_argument("--batch-size", type=PositiveInt, default=1, help="images of each domain")
+    add_network_options(parser)
+    parser.add_argument("--runs", type=PositiveInt, default=7, help="timed pairs")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args(arguments)
-    network = (options.channels, options.blocks)
-    if options.subject == "translate":
-        from cyclegan_style.benchmark_translate import compare_translation
+    comparison = compare_training(
+        options.size, options.batch_size, options.channels, options.blocks, options.runs
+    )
+    print_result(asdict(comparison), options.json)
+    return 0
 
-        translation = compare_translation(options.size, options.images, *network, options.runs)
-        print_result(asdict(translation), options.json)
-    else:
-        from cyclegan_style.benchmark import compare_training
 
-        training = compare_training(options.size, options.batch_size, *network, options.runs)
-        print_result(asdict(training), options.json)
+def add_network_options(parser: ArgumentParser) -> None:
+    """The size of a residual generator."""
+    parser.add_argument(
+        "--channels", type=PositiveInt, default=64, help="filters of the first layer"
+    )
+    parser.add_argument("--blocks", type=PositiveInt, default=9, help="residual blocks")
+
+
+def benchmark_translation_command(arguments: list[str]) -> int:
+    """``benchmark translate``: a folder of pictures against one picture after the other."""
+    from cyclegan_style.benchmark_translate import compare_translation
+
+    parser = ArgumentParser(
+        prog="cyclegan-style benchmark translate",
+        exit_on_error=False,
+        description="Time the translation of a folder against the obvious way: float32, one picture"
+        " after the other, decoded and encoded in line. Prints medians, ratio and differences.",
+    )
+    parser.add_argument("--images", type=PositiveInt, default=200, help="pictures to translate")
+    parser.add_argument(
+        "--size", type=PositiveInt, default=256, help="side of the pictures in pixels"
+    )
+    add_network_options(parser)
+    parser.add_argument(
+        "--precision", choices=["auto", "fp32", "bf16", "fp16"], default="auto", help="of ours"
+    )
+    parser.add_argument("--runs", type=PositiveInt, default=3, help="timed pairs")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    options = parser.parse_args(arguments)
+    comparison = compare_translation(
+        options.size,
+        options.images,
+        GeneratorConfig(channels=options.channels, blocks=options.blocks),
+        options.precision,
+        options.runs,
+    )
+    print_result(asdict(comparison), options.json)
     return 0
 
 
@@ -406,7 +444,9 @@ def benchmark_evaluation_command(arguments: list[str]) -> int:
     )
     parser.add_argument("--real", type=Path, help="folder; generated pictures unless given")
     parser.add_argument("--fake", type=Path, help="folder; generated pictures unless given")
-    parser.add_argument("--images", type=int, default=300, help="generated pictures per folder")
+    parser.add_argument(
+        "--images", type=PositiveInt, default=300, help="generated pictures per folder"
+    )
     parser.add_argument("--weights", type=Path, help="file of the FID Inception")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args(arguments)

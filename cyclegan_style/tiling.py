@@ -27,6 +27,9 @@ STRIPE_BYTES = 64 * 2**20
 MAPS_OF_STRIPE = 8
 """Copies of a stripe that are alive at once, at most: padded, convolved, normalised, and so on."""
 
+PIXELS_AT_ONCE = 2**14
+"""What is summed up in float32, to about 1e-6; more is merged in float64."""
+
 Finish = Callable[[Tensor], Tensor]
 
 
@@ -86,6 +89,8 @@ class ConvolvedRows:
         above, below = max(-first, 0), max(last - self.source.height, 0)
         mode = "reflect" if self.reflection else "constant"
         padded = F.pad(rows, (self.padding, self.padding, above, below), mode)
+        if self.convolution.padding == (0, 0):
+            return cast(Tensor, self.convolution(padded))
         weight, bias = self.convolution.weight, self.convolution.bias
         return F.conv2d(padded, weight, bias, self.stride)
 
@@ -156,6 +161,10 @@ class Statistics:
 
     def add(self, rows: Tensor) -> None:
         """Merge the elements of these rows."""
+        for part in rows.split(max(1, PIXELS_AT_ONCE // rows.shape[3]), dim=2):
+            self._merge(part)
+
+    def _merge(self, rows: Tensor) -> None:
         count = rows.numel() // rows.shape[1]
         if rows.device.type in ("cpu", "cuda"):
             # What batch norm computes in training: two sweeps per channel, in float32 at least,

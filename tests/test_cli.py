@@ -73,6 +73,9 @@ MISTAKES = [
     (["benchmark"], "subject"),
     (["benchmark", "sleep"], "sleep"),
     (["benchmark", "train", "--size", "wide"], "size"),
+    (["benchmark", "translate", "--images", "0"], "images"),
+    (["benchmark", "translate", "--size", "30"], "--size must be a multiple of 4"),
+    (["benchmark", "translate", "--precision", "fp8"], "precision"),
 ]
 
 

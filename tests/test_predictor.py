@@ -56,7 +56,7 @@ def test_pictures_of_a_fitting_size_go_through_the_network_alone(models, archite
     image = torch.rand(2, 3, 64, 32) * 2 - 1
     with torch.inference_mode():
         expected = generators[direction](image)
-    assert (predictor.translate_tensor(image) - expected).abs().max() < 1e-5
+    assert (predictor.translate_tensor(image) - expected).abs().max() < 5e-5
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

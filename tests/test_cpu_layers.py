@@ -1,0 +1,102 @@
+"""The faster layers against torch's in float64, alone and inside networks."""
+
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from tiny import enlarge_weights
+from torch import Tensor, nn
+
+from cyclegan_style.cpu_layers import (
+    ExactInstanceNorm,
+    FewOutputsConvolution,
+    WinogradConvolution,
+    quicken,
+)
+from cyclegan_style.networks.resnet import ResnetGenerator
+from cyclegan_style.networks.unet import UnetGenerator
+from cyclegan_style.tiling import StripedGenerator
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def error(faster: nn.Module, convolution: nn.Conv2d, x: Tensor) -> float:
+    expected = convolution.double()(x.double())
+    output = faster(x)
+    assert output.shape == expected.shape
+    return (output - expected).abs().max().item()
+
+
+@settings(max_examples=60, deadline=None)
+@example(1, 1, 1, 1, 1, True)
+@example(2, 130, 129, 6, 700, False)  # several chunks, the last of them cut off
+@given(
+    st.integers(1, 3),
+    st.integers(1, 20),
+    st.integers(1, 20),
+    st.integers(1, 40),
+    st.integers(1, 40),
+    st.booleans(),
+)
+def test_winograd_is_the_convolution(count, inputs, outputs, height, width, bias):
+    convolution = nn.Conv2d(inputs, outputs, 3, bias=bias)
+    x = noise(count, inputs, height + 2, width + 2)
+    with torch.inference_mode():
+        assert error(WinogradConvolution(convolution), convolution, x) < 2e-5
+
+
+@pytest.mark.parametrize("kernel", [1, 3, 7])
+@pytest.mark.parametrize("outputs", [1, 3, 4])
+@pytest.mark.parametrize("bias", [False, True])
+def test_few_outputs_are_those_of_the_convolution(kernel, outputs, bias):
+    convolution = nn.Conv2d(5, outputs, kernel, bias=bias)
+    with torch.inference_mode():
+        assert error(FewOutputsConvolution(convolution), convolution, noise(2, 5, 11, 13)) < 1e-5
+
+
+@pytest.mark.parametrize("size", [(1, 2), (7, 5), (700, 900)])
+def test_instance_norm_is_exact_at_every_size(size):
+    x = (noise(2, 3, *size) * 0.5 + 1).contiguous(memory_format=torch.channels_last)
+    expected = nn.InstanceNorm2d(3)(x.double())
+    assert (ExactInstanceNorm(3)(x) - expected).abs().max() < 2e-5
+
+
+def generators() -> tuple[ResnetGenerator, ResnetGenerator]:
+    """A plain one, and its quickened copy."""
+    plain, quick = (
+        ResnetGenerator(3, 3, channels=32, blocks=3, norm="instance").eval() for _ in range(2)
+    )
+    enlarge_weights(plain)
+    quick.load_state_dict(plain.state_dict())
+    quicken(quick)
+    return plain, quick
+
+
+def test_a_quickened_generator_computes_the_same():
+    plain, quick = generators()
+    kinds = [type(module) for module in quick.modules()]
+    assert kinds.count(WinogradConvolution) == 6
+    assert kinds.count(FewOutputsConvolution) == 1
+    image = noise(2, 3, 60, 76).clamp(-1, 1)
+    with torch.inference_mode():
+        difference = quick(image) - plain.double()(image.double())
+    assert difference.abs().max() < 1e-4
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(3, 20), st.integers(3, 12), st.integers(4, 90))
+def test_in_stripes_too(height, width, stripe_height):
+    _, quick = generators()
+    image = noise(1, 3, 4 * height, 4 * width).clamp(-1, 1)
+    with torch.inference_mode():
+        difference = StripedGenerator(quick, stripe_height)(image) - quick(image)
+    assert difference.abs().max() < 1e-4
+
+
+def test_strided_padded_and_narrow_convolutions_stay():
+    network = UnetGenerator(3, 3, channels=4, levels=5)
+    convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
+    quicken(network)
+    assert convolutions == [module for module in network.modules() if type(module) is nn.Conv2d]
