@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import nn
 
-from cyclegan_style.checkpoint import write_durably
 from cyclegan_style.export import export_model
+from cyclegan_style.whole_files import write_durably
 
 BEST_FOLDER = "best"
 SCORE_FILE = "score.json"

@@ -5,9 +5,7 @@ whose state is its own, and ``state.json``, written last, with the checksum of e
 It is made under another name and renamed when it is whole. Nothing in it is ever unpickled.
 """
 
-import hashlib
 import json
-import os
 import random
 import shutil
 from collections.abc import Collection, Iterator, Mapping
@@ -26,6 +24,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from cyclegan_style.errors import UserError
+from cyclegan_style.whole_files import checksum, flush_folder, write_durably
 
 FORMAT = 2
 STATE_FILE = "state.json"
@@ -184,33 +183,6 @@ def read_tensors(path: Path) -> tuple[Tensors, dict[str, Any]]:
             return tensors, json.loads((file.metadata() or {}).get("facts", "{}"))
     except (OSError, SafetensorError, ValueError) as error:
         raise UserError(f"{path}: not readable: {error}") from None
-
-
-def write_durably(path: Path, content: bytes) -> None:
-    """Replace a file in one move, so that it holds the old or the new content whatever happens."""
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-    flush_folder(path.parent)
-
-
-def flush_folder(folder: Path) -> None:
-    """Make renames inside a folder survive a power cut; Windows has no such call."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def checksum(path: Path) -> str:
-    """SHA-256 of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def optimizer_tensors(optimizer: Optimizer) -> Tensors:

@@ -10,7 +10,6 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from cyclegan_style.checkpoint import write_durably
 from cyclegan_style.config import DiscriminatorConfig, GeneratorConfig, model_yaml
 from cyclegan_style.discriminator_files import (
     OUR_DISCRIMINATORS,
@@ -26,6 +25,7 @@ from cyclegan_style.model_files import (
     LoadedGenerator,
     load_generators,
 )
+from cyclegan_style.whole_files import write_durably
 
 logger = logging.getLogger(__name__)
 

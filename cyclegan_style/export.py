@@ -5,7 +5,8 @@ from pathlib import Path
 
 from torch import nn
 
-from cyclegan_style.checkpoint import write_all, write_durably
+from cyclegan_style.checkpoint import write_all
+from cyclegan_style.whole_files import write_durably
 
 CONFIG_FILE = "config.yaml"
 CARD_FILE = "README.md"

@@ -17,12 +17,12 @@ from torch import Tensor
 from torch.export import Dim
 from torch.fx.experimental import _config as symbolic_shapes
 
-from cyclegan_style.checkpoint import write_durably
 from cyclegan_style.config import size_divisor
 from cyclegan_style.errors import UserError
 from cyclegan_style.images import printable
 from cyclegan_style.model_files import LoadedGenerator
 from cyclegan_style.predictor import SMALLEST_SIDE
+from cyclegan_style.whole_files import write_durably
 
 TOLERANCE = 1e-3
 """Largest difference of an output, between -1 and 1, with which a file is still written."""

@@ -70,9 +70,17 @@ def resolve_precision(train: TrainConfig) -> str:
     """The number format that ``auto`` stands for on this machine, or the chosen one."""
     if train.mixed_precision != "auto":
         return train.mixed_precision
-    if torch.cuda.is_available():
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    return "bf16" if cpu_is_fast_at_bf16() else "no"
+    on_gpu = torch.cuda.is_available() and not parse_flag_from_env("ACCELERATE_USE_CPU")
+    formats = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "no"}
+    return formats[fastest_format("cuda" if on_gpu else "cpu")]
+
+
+def fastest_format(device_type: str) -> torch.dtype:
+    """16 bits where the hardware is fast at them, otherwise 32."""
+    if device_type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if fast else torch.float16
+    return torch.bfloat16 if device_type == "cpu" and cpu_is_fast_at_bf16() else torch.float32
 
 
 def describe_hardware(accelerator: Accelerator) -> str:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from cyclegan_style.config import parse_bytes, size_divisor
 from cyclegan_style.cpu_layers import quicken
 from cyclegan_style.errors import UserError
-from cyclegan_style.hardware import compiler_options, cpu_is_fast_at_bf16, free_memory
+from cyclegan_style.hardware import compiler_options, fastest_format, free_memory
 from cyclegan_style.images import (
     Pixels,
     from_pillow,
@@ -377,10 +377,7 @@ def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
         if precision not in _DTYPES:
             raise UserError(f"precision {precision!r} is none of auto, {', '.join(_DTYPES)}")
         return _DTYPES[precision]
-    if device.type == "cuda":
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
-        return torch.bfloat16 if fast else torch.float16
-    return torch.bfloat16 if device.type == "cpu" and cpu_is_fast_at_bf16() else torch.float32
+    return fastest_format(device.type)
 
 
 def _bytes(budget: str | int | None) -> int | None:

@@ -20,11 +20,11 @@ import yaml
 from numpy.typing import NDArray
 from PIL import Image
 
-from cyclegan_style.checkpoint import write_durably
 from cyclegan_style.config import Config, to_dict
 from cyclegan_style.export import CONFIG_FILE
 from cyclegan_style.images import ImageError, read_image, to_pillow
 from cyclegan_style.tracking import METRICS_FILE
+from cyclegan_style.whole_files import write_durably
 
 REPORT_FILE = "report.html"
 TEMPLATE_FILE = "report_template.html"

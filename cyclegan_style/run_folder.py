@@ -6,11 +6,11 @@ from typing import IO
 
 import yaml
 
-from cyclegan_style.checkpoint import write_durably
 from cyclegan_style.config import Config, to_dict, to_yaml
 from cyclegan_style.errors import UserError
 from cyclegan_style.export import CONFIG_FILE
 from cyclegan_style.tracking import METRICS_FILE, flatten
+from cyclegan_style.whole_files import write_durably
 
 try:
     import fcntl

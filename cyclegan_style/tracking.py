@@ -15,11 +15,11 @@ from accelerate import Accelerator
 from accelerate.tracking import GeneralTracker
 from tqdm import tqdm
 
-from cyclegan_style.checkpoint import write_durably
 from cyclegan_style.config import Config, to_dict
 from cyclegan_style.errors import UserError
 from cyclegan_style.images import Pixels, write_image
 from cyclegan_style.processes import say
+from cyclegan_style.whole_files import write_durably
 
 METRICS_FILE = "metrics.jsonl"
 WANDB_ID_FILE = "wandb-id"

@@ -1,5 +1,7 @@
 """Files that appear under their names whole or not at all."""
 
+import hashlib
+import os
 import re
 import sys
 import uuid
@@ -61,3 +63,30 @@ def _lock(stream: BinaryIO) -> None:
     """Lock the file for as long as it is open; an OSError if another process has."""
     if sys.platform != "win32":
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Replace a file in one move, so that it holds the old or the new content whatever happens."""
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+    flush_folder(path.parent)
+
+
+def flush_folder(folder: Path) -> None:
+    """Make renames inside a folder survive a power cut; Windows has no such call."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -22,11 +22,11 @@ from cyclegan_style.checkpoint import (
     restore_optimizer,
     restore_random_state,
     save_checkpoint,
-    write_durably,
     write_tensors,
 )
 from cyclegan_style.errors import UserError
 from cyclegan_style.training_step import TrainingStep
+from cyclegan_style.whole_files import write_durably
 
 
 def save(run: Path, step: int, keep: int = 2) -> Path:

@@ -11,7 +11,6 @@ from accelerate import PartialState
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cyclegan_style.checkpoint import checksum
 from cyclegan_style.domains import list_images
 from cyclegan_style.errors import UserError
 from cyclegan_style.evaluation.cache import cached_file, keep, recall
@@ -51,6 +50,7 @@ from cyclegan_style.evaluation.statistics import Statistics, read_statistics, re
 from cyclegan_style.evaluation.weights import find_weights, load_inception
 from cyclegan_style.images import ImageError, read_stored_rgb
 from cyclegan_style.processes import main_process_first, on_main_process, say
+from cyclegan_style.whole_files import checksum
 
 METRICS = ("fid", "kid", "swd", "precision_recall", "fid_infinity")
 OF_TRANSLATIONS = ("lpips", "art_fid")

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from cyclegan_style.checkpoint import checksum
 from cyclegan_style.errors import UserError
 from cyclegan_style.evaluation.inception import Inception, build_inception
+from cyclegan_style.whole_files import checksum
 
 _BLOCK = 1 << 20
 _TIMEOUT = 20.0  # seconds without a byte
