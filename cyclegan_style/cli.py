@@ -113,11 +113,12 @@ def shipped_config(name: str) -> Path:
 
 def translate_command(arguments: list[str]) -> int:
     """``translate``: files and folders of pictures."""
-    from cyclegan_style.hardware import join_processes
+    from cyclegan_style.hardware import join_processes, reuse_freed_memory
     from cyclegan_style.predictor import Predictor
     from cyclegan_style.translate import Output, gathered, plan, translate_files
 
     options = parse_translate_options(arguments)
+    reuse_freed_memory()
     jobs = plan(options.input, options.output, options.format)
     prepare_folder(options.output)
     processes = join_processes(on_cpu=options.device == "cpu")

@@ -283,8 +283,12 @@ class StripedGenerator:
 
 
 def default_stripe_height(width: int, channels: int, dtype: torch.dtype) -> int:
-    """Rows of the picture whose first feature map takes about ``STRIPE_BYTES``."""
-    return max(8, STRIPE_BYTES // (width * channels * dtype.itemsize))
+    """Rows of the picture whose first feature map takes about ``STRIPE_BYTES``.
+
+    A multiple of 16, so that a quarter of them are whole tiles of a Winograd convolution.
+    """
+    rows = STRIPE_BYTES // (width * channels * dtype.itemsize)
+    return max(16, rows // 16 * 16)
 
 
 def peak_bytes(
