@@ -51,7 +51,7 @@ def translate_video(
         return translate_gif(source, target, translate, batch_size, progress)
     try:
         from cyclegan_style.video import translate_stream
-    except ModuleNotFoundError:
+    except ImportError:
         raise ImageError(source, "needs PyAV: pip install 'cyclegan-style[video]'") from None
     return translate_stream(
         source, target, translate, batch_size, metadata=metadata, progress=progress
@@ -67,7 +67,9 @@ def translate_gif(
         if count * image.width * image.height > MAX_PIXELS:
             # Pillow keeps all frames, of one byte per pixel, until it writes them.
             raise ImageError(source, f"{count} frames are more than {MAX_PIXELS:,} pixels")
-        loop = {"loop": image.info["loop"]} if "loop" in image.info else {}
+        options = {"loop": image.info["loop"]} if "loop" in image.info else {}
+        if any(frame.has_transparency_data for frame in ImageSequence.Iterator(image)):
+            options["disposal"] = 2  # or frames would show through the next one's holes
     with (
         closing(gif_frames(source)) as frames,
         closing(translated(frames, translate, batch_size)) as outputs,
@@ -76,7 +78,7 @@ def translate_gif(
         first = next(shown)
         try:
             with whole_file(target) as stream:
-                first.save(stream, "GIF", save_all=True, append_images=shown, **loop)
+                first.save(stream, "GIF", save_all=True, append_images=shown, **options)
         except OSError as error:
             raise ImageError(target, f"cannot be written: {reason_of(error)}") from error
     return count

@@ -30,6 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (UserError, ArgumentError) as error:
         print(f"error: {one_line(readable(str(error)))}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
 
 
 def run_command(arguments: list[str]) -> int:
@@ -115,13 +118,14 @@ def translate_command(arguments: list[str]) -> int:
     """``translate``: files and folders of pictures."""
     from cyclegan_style.hardware import join_processes, reuse_freed_memory
     from cyclegan_style.predictor import Predictor
+    from cyclegan_style.processes import on_main_process
     from cyclegan_style.translate import Output, gathered, plan, translate_files
 
     options = parse_translate_options(arguments)
     reuse_freed_memory()
-    jobs = plan(options.input, options.output, options.format)
-    prepare_folder(options.output)
     processes = join_processes(on_cpu=options.device == "cpu")
+    jobs = on_main_process(lambda: plan(options.input, options.output, options.format))
+    prepare_folder(options.output)
     own_device = processes.num_processes > 1 and options.device == "auto"
     predictor = Predictor.load(
         options.model,
@@ -300,6 +304,9 @@ def parse_export_options(arguments: list[str]) -> Namespace:
     options = parser.parse_args(arguments)
     if not (options.onnx or options.torch_export or options.folder or options.push):
         raise UserError("export: name what to write: --onnx, --torch-export, --folder or --push")
+    for option, path in (("--onnx", options.onnx), ("--torch-export", options.torch_export)):
+        if path is not None and (path.is_dir() or not path.name):
+            raise UserError(f"{option}: {path} is a folder; name the file to write")
     return options
 
 

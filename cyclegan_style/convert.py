@@ -23,7 +23,10 @@ from cyclegan_style.images import printable
 from cyclegan_style.model_files import (
     REFERENCE_GENERATORS,
     LoadedGenerator,
+    find_model_folder,
+    is_ours,
     load_generators,
+    local_path,
 )
 from cyclegan_style.whole_files import write_durably
 
@@ -36,8 +39,7 @@ def convert(model: str, output: Path) -> list[Path]:
     A folder with ``latest_net_G_A.pth`` and ``latest_net_G_B.pth`` becomes a model folder of ours;
     every other model becomes those two files. Discriminators come along where there are any.
     """
-    source = Path(model).expanduser()
-    if source.is_file():
+    if local_path(model).is_file():
         raise UserError(printable(f"{model}: a single file holds one direction; name its folder"))
     generators, discriminators = load_generators(model), load_discriminators(model)
     missing = [name for name in REFERENCE_GENERATORS if name not in generators]
@@ -45,9 +47,9 @@ def convert(model: str, output: Path) -> list[Path]:
         raise UserError(printable(f"{model}: has no generator {missing[0]}; both are needed"))
     if not discriminators:
         logger.warning("%s", printable(f"{model}: has no discriminators; generators are written"))
-    if all((source / name).is_file() for name in REFERENCE_GENERATORS.values()):
-        return write_model_folder(model, output, generators, discriminators)
-    return write_reference_files(output, generators, discriminators)
+    if is_ours(find_model_folder(model)):
+        return write_reference_files(output, generators, discriminators)
+    return write_model_folder(model, output, generators, discriminators)
 
 
 def write_reference_files(

@@ -73,6 +73,10 @@ class FasterConvolution(nn.Conv2d):
         self.kernel_size = convolution.kernel_size
         self.weight, self.bias = convolution.weight, convolution.bias
 
+    def keep(self, name: str, derived: Tensor) -> None:
+        """Hold what follows from the weights, which stay all that there is to save."""
+        self.register_buffer(name, derived, persistent=False)
+
 
 class WinogradConvolution(FasterConvolution):
     """A 3×3 convolution, channels last."""
@@ -87,9 +91,9 @@ class WinogradConvolution(FasterConvolution):
         tile, kernel, patch = (torch.kron(matrix, matrix) for matrix in transforms())
         weights = self.weight.detach().double().permute(2, 3, 1, 0)
         kernels = (kernel @ weights.flatten(0, 1).flatten(1)).float()
-        self.register_buffer("patch_transform", patch.float())
-        self.register_buffer("kernels", kernels.view(-1, self.in_channels, self.out_channels))
-        self.register_buffer("tile_transform", tile.float())
+        self.keep("patch_transform", patch.float())
+        self.keep("kernels", kernels.view(-1, self.in_channels, self.out_channels))
+        self.keep("tile_transform", tile.float())
 
     def forward(self, x: Tensor) -> Tensor:
         """Map N×C×H×W to N×K×(H−2)×(W−2)."""
@@ -101,13 +105,17 @@ class WinogradConvolution(FasterConvolution):
             x = F.pad(x, (0, beside, 0, below))
         output = torch.empty(
             (count, self.out_channels, down * TILE, across * TILE),
+            dtype=x.dtype,
+            device=x.device,
             memory_format=torch.channels_last,
         )
-        row_bytes = count * across * PATCH**2 * self.in_channels * x.element_size()
-        step = TILE * max(1, CHUNK_BYTES // row_bytes)
-        for rows in output.split(step, dim=2):
-            self._compute(x[:, :, : rows.shape[2] + 2], rows)
-            x = x[:, :, rows.shape[2] :]
+        tiles = max(1, CHUNK_BYTES // (count * PATCH**2 * self.in_channels * x.element_size()))
+        rows, columns = TILE * max(1, tiles // across), TILE * min(tiles, across)
+        for top in range(0, output.shape[2], rows):
+            for left in range(0, output.shape[3], columns):
+                chunk = output[:, :, top : top + rows, left : left + columns]
+                below, beside = top + chunk.shape[2] + 2, left + chunk.shape[3] + 2
+                self._compute(x[:, :, top:below, left:beside], chunk)
         return output[:, :, :height, :width]
 
     def _compute(self, x: Tensor, output: Tensor) -> None:
@@ -139,7 +147,7 @@ class FewOutputsConvolution(FasterConvolution):
     def __init__(self, convolution: nn.Conv2d) -> None:
         super().__init__(convolution)
         rows = self.weight.detach().transpose(1, 2).flatten(0, 1).unsqueeze(2)
-        self.register_buffer("rows", rows.contiguous(memory_format=torch.channels_last))
+        self.keep("rows", rows.contiguous(memory_format=torch.channels_last))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map N×C×H×W to N×K and sides shorter by the kernel's less one."""
@@ -162,10 +170,9 @@ def transforms() -> tuple[Tensor, Tensor, Tensor]:
     """
 
     def values(coefficients: int) -> Tensor:
-        finite = torch.tensor(POINTS, dtype=torch.float64)[:, None] ** torch.arange(coefficients)
-        infinity = torch.zeros(1, coefficients, dtype=torch.float64)
-        infinity[0, -1] = 1
-        return torch.cat([finite, infinity])
+        rows = [[point**power for power in range(coefficients)] for point in POINTS]
+        infinity = [0.0] * (coefficients - 1) + [1.0]
+        return torch.tensor([*rows, infinity], dtype=torch.float64, device="cpu")
 
     patch = torch.linalg.inv(values(PATCH)).T
     # The kernel takes the factor of each row, so that float32 holds the rows of patches exactly.

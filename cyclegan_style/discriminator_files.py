@@ -20,6 +20,7 @@ from cyclegan_style.images import printable
 from cyclegan_style.model_files import (
     State,
     known_fields,
+    local_path,
     network_of,
     norm_between,
     read_reference_state,
@@ -48,7 +49,7 @@ class LoadedDiscriminator:
 
 def load_discriminators(model: str | Path) -> dict[str, LoadedDiscriminator]:
     """Both discriminators by the domain that each judges, or an empty dictionary."""
-    folder = Path(model).expanduser()
+    folder = local_path(model)
     of_run = _of_checkpoint(folder) if (folder / CONFIG_FILE).is_file() else {}
     return (
         of_run

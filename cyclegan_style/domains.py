@@ -56,16 +56,19 @@ def list_images(
     field: str = "data.a",
     progress: bool = True,
     endings: frozenset[str] = IMAGE_ENDINGS,
+    *,
+    closed_folders: bool = False,
 ) -> list[Path]:
     """Files of a domain, sorted: a folder searched recursively, a glob pattern, a file or a demo.
 
     ``split`` chooses a part of ``demo:photo`` and ``demo:painting``, which are painted on first
     use, with a progress bar if wanted; ``field`` is the option that errors name; ``endings`` are
-    those of the files that count.
+    those of the files that count. A folder inside that may not be entered is an error, or, with
+    ``closed_folders``, listed in place of its files.
     """
     try:
-        images = _find_images(spec, split, field, progress, endings)
-    except (OSError, ValueError) as error:
+        images = _find_images(spec, split, field, progress, endings, closed_folders)
+    except (OSError, ValueError, RuntimeError) as error:  # the last for a home of nobody
         reason = getattr(error, "strerror", None) or str(error)
         raise DomainError.about(field, spec, f"cannot be searched: {reason}") from error
     if not images:
@@ -88,7 +91,12 @@ def reference_layout(root: str | Path) -> dict[str, Path]:
 
 
 def _find_images(
-    spec: str, split: Split, field: str, progress: bool, endings: frozenset[str]
+    spec: str,
+    split: Split,
+    field: str,
+    progress: bool,
+    endings: frozenset[str],
+    closed_folders: bool,
 ) -> list[Path]:
     if spec.startswith("demo:"):
         for name in get_args(DemoName):
@@ -97,7 +105,7 @@ def _find_images(
         raise DomainError.about(field, spec, "there are demo:photo and demo:painting")
     path = Path(spec).expanduser()
     if spec and path.is_dir():
-        return _images_below(path, endings)
+        return _images_below(path, endings, closed_folders)
     if path.is_file() or path.is_symlink():  # a link to nothing fails when it is read
         return [path]
     if any(sign in spec for sign in "*?["):
@@ -105,21 +113,28 @@ def _find_images(
     raise DomainError.about(field, spec, "no such file or folder")
 
 
-def _images_below(folder: Path, endings: frozenset[str]) -> list[Path]:
+def _images_below(
+    folder: Path, endings: frozenset[str], closed_folders: bool = False
+) -> list[Path]:
     """Images in a folder and all below it; links are followed, hidden names skipped."""
-
-    def give_up(error: OSError) -> None:  # os.walk would otherwise pass over the folder in silence
-        raise error
-
     images: list[Path] = []
+
+    def refuse(error: OSError) -> None:  # os.walk would otherwise pass over the folder in silence
+        if not closed_folders or Path(error.filename) == folder:
+            raise error
+        images.append(Path(error.filename))
+
     entered = set()
-    for name, folders, files in os.walk(folder, followlinks=True, onerror=give_up):
+    for name, folders, files in os.walk(folder, followlinks=True, onerror=refuse):
         status = Path(name).stat()
         if (status.st_dev, status.st_ino) in entered:  # a link back up, or a second way here
             folders.clear()
             continue
         entered.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
+        shown = sorted(inner for inner in folders if not inner.startswith("."))
+        # Links last, so that a folder is known by its own name.
+        linked = [inner for inner in shown if Path(name, inner).is_symlink()]
+        folders[:] = [inner for inner in shown if inner not in linked] + linked
         images += [Path(name, file) for file in files if _is_image(Path(file), endings)]
     return sorted(images)
 

@@ -121,7 +121,13 @@ def from_pillow(image: Image.Image, channels: int = 3) -> Pixels:
     """
     image.load()
     profile = image.info.get("icc_profile")
-    image = in_srgb(_eight_bits(upright(image)), profile)
+    image = upright(image)
+    if image.mode == "LA":  # whose profile is one of grey, which knows no alpha
+        alpha = image.getchannel("A")
+        image = in_srgb(image.getchannel("L"), profile).convert("RGB")
+        image.putalpha(alpha)
+    else:
+        image = in_srgb(_eight_bits(image), profile)
     if image.mode == "RGBA" and channels in (1, 3):
         image = _on_white(image)
     if image.mode != _MODES[channels]:
@@ -174,8 +180,7 @@ def to_pixels(tensor: torch.Tensor) -> Pixels:
 def opened_image(path: Path) -> Iterator[Image.Image]:
     """Open an image file, its header read; what goes wrong until it is closed is an ImageError."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
-            raise ImageError(path, "not a regular file")  # opening a pipe would wait for ever
+        refuse_irregular(path)
         with path.open("rb") as stream:
             image = _identify(stream)
             if image is None:
@@ -191,6 +196,12 @@ def opened_image(path: Path) -> Iterator[Image.Image]:
         raise
     except Exception as error:  # Pillow's decoders answer damaged files with almost any exception
         raise ImageError(path, reason_of(error)) from error
+
+
+def refuse_irregular(path: Path) -> None:
+    """Raise an ImageError for pipes and devices, whose opening may wait for ever."""
+    if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
+        raise ImageError(path, "not a regular file")
 
 
 def _identify(stream: BinaryIO) -> Image.Image | None:

@@ -5,9 +5,11 @@ single one and says nothing. PyTorch's own launcher then starts them instead.
 """
 
 import os
+from argparse import Namespace
 from pathlib import Path
 
 import psutil
+from accelerate.commands.config.config_args import default_config_file, load_config_from_file
 from accelerate.commands.launch import launch_command_parser
 
 LAUNCHERS = ("launch", "accelerate-launch", "accelerate.commands.launch")
@@ -43,8 +45,10 @@ def missing_processes() -> list[str]:
     if place is None or by_mpi:
         return []
     asked, _ = launch_command_parser().parse_known_args(words[place + 1 :])
+    fill_in_from_file(asked)
     machines = asked.num_machines or 1
-    options = [f"--nproc-per-node={asked.num_processes // machines}", f"--nnodes={machines}"]
+    per_machine = (asked.num_processes or machines) // machines
+    options = [f"--nproc-per-node={per_machine}", f"--nnodes={machines}"]
     options.append(f"--max-restarts={asked.max_restarts}")
     if machines == 1:
         return [*options, "--standalone"]
@@ -54,3 +58,14 @@ def missing_processes() -> list[str]:
         f"--master-addr={asked.main_process_ip}",
         f"--master-port={asked.main_process_port}",
     ]
+
+
+def fill_in_from_file(asked: Namespace) -> None:
+    """Take what the command line leaves open from accelerate's configuration file, as it does."""
+    if asked.config_file is None and not Path(default_config_file).is_file():
+        return
+    config = load_config_from_file(asked.config_file)
+    places = ("machine_rank", "main_process_ip", "main_process_port")
+    for name in ("num_processes", "num_machines", *places):
+        if getattr(asked, name) is None:
+            setattr(asked, name, getattr(config, name))

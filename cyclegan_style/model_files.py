@@ -33,7 +33,8 @@ REFERENCE_GENERATORS = {"ab": "latest_net_G_A.pth", "ba": "latest_net_G_B.pth"}
 """Names of the reference's generator files; its ``G_A`` maps A to B."""
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-_INSTANCE_NORM_BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
+_BATCH_COUNT = "num_batches_tracked"
+_INSTANCE_NORM_BUFFERS = ("running_mean", "running_var", _BATCH_COUNT)
 _LISTED = 4
 
 
@@ -64,7 +65,7 @@ def load_generator(model: str | Path, direction: DirectionName | None = None) ->
     """
     if direction not in (None, *DIRECTION_NAMES):
         raise UserError(f"direction {direction!r} is neither ab nor ba")
-    path = Path(model).expanduser()
+    path = local_path(model)
     if path.is_file():
         return _load_file(path, direction)
     folder = find_model_folder(model)
@@ -74,7 +75,7 @@ def load_generator(model: str | Path, direction: DirectionName | None = None) ->
 
 def load_generators(model: str | Path) -> dict[str, LoadedGenerator]:
     """Load every generator that a model has: one of a file, commonly both of anything else."""
-    path = Path(model).expanduser()
+    path = local_path(model)
     if path.is_file():
         loaded = _load_file(path, None)
         return {loaded.direction: loaded}
@@ -86,11 +87,25 @@ def load_generators(model: str | Path) -> dict[str, LoadedGenerator]:
     }
 
 
+def local_path(model: str | Path) -> Path:
+    """Where a model lies if it is on this machine; a UserError if it may not be looked at."""
+    try:
+        path = Path(model).expanduser()
+        if path.is_dir():
+            (path / MODEL_FOLDER).is_dir()
+            next(path.iterdir(), None)
+    except OSError as error:
+        raise UserError(printable(f"{model}: cannot be read: {error.strerror}")) from None
+    except RuntimeError as error:  # a home of nobody
+        raise UserError(printable(f"{model}: {error}")) from None
+    return path
+
+
 def find_model_folder(model: str | Path) -> Path:
     """The folder with the generators that a run, a folder or a Hub id means."""
-    path = Path(model).expanduser()
+    path = local_path(model)
     for folder in (path / MODEL_FOLDER, path):
-        if _is_ours(folder) or _is_of_reference(folder):
+        if is_ours(folder) or _is_of_reference(folder):
             return folder
     if path.is_dir():
         raise UserError(
@@ -137,7 +152,8 @@ def _load_file(path: Path, asked: DirectionName | None) -> LoadedGenerator:
     return LoadedGenerator(network, config, in_channels, out_channels, held)
 
 
-def _is_ours(folder: Path) -> bool:
+def is_ours(folder: Path) -> bool:
+    """Whether a folder holds generators as they are written here."""
     return (folder / CONFIG_FILE).is_file() and any(folder.glob("generator_*.safetensors"))
 
 
@@ -147,7 +163,7 @@ def _is_of_reference(folder: Path) -> bool:
 
 def _file_of(folder: Path, direction: DirectionName) -> Path:
     """Where the generator of a direction lies, if the model has it."""
-    name = generator_file(direction) if _is_ours(folder) else REFERENCE_GENERATORS[direction]
+    name = generator_file(direction) if is_ours(folder) else REFERENCE_GENERATORS[direction]
     return folder / name
 
 
@@ -155,7 +171,7 @@ def _load_folder(folder: Path, direction: DirectionName) -> LoadedGenerator:
     path = _file_of(folder, direction)
     if not path.is_file():
         raise UserError(printable(f"{path}: no such file; this model has not that direction"))
-    if not _is_ours(folder):
+    if not is_ours(folder):
         return _load_file(path, direction)
     sections = read_sections(folder / CONFIG_FILE)
     config = GeneratorConfig(**known_fields(GeneratorConfig, sections.get("generator")))
@@ -188,8 +204,9 @@ def read_state(path: Path) -> State:
     """Tensors of a safetensors file or of one by ``torch.save``; nothing in it is executed."""
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
-        values = torch.load(path, map_location="cpu", weights_only=True)
+            values = load_file(path)
+        else:
+            values = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise UserError(
             printable(f"{path}: refused, since it is damaged or holds more than tensors")
@@ -201,7 +218,15 @@ def read_state(path: Path) -> State:
         isinstance(key, str) and isinstance(value, Tensor) for key, value in values.items()
     ):
         raise UserError(printable(f"{path}: refused, since it is no plain dictionary of tensors"))
+    odd = next((key for key, tensor in values.items() if not _is_of_network(key, tensor)), None)
+    if odd is not None:
+        raise UserError(printable(f"{path}: refused, since {odd} is no dense tensor of floats"))
     return dict(values)
+
+
+def _is_of_network(key: str, tensor: Tensor) -> bool:
+    stored = tensor.layout == torch.strided and tensor.device.type == "cpu"
+    return stored and (tensor.is_floating_point() or key.endswith(_BATCH_COUNT))
 
 
 def read_reference_state(path: Path) -> State:
@@ -305,6 +330,9 @@ def network_of(
         raise UserError(
             printable(f"{path}: no {description} can be built for it: {error}")
         ) from None
+    # Batch norm counts only since PyTorch 0.4.1, and nothing here asks for it.
+    counts = (key for key in network.state_dict() if key.endswith(_BATCH_COUNT))
+    state = dict.fromkeys(counts, torch.tensor(0)) | state
     differences = _differences(network.state_dict(), state)
     if differences:
         raise UserError(

@@ -24,6 +24,7 @@ from cyclegan_style.cpu_layers import quicken
 from cyclegan_style.errors import UserError
 from cyclegan_style.hardware import compiler_options, fastest_format, free_memory
 from cyclegan_style.images import (
+    MAX_PIXELS,
     Pixels,
     from_pillow,
     opened_image,
@@ -41,6 +42,7 @@ from cyclegan_style.tiling import StripedGenerator, default_stripe_height, peak_
 Picture = str | Path | Image.Image | Pixels
 PrecisionName = Literal["auto", "fp32", "bf16", "fp16"]
 
+MOST_CHANNELS = 4
 SMALLEST_SIDE = 8
 """Below it, reflection at a quarter of the resolution has nothing to reflect."""
 WHOLE_MAPS = {"resnet": 2.5, "unet": 1.5}
@@ -93,7 +95,7 @@ class Predictor:
         direction: DirectionName | None = None,
         device: str | torch.device = "auto",
         precision: PrecisionName = "auto",
-        memory_budget: str | int | None = None,
+        memory_budget: str | float | None = None,
         *,
         working_size: int | None = None,
         keep_alpha: bool = False,
@@ -142,11 +144,13 @@ class Predictor:
         for place, picture in enumerate(pictures):
             places[picture.shape].append(place)
         outputs: dict[int, Pixels] = {}
-        for group in places.values():
-            batch = torch.stack([to_tensor(self._input(pictures[place])) for place in group])
-            translated = self.translate_tensor(batch)
-            for place, image in zip(group, translated, strict=True):
-                outputs[place] = self._output(to_pixels(image), pictures[place])
+        for shape, group in places.items():
+            at_once = self.require_memory(*shape[:2])
+            for part in (group[i : i + at_once] for i in range(0, len(group), at_once)):
+                inputs = [to_tensor(self._input(pictures[place])) for place in part]
+                batch = inputs[0][None] if len(part) == 1 else torch.stack(inputs)
+                for place, image in zip(part, self.translate_tensor(batch), strict=True):
+                    outputs[place] = self._output(to_pixels(image), pictures[place])
         return [outputs[place] for place in range(len(pictures))]
 
     def translate_tensor(self, batch: Tensor) -> Tensor:
@@ -156,9 +160,11 @@ class Predictor:
                 f"the model takes tensors of N×{self.in_channels}×H×W, not"
                 f" {'×'.join(map(str, batch.shape))}"
             )
-        height, width = batch.shape[2:]
+        count, _, height, width = batch.shape
+        if count == 0:
+            return batch.new_empty((0, self.out_channels, height, width), dtype=torch.float32)
         padded, top, left = self._padded(batch)
-        with self._turn, torch.inference_mode():
+        with self._turn, torch.inference_mode(), torch.autocast(self.device.type, enabled=False):
             output = self._within_budget(padded)
         # A copy, since tensors of the inference mode cannot take part in training.
         cropped = output[:, :, top : top + height, left : left + width]
@@ -173,9 +179,11 @@ class Predictor:
             return False
         example = torch.rand(batch, self.in_channels, height, width) * 2 - 1
         inputs = self._placed(self._padded(example)[0])
+        if inputs.shape in self.compiled:
+            return True
         options = compiler_options(self.device)
         compiled = torch.compile(self.network, dynamic=False, options=options)
-        with self._turn, torch.inference_mode():
+        with self._turn, torch.inference_mode(), torch.autocast(self.device.type, enabled=False):
             try:
                 output = compiled(inputs)
             except Exception as error:  # no compiler for C++ on this machine, for example
@@ -202,6 +210,7 @@ class Predictor:
 
         If alpha is to be kept and not all of the picture is opaque, it is one channel more.
         """
+        self.require_picture_channels()
         if not self.keep_alpha:
             return self._read(picture, self.in_channels)
         pixels = self._read(picture, self.in_channels + 1)
@@ -211,9 +220,30 @@ class Predictor:
         """Pixels as ``read`` gives them, and what a translation keeps of the file's metadata."""
         if isinstance(picture, str | Path):
             with opened_image(Path(picture)) as image:
+                self.require_memory(image.height, image.width)
                 return self.read(image), kept_metadata(image)
         metadata = kept_metadata(picture) if isinstance(picture, Image.Image) else {}
         return self.read(picture), metadata
+
+    def require_picture_channels(self) -> None:
+        """Raise a UserError for a model that does not translate pictures to pictures."""
+        for channels in (self.in_channels, self.out_channels):
+            if channels > MOST_CHANNELS:
+                raise UserError(
+                    f"the model has {channels} channels, and pictures up to {MOST_CHANNELS};"
+                    " translate_tensor takes any number"
+                )
+
+    def require_memory(self, height: int, width: int) -> int:
+        """How many pictures of a size can be computed at once; a UserError if not even one."""
+        height, width = self._working_sides(height, width)
+        if height * width > MAX_PIXELS:
+            raise UserError(f"{width}×{height} pixels are more than the limit of {MAX_PIXELS:,}")
+        height, width = (self._fitting_side(side) for side in (height, width))
+        budget, needed = self._budget(), self.whole_bytes(height, width)
+        if needed > budget:
+            self._stripe_height(height, width, budget)
+        return max(1, budget // needed)
 
     def _read(self, picture: Picture, channels: int) -> Pixels:
         if isinstance(picture, str | Path):
@@ -233,11 +263,16 @@ class Predictor:
         """What the network gets to see of a picture."""
         if pixels.shape[2] != self.in_channels:
             pixels = from_pillow(to_pillow(pixels), self.in_channels)
-        height, width = pixels.shape[:2]
         if self.working_size is None:
             return pixels
+        return resize(pixels, self._working_sides(*pixels.shape[:2]))
+
+    def _working_sides(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width at which a picture is translated."""
+        if self.working_size is None:
+            return height, width
         scale = self.working_size / min(height, width)
-        return resize(pixels, (max(1, round(height * scale)), max(1, round(width * scale))))
+        return max(1, round(height * scale)), max(1, round(width * scale))
 
     def _output(self, translation: Pixels, picture: Pixels) -> Pixels:
         """The translation at the picture's size and with its alpha."""
@@ -253,7 +288,7 @@ class Predictor:
         offsets: list[int] = []
         for axis in (2, 3):
             side = batch.shape[axis]
-            target = max(self.smallest_side, -(-side // self.divisor) * self.divisor)
+            target = self._fitting_side(side)
             offset = (target - side) // 2
             if target > side:
                 indices = _reflected(target, side, offset).to(batch.device)
@@ -261,12 +296,16 @@ class Predictor:
             offsets.append(offset)
         return batch, offsets[0], offsets[1]
 
+    def _fitting_side(self, side: int) -> int:
+        """The least side from this one up that the network maps to itself."""
+        return max(self.smallest_side, -(-side // self.divisor) * self.divisor)
+
     def _within_budget(self, batch: Tensor) -> Tensor:
         """As many pictures at once as the budget allows, or one in stripes."""
-        count, _, height, width = batch.shape
+        height, width = batch.shape[2:]
         budget = self._budget()
         needed = self.whole_bytes(height, width)
-        if count and needed > budget:
+        if needed > budget:
             return torch.cat([self._in_stripes(picture[None], budget) for picture in batch])
         at_once = max(1, budget // needed)
         # Batch norm at rest mixes no pictures, so batches can be cut anywhere.
@@ -287,7 +326,11 @@ class Predictor:
         return batch.to(self.device, self.dtype).contiguous(memory_format=layout)
 
     def _in_stripes(self, picture: Tensor, budget: int) -> Tensor:
-        height, width = picture.shape[2:]
+        stripe = self._stripe_height(picture.shape[2], picture.shape[3], budget)
+        return StripedGenerator(self.network, stripe)(picture)
+
+    def _stripe_height(self, height: int, width: int, budget: int) -> int:
+        """Rows of stripes that keep to the budget; a UserError if none do."""
         channels = self.config.channels
         stripe = default_stripe_height(width, channels, self.dtype)
         while stripe > 8 and peak_bytes(height, width, channels, self.dtype, stripe) > budget:
@@ -298,7 +341,7 @@ class Predictor:
                 f"{width}×{height} pixels need about {gigabytes(least)} of memory even in stripes,"
                 f" more than the budget of {gigabytes(budget)}"
             )
-        return StripedGenerator(self.network, stripe)(picture)
+        return stripe
 
     def whole_bytes(self, height: int, width: int) -> int:
         """Estimate of the memory that one pass over a picture takes, beside the weights."""
@@ -307,6 +350,8 @@ class Predictor:
         if self.device.type != "cpu":
             maps *= MORE_ON_GPUS
         pictures = (self.in_channels + self.out_channels) * torch.float32.itemsize
+        if self.config.architecture == "resnet":  # its last layer's rows of kernels
+            maps += 7 * self.out_channels * self.dtype.itemsize
         return round(pixels * (maps + pictures))
 
 
@@ -366,9 +411,9 @@ def choose_device(name: str | torch.device) -> torch.device:
     if name != "auto":
         try:
             device = torch.device(name)
-            torch.empty(0, device=device)
-        except (RuntimeError, AssertionError) as error:
-            reason = str(error).strip().splitlines()[0]
+            torch.ones(1, device=device).item()
+        except (RuntimeError, AssertionError, ImportError, TypeError) as error:
+            reason = str(error).strip().splitlines()[0].partition(". ")[0]
             raise UserError(f"device {name!r} cannot be used: {reason}") from None
         return device
     if torch.cuda.is_available():
@@ -385,9 +430,11 @@ def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
     return fastest_format(device.type)
 
 
-def _bytes(budget: str | int | None) -> int | None:
-    if budget is None or isinstance(budget, int):
-        return budget
+def _bytes(budget: str | float | None) -> int | None:
+    if budget is None:
+        return None
+    if isinstance(budget, int | float):
+        return int(budget)
     try:
         return parse_bytes(budget)
     except ValueError as error:

@@ -8,7 +8,7 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,6 +23,7 @@ from tqdm import tqdm
 from cyclegan_style.animation import VIDEO_ENDINGS, is_video, translate_video
 from cyclegan_style.domains import list_images
 from cyclegan_style.errors import UserError
+from cyclegan_style.hardware import trim_heap
 from cyclegan_style.images import (
     IMAGE_ENDINGS,
     ImageError,
@@ -36,6 +37,7 @@ from cyclegan_style.metadata import Metadata
 from cyclegan_style.predictor import Predictor
 from cyclegan_style.whole_files import remove_leftovers
 
+PICTURES_BETWEEN_TRIMS = 32
 THREADS = 2
 """Threads that read and threads that write; Pillow does both without Python's lock."""
 
@@ -136,11 +138,12 @@ def plan(inputs: Sequence[str], output: Path, ending: str) -> list[Job]:
             own = source.suffix.lower() if is_video(source) else f".{ending}"
             job = Job(source, output / relative.with_suffix(own))
             other = jobs.setdefault(job.target, job)
-            if other.source.absolute() != source.absolute():
+            if _real(other.source) != _real(source):
                 raise UserError(
                     printable(f"{other.source} and {source} would both become {job.target}")
                 )
     _refuse_overwritten_inputs(jobs.values())
+    _refuse_files_as_folders(jobs)
     return sorted(jobs.values(), key=lambda job: job.target)
 
 
@@ -155,6 +158,7 @@ def translate_files(
 ) -> Summary:
     """Translate what is not finished yet; a finished file is whole, since it is renamed last."""
     started = time.perf_counter()
+    predictor.require_picture_channels()
     for folder in {job.target.parent for job in jobs}:
         remove_leftovers(folder)
     waiting = [job for job in jobs if overwrite or not _is_finished(job)]
@@ -221,6 +225,7 @@ class _Pipeline:
         self.summary = summary
         self.bar = bar
         self.queued = 2 * batch_size + THREADS
+        self.until_trim = PICTURES_BETWEEN_TRIMS
 
     def run(self, jobs: Sequence[Job]) -> None:
         readers, writers = ThreadPoolExecutor(THREADS), ThreadPoolExecutor(THREADS)
@@ -274,7 +279,7 @@ class _Pipeline:
     def translated(self, batch: Sequence[Picture]) -> Iterator[tuple[Picture, Pixels]]:
         """Pictures with their translations; if a batch fails, each of it is tried alone."""
         try:
-            outputs = self.predictor.translate_pixels([picture.pixels for picture in batch])
+            outputs = self.predict([picture.pixels for picture in batch])
         except (UserError, RuntimeError, MemoryError) as error:
             if len(batch) == 1:
                 self.fail(batch[0].job, error)
@@ -283,6 +288,13 @@ class _Pipeline:
                 yield from self.translated([picture])
             return
         yield from zip(batch, outputs, strict=True)
+
+    def predict(self, pictures: Sequence[Pixels]) -> list[Pixels]:
+        self.until_trim -= len(pictures)
+        if self.until_trim < 0:
+            self.until_trim = PICTURES_BETWEEN_TRIMS
+            trim_heap()
+        return self.predictor.translate_pixels(pictures)
 
     def write(self, picture: Picture, output: Pixels) -> None:
         if self.output.side_by_side:
@@ -302,14 +314,14 @@ class _Pipeline:
                 metadata=self.output.metadata,
                 progress=not self.bar.disable,
             )
-        except (UserError, OSError, RuntimeError, ValueError, MemoryError) as error:
+        except Exception as error:  # PyAV, too, answers damaged files with almost any
             self.fail(job, error)
         else:
             self.succeed(images)
 
     def translated_frames(self, frames: Sequence[Pixels]) -> list[Pixels]:
         inputs = [self.predictor.read(frame) for frame in frames]
-        outputs = self.predictor.translate_pixels(inputs)
+        outputs = self.predict(inputs)
         if self.output.side_by_side:
             return [side_by_side(*pair) for pair in zip(inputs, outputs, strict=True)]
         return outputs
@@ -345,17 +357,31 @@ def side_by_side(pixels: Pixels, output: Pixels) -> Pixels:
 
 def _found(spec: str, output: Path) -> Iterator[tuple[Path, Path]]:
     """Files of one input, each with its path below the folder or the pattern's fixed part."""
+    files = list_images(
+        spec,
+        split="test",
+        field="--input",
+        progress=False,
+        endings=IMAGE_ENDINGS | VIDEO_ENDINGS,
+        closed_folders=True,
+    )
     path = Path(spec).expanduser()
-    endings = IMAGE_ENDINGS | VIDEO_ENDINGS
-    files = list_images(spec, split="test", field="--input", progress=False, endings=endings)
     if files == [path]:
         yield path, Path(path.name)
         return
     root = _root(path) if not spec.startswith("demo:") else files[0].parent
+    finished, searched = _real(output), _real(root)
+    if path.is_dir() and finished == searched:
+        raise UserError(
+            printable(
+                f"--output: {output} is the folder of the inputs, which the next run could not tell"
+                " from translations; choose another folder"
+            )
+        )
     # What an earlier run wrote into a folder below its input is no input.
-    finished = output.absolute()
+    below = finished != searched and finished.is_relative_to(searched)
     for file in files:
-        if not file.absolute().is_relative_to(finished) or root.absolute() == finished:
+        if not (below and _real(file.parent).is_relative_to(finished)):
             yield file, file.relative_to(root)
 
 
@@ -377,11 +403,26 @@ def _root(path: Path) -> Path:
     return fixed
 
 
+def _real(path: Path) -> Path:
+    """The path without links and steps back; it need not exist."""
+    return Path(os.path.realpath(path))
+
+
+def _refuse_files_as_folders(jobs: Mapping[Path, Job]) -> None:
+    for target, job in jobs.items():
+        for folder in target.parents:
+            if folder in jobs:
+                file = jobs[folder].source
+                raise UserError(
+                    printable(f"{file} would become {folder}, the folder for {job.source}")
+                )
+
+
 def _refuse_overwritten_inputs(jobs: Iterable[Job]) -> None:
     jobs = list(jobs)
-    sources = {Path(os.path.realpath(job.source)) for job in jobs}
+    sources = {_real(job.source) for job in jobs}
     for job in jobs:
-        if Path(os.path.realpath(job.target)) in sources:
+        if _real(job.target) in sources:
             raise UserError(
                 printable(f"--output: {job.target} is itself an input; choose another folder")
             )

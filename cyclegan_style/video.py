@@ -19,7 +19,15 @@ from av.video.reformatter import ColorRange
 from av.video.stream import VideoStream
 
 from cyclegan_style.animation import Translate, frame_bar, translated
-from cyclegan_style.images import MAX_PIXELS, ImageError, Pixels, from_pillow, to_pillow
+from cyclegan_style.images import (
+    MAX_PIXELS,
+    ImageError,
+    Pixels,
+    from_pillow,
+    reason_of,
+    refuse_irregular,
+    to_pillow,
+)
 from cyclegan_style.whole_files import whole_file
 
 
@@ -32,6 +40,8 @@ class Codecs:
     audio: str
     copied_audio: frozenset[str]
     """Sounds that players expect in it, and that are handed on as they are."""
+    audio_rates: frozenset[int] | None = None
+    """Samples per second that the codec of sounds takes, if not any."""
 
 
 CODECS = {
@@ -43,6 +53,7 @@ CODECS = {
         {"crf": "24", "cpu-used": "4", "row-mt": "1"},
         "libopus",
         frozenset({"opus", "vorbis"}),
+        frozenset({8000, 12000, 16000, 24000, 48000}),
     ),
 }
 """Qualities at which the coding is hardly to be seen."""
@@ -76,6 +87,7 @@ def translate_stream(
     progress: bool,
 ) -> int:
     """Translate every frame of a video; decoding, the network and encoding overlap."""
+    refuse_irregular(source)
     try:
         with source.open("rb") as file, opened_video(file, source) as container:
             reader = VideoReader(container, source)
@@ -139,20 +151,44 @@ def write_video(
         raise ImageError(reader.path, "it holds no frames")
     writing: deque[Future[None]] = deque()
     count = 0
-    with (
-        whole_file(target) as stream,
-        VideoWriter(stream, target, reader, first[0]) as writer,
-        ThreadPoolExecutor(1) as encoder,
-    ):
-        for pixels, moment in chain([first], frames):
-            writing.append(encoder.submit(writer.write, pixels, moment))
-            count += 1
-            if len(writing) > queued:
-                writing.popleft().result()
-        for future in writing:
-            future.result()
-        writer.finish(reader.sound)
+    with whole_file(target) as file:
+        stream = WatchedFile(file)
+        try:
+            with (
+                VideoWriter(stream, target, reader, first[0]) as writer,
+                ThreadPoolExecutor(1) as encoder,
+            ):
+                for pixels, moment in chain([first], frames):
+                    writing.append(encoder.submit(writer.write, pixels, moment))
+                    count += 1
+                    if len(writing) > queued:
+                        writing.popleft().result()
+                for future in writing:
+                    future.result()
+                writer.finish(reader.sound)
+        except (av.FFmpegError, OSError):
+            if stream.error is None:
+                raise
+            reason = reason_of(stream.error)
+            raise ImageError(target, f"cannot be written: {reason}") from stream.error
     return count
+
+
+class WatchedFile:
+    """A file that FFmpeg writes; it remembers the error that FFmpeg hides behind one of its own."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.seek, self.tell = file.seek, file.tell
+        self.error: OSError | None = None
+
+    def write(self, content: bytes) -> int:
+        """Write as the file does."""
+        try:
+            return self.file.write(content)
+        except OSError as error:
+            self.error = error
+            raise
 
 
 @dataclass(frozen=True)
@@ -174,8 +210,11 @@ class VideoReader:
         self.path = path
         self.container = container
         self.video = container.streams.video[0]
+        # Streams of codecs that FFmpeg does not know have no context, whatever the types say.
+        if cast("object", self.video.codec_context) is None:
+            raise ImageError(path, "damaged or unsupported (its codec is not known)")
+        self.audio = [audio for audio in container.streams.audio if audio.codec_context]
         self.video.thread_type = "AUTO"
-        self.audio: tuple[AudioStream, ...] = container.streams.audio
         self.sound: list[SoundPacket] = []
         """Packets that were read since the last frame."""
         if self.video.width * self.video.height > MAX_PIXELS:
@@ -184,19 +223,19 @@ class VideoReader:
 
     def frames(self) -> Iterator[tuple[Pixels, Moment]]:
         """Decode all frames."""
-        for packet in self.container.demux():
+        for packet in self.container.demux(self.video, *self.audio):
             if packet.stream.index == self.video.index:
                 for frame in self.video.decode(cast("av.Packet[VideoStream]", packet)):
                     sound, self.sound = self.sound, []
                     yield upright_pixels(frame), Moment(frame.pts or 0, sound)
-            elif packet.stream.type == "audio":
+            else:
                 self.sound.append(cast("SoundPacket", packet))
 
 
 class VideoWriter:
     """A video like the one that is read, with other pictures."""
 
-    def __init__(self, file: BinaryIO, path: Path, reader: VideoReader, first: Pixels) -> None:
+    def __init__(self, file: WatchedFile, path: Path, reader: VideoReader, first: Pixels) -> None:
         codecs = CODECS[path.suffix.lower()]
         self.container = av.open(file, "w", path.suffix.lower().removeprefix("."))
         self.container.metadata.update(reader.container.metadata)
@@ -228,7 +267,9 @@ class VideoWriter:
         if source.codec_context.codec.canonical_name in codecs.copied_audio:
             return Sound(source, self.container.add_stream_from_template(source), copied=True)
         layout = "mono" if source.channels == 1 else "stereo"
-        stream = self.container.add_stream(codecs.audio, source.rate, layout=layout)
+        known = codecs.audio_rates
+        rate = source.rate if known is None or source.rate in known else max(known)
+        stream = self.container.add_stream(codecs.audio, rate, layout=layout)
         return Sound(source, cast(AudioStream, stream), copied=False)
 
     def write(self, pixels: Pixels, moment: Moment) -> None:

@@ -68,11 +68,16 @@ def _lock(stream: BinaryIO) -> None:
 def write_durably(path: Path, content: bytes) -> None:
     """Replace a file in one move, so that it holds the old or the new content whatever happens."""
     partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError:
+        with suppress(OSError):
+            partial.unlink()
+        raise
     flush_folder(path.parent)
 
 
