@@ -378,10 +378,10 @@ def _found(spec: str, output: Path) -> Iterator[tuple[Path, Path]]:
                 " from translations; choose another folder"
             )
         )
-    # What an earlier run wrote into a folder below its input is no input.
-    below = finished != searched and finished.is_relative_to(searched)
+    # What an earlier run wrote is no input, unless all inputs lie below the output.
+    all_below = searched.is_relative_to(finished)
     for file in files:
-        if not (below and _real(file.parent).is_relative_to(finished)):
+        if all_below or not _real(file.parent).is_relative_to(finished):
             yield file, file.relative_to(root)
 
 

@@ -4,7 +4,7 @@ import os
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
@@ -149,28 +149,43 @@ def write_video(
     first = next(frames, None)
     if first is None:
         raise ImageError(reader.path, "it holds no frames")
+    stream: WatchedFile | None = None
+    try:
+        with whole_file(target) as file:
+            stream = WatchedFile(file)
+            count = encode(stream, target, reader, first, frames, queued)
+            stream.flush()
+    except (av.FFmpegError, OSError):
+        if stream is None or stream.error is None:
+            raise
+        reason = reason_of(stream.error)
+        raise ImageError(target, f"cannot be written: {reason}") from stream.error
+    return count
+
+
+def encode(
+    stream: "WatchedFile",
+    target: Path,
+    reader: "VideoReader",
+    first: tuple[Pixels, Moment],
+    others: Iterator[tuple[Pixels, Moment]],
+    queued: int,
+) -> int:
+    """Write a video into an open file and return the number of its frames."""
     writing: deque[Future[None]] = deque()
     count = 0
-    with whole_file(target) as file:
-        stream = WatchedFile(file)
-        try:
-            with (
-                VideoWriter(stream, target, reader, first[0]) as writer,
-                ThreadPoolExecutor(1) as encoder,
-            ):
-                for pixels, moment in chain([first], frames):
-                    writing.append(encoder.submit(writer.write, pixels, moment))
-                    count += 1
-                    if len(writing) > queued:
-                        writing.popleft().result()
-                for future in writing:
-                    future.result()
-                writer.finish(reader.sound)
-        except (av.FFmpegError, OSError):
-            if stream.error is None:
-                raise
-            reason = reason_of(stream.error)
-            raise ImageError(target, f"cannot be written: {reason}") from stream.error
+    with (
+        VideoWriter(stream, target, reader, first[0]) as writer,
+        ThreadPoolExecutor(1) as encoder,
+    ):
+        for pixels, moment in chain([first], others):
+            writing.append(encoder.submit(writer.write, pixels, moment))
+            count += 1
+            if len(writing) > queued:
+                writing.popleft().result()
+        for future in writing:
+            future.result()
+        writer.finish(reader.sound)
     return count
 
 
@@ -184,8 +199,19 @@ class WatchedFile:
 
     def write(self, content: bytes) -> int:
         """Write as the file does."""
-        try:
+        with self.watched():
             return self.file.write(content)
+
+    def flush(self) -> None:
+        """Write what the file still holds back."""
+        with self.watched():
+            self.file.flush()
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Remember an error."""
+        try:
+            yield
         except OSError as error:
             self.error = error
             raise

@@ -206,3 +206,12 @@ def test_a_discriminator_file_of_something_else(tmp_path):
     torch.save(reference_networks()["D_A"].state_dict(), tmp_path / "G.pth")
     with pytest.raises(UserError, match=r"G\.pth: fits no known generator"):
         load_generator(tmp_path / "G.pth")
+
+
+def test_a_run_beside_reference_files_is_the_run(configured, tmp_path):
+    config = configured()
+    run_training(config)
+    write_reference(Path(config.run.dir), reference_networks())
+    assert main(["convert", config.run.dir, str(tmp_path / "theirs")]) == 0
+    loaded = load_generator(tmp_path / "theirs" / "latest_net_G_A.pth").network.state_dict()
+    assert equal_tensors(loaded, load_generator(config.run.dir, "ab").network.state_dict())

@@ -1,5 +1,7 @@
 """The faster layers against torch's in float64, alone and inside networks."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 from hypothesis import example, given, settings
@@ -7,12 +9,14 @@ from hypothesis import strategies as st
 from tiny import enlarge_weights
 from torch import Tensor, nn
 
+from cyclegan_style.config import GeneratorConfig
 from cyclegan_style.cpu_layers import (
     ExactInstanceNorm,
     FewOutputsConvolution,
     WinogradConvolution,
     quicken,
 )
+from cyclegan_style.networks import build_generator
 from cyclegan_style.networks.resnet import ResnetGenerator
 from cyclegan_style.networks.unet import UnetGenerator
 from cyclegan_style.tiling import StripedGenerator
@@ -23,9 +27,9 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
 
 
 def error(faster: nn.Module, convolution: nn.Conv2d, x: Tensor) -> float:
-    expected = convolution.double()(x.double())
     output = faster(x)
-    assert output.shape == expected.shape
+    expected = deepcopy(convolution).double()(x.double())
+    assert (output.shape, output.dtype) == (expected.shape, torch.float32)
     return (output - expected).abs().max().item()
 
 
@@ -102,3 +106,26 @@ def test_strided_padded_and_narrow_convolutions_stay():
     convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
     quicken(network)
     assert convolutions == [module for module in network.modules() if type(module) is nn.Conv2d]
+
+
+def flat_pictures() -> dict[str, Tensor]:
+    """Pictures whose first maps hardly vary, so that a norm enlarges every error."""
+    half, disc, dot = (torch.ones(1, 3, 64, 64) for _ in range(3))
+    half[:, :, 32:] = 0.2
+    rows, columns = torch.meshgrid(torch.arange(64), torch.arange(64), indexing="ij")
+    disc[:, :, (rows - 30) ** 2 + (columns - 25) ** 2 < 200] = -0.9
+    dot[:, :, 20:24, 40:44] = 0.5
+    return {"half": half, "disc": disc, "dot": dot}
+
+
+@pytest.mark.parametrize("name", flat_pictures())
+def test_flat_pictures_are_as_exact(name):
+    image = flat_pictures()[name]
+    torch.manual_seed(0)
+    plain = build_generator(GeneratorConfig(channels=32, blocks=3)).eval()
+    quick = deepcopy(plain)
+    quicken(quick)
+    with torch.inference_mode():
+        whole = quick(image)
+        assert (StripedGenerator(quick, 16)(image) - whole).abs().max() < 1e-4
+        assert (whole - plain.double()(image.double())).abs().max() < 2e-4

@@ -6,7 +6,7 @@ import pytest
 import record_trajectory as plain
 import torch
 from tiny import enlarge_weights, equal_tensors, tiny_config
-from torch import nn
+from torch import Tensor, nn
 
 from cyclegan_style.config import GeneratorConfig, to_yaml
 from cyclegan_style.cyclegan import build_generators
@@ -195,3 +195,27 @@ def test_the_hub_gives_a_model(monkeypatch, exported):
 def test_an_unknown_direction():
     with pytest.raises(UserError, match="neither ab nor ba"):
         load_generator("x", "xy")  # type: ignore[arg-type]
+
+
+def test_batch_norm_from_before_it_counted(tmp_path):
+    config = GeneratorConfig(channels=4, blocks=1, norm="batch")
+    network = generator(config)
+    state = {k: v for k, v in network.state_dict().items() if "num_batches" not in k}
+    loaded = load_generator(saved(tmp_path / "latest_net_G.pth", state))
+    assert_equal_outputs(loaded.network, network, 3, 16)
+
+
+@pytest.mark.parametrize(
+    "change", [Tensor.to_sparse, Tensor.int, lambda tensor: tensor.to(torch.complex64)]
+)
+def test_tensors_of_other_kinds_are_refused(tmp_path, change):
+    state = generator(RESNET).state_dict()
+    state["model.1.weight"] = change(state["model.1.weight"])
+    with pytest.raises(UserError, match=r"model\.1\.weight is no dense tensor of floats"):
+        load_generator(saved(tmp_path / "latest_net_G.pth", state))
+
+
+@pytest.mark.parametrize("model", ["n" * 300, "~nobody-of-that-name/model"])
+def test_paths_that_cannot_be(model):
+    with pytest.raises(UserError, match=r"too long|home directory"):
+        load_generator(model)

@@ -213,3 +213,44 @@ def test_a_working_size(models, predictor):
     assert working.translate(noise(1, 700)).size == (700, 1)
     with pytest.raises(UserError, match="working size"):
         Predictor.load(folder, working_size=0)
+
+
+def test_an_empty_batch(predictor):
+    assert predictor.translate_tensor(torch.zeros(0, 3, 10, 12)).shape == (0, 3, 10, 12)
+
+
+def test_what_surrounds_a_prediction_does_not_change_it(models, predictor):
+    image = torch.rand(1, 3, 32, 32) * 2 - 1
+    expected = predictor.translate_tensor(image)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(predictor.translate_tensor(image), expected)
+    torch.set_default_dtype(torch.float64)
+    try:
+        again = Predictor.load(models["resnet"][0], device="cpu", precision="fp32")
+        assert torch.equal(again.translate_tensor(image), expected)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_a_group_of_pictures_keeps_to_the_budget(models, monkeypatch):
+    predictor = Predictor.load(models["resnet"][0], device="cpu", memory_budget="2MB")
+    sizes = []
+    in_one_pass = predictor.translate_tensor
+
+    def counted(batch: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(batch))
+        return in_one_pass(batch)
+
+    monkeypatch.setattr(predictor, "translate_tensor", counted)
+    pictures = [noise(64, 64, seed=seed) for seed in range(10)]
+    outputs = predictor.translate_batch(pictures)
+    assert sizes == [predictor.require_memory(64, 64)] * (len(sizes) - 1) + sizes[-1:]
+    assert 1 < max(sizes) < 10
+    alone = Predictor.load(models["resnet"][0], device="cpu").translate(pictures[7])
+    assert np.abs(np.asarray(outputs[7]).astype(int) - np.asarray(alone)).max() <= 1
+
+
+def test_the_weights_of_a_prepared_network_are_those_of_a_generator(models):
+    folder, generators = models["resnet"]
+    state = Predictor.load(folder, device="cpu", precision="fp32").network.state_dict()
+    generators["ab"].load_state_dict(state)

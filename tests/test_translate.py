@@ -3,17 +3,20 @@
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from PIL.ExifTags import Base
 from test_video import write_video
@@ -24,9 +27,11 @@ from cyclegan_style.benchmark_translate import compare_translation
 from cyclegan_style.cli import main
 from cyclegan_style.config import GeneratorConfig, to_yaml
 from cyclegan_style.cyclegan import build_generators
+from cyclegan_style.domains import list_images
 from cyclegan_style.errors import UserError
 from cyclegan_style.export import export_model
 from cyclegan_style.images import MAX_PIXELS, read_image
+from cyclegan_style.networks import build_generator
 from cyclegan_style.translate import plan, translate_files
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "translate.py"
@@ -432,3 +437,132 @@ def test_long_jobs_are_compiled_and_as_exact_as_before(model, tmp_path, monkeypa
     error = np.abs(plain - exact).mean()
     assert 0 < error < 2, "bf16 should be off by a little"
     assert np.abs(compiled - exact).mean() < 1.2 * error
+
+
+def test_an_output_above_the_input(translate, tmp_path):
+    make_pictures(tmp_path / "out" / "photos", 2)
+    for expected in ((2, 0), (0, 2)):
+        status, result = translate(tmp_path / "out" / "photos", options=("--format", "jpg"))
+        assert (status, result["translated"], result["skipped"]) == (0, *expected)
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.jpg")) == ["000.jpg", "001.jpg"]
+
+
+def test_translations_are_no_inputs_however_their_folder_is_reached(tmp_path, monkeypatch):
+    folder = make_pictures(tmp_path / "in", 1)
+    make_pictures(tmp_path / "in" / "deep", 1)
+    make_pictures(tmp_path / "elsewhere", 2)
+    (folder / "out").symlink_to(tmp_path / "elsewhere")
+    monkeypatch.chdir(folder)
+    for inputs, output in (
+        (str(folder), tmp_path / "elsewhere"),
+        ("../in", Path("deep")),
+        (str(folder), Path("../in/deep")),
+    ):
+        sources = [os.path.realpath(job.source) for job in plan([inputs], output, "png")]
+        assert os.path.realpath("000.png") in sources
+        assert not any(source.startswith(os.path.realpath(output)) for source in sources)
+
+
+def test_a_file_in_place_of_a_folder_is_refused(tmp_path):
+    make_pictures(tmp_path / "in", 1)
+    make_pictures(tmp_path / "in" / "000.jpg", 1)
+    (tmp_path / "in" / "000.png").rename(tmp_path / "in" / "000.bmp")
+    assert len(plan([str(tmp_path / "in")], tmp_path / "out", "png")) == 2
+    with pytest.raises(UserError, match="the folder for"):
+        plan([str(tmp_path / "in")], tmp_path / "out", "jpg")
+
+
+@pytest.mark.skipif(not hasattr(os, "seteuid"), reason="Windows has other permissions")
+def test_a_closed_folder_costs_no_other_file():
+    with tempfile.TemporaryDirectory() as name:
+        folder = make_pictures(Path(name), 1)
+        folder.chmod(0o755)
+        make_pictures(folder / "closed", 1)
+        (folder / "closed").chmod(0)
+        before = os.geteuid()
+        os.seteuid(65534)  # root may look into everything
+        try:
+            jobs = plan([str(folder)], Path("out"), "png")
+            with pytest.raises(UserError, match="denied"):
+                list_images(str(folder))
+            with pytest.raises(UserError, match="denied"):
+                read_image(folder / "closed")
+        finally:
+            os.seteuid(before)
+            (folder / "closed").chmod(0o755)
+    assert [job.source.name for job in jobs] == ["000.png", "closed"]
+
+
+def test_odd_videos_cost_no_other_file(translate, tmp_path, moving):
+    (moving / "pipe.webm").unlink(missing_ok=True)
+    os.mkfifo(moving / "pipe.webm")
+    for path, known, unknown in (
+        (moving / "deep" / "b.MP4", b"avc1", b"zzzz"),
+        (moving / "c.webm", b"V_VP9", b"V_ZZ9"),
+    ):
+        path.write_bytes(path.read_bytes().replace(known, unknown))
+    status, result = translate(moving)
+    assert (status, result["translated"]) == (1, 3)
+    reasons = {Path(failure["path"]).name: failure["error"] for failure in result["failed"]}
+    assert reasons.keys() == {"pipe.webm", "c.webm", "b.MP4"}
+    assert reasons["pipe.webm"] == "not a regular file"
+    assert "its codec is not known" in reasons["c.webm"]
+
+
+def limited_to(size: int):
+    """What a child process does to write no larger files."""
+    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+def test_a_full_disk_is_not_blamed_on_the_video(model, tmp_path):
+    (tmp_path / "in").mkdir()
+    for ending in ("mp4", "webm"):
+        write_video(tmp_path / "in" / f"a.{ending}", list(range(0, 120, 4)), size=(128, 160))
+    finished = subprocess.run(
+        [sys.executable, str(SCRIPT), *command(model, tmp_path / "in", tmp_path / "out")],
+        preexec_fn=limited_to(20_000),
+        capture_output=True,
+        text=True,
+    )
+    failed = json.loads(finished.stdout)["failed"]
+    assert [failure["error"] for failure in failed] == ["cannot be written: File too large"] * 2
+    assert files_below(tmp_path / "out") == []
+
+
+def test_an_interruption_is_one_line_and_leaves_whole_files(model, tmp_path):
+    folder = make_pictures(tmp_path / "in", 60, height=128, width=128)
+    process = subprocess.Popen(
+        [sys.executable, str(SCRIPT), *command(model, folder, tmp_path / "out")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not list((tmp_path / "out").glob("*.png")) and process.poll() is None:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGINT)
+    printed, errors = process.communicate()
+    assert (process.returncode, printed) == (130, "")
+    assert errors.splitlines()[-1] == "interrupted"
+    assert "Traceback" not in errors
+    assert all(read_image(path).shape == (128, 128, 3) for path in (tmp_path / "out").iterdir())
+
+
+def test_what_a_bomb_would_take_is_known_before_it_is_unpacked(translate, tmp_path):
+    make_pictures(tmp_path / "in", 1)
+    (tmp_path / "in" / "bomb.png").write_bytes(png_of(20_000, 20_000))
+    Image.new("L", (5000, 1)).save(tmp_path / "in" / "thread.png")
+    status, result = translate(tmp_path / "in", options=("--memory-budget", "300MB"))
+    assert (status, result["translated"]) == (1, 2)
+    assert "more than the budget of 0.3 GB" in result["failed"][0]["error"]
+    _, result = translate(tmp_path / "in", options=("--overwrite", "--working-size", "400"))
+    reasons = {Path(failure["path"]).name: failure["error"] for failure in result["failed"]}
+    assert "2000000×400 pixels are more than the limit" in reasons["thread.png"]
+
+
+def test_a_model_of_more_channels_is_refused_at_once(tmp_path, capsys):
+    make_pictures(tmp_path / "in", 1)
+    network = build_generator(GeneratorConfig(channels=4, blocks=1), 3, 6)
+    torch.save(network.state_dict(), tmp_path / "latest_net_G_A.pth")
+    arguments = command(tmp_path / "latest_net_G_A.pth", tmp_path / "in", tmp_path / "out")
+    assert main(["translate", *arguments]) == 2
+    assert "the model has 6 channels" in capsys.readouterr().err

@@ -293,3 +293,19 @@ def test_a_damaged_gif_is_named_and_leaves_nothing(tmp_path):
     with pytest.raises(ImageError, match=r"a\.gif"):
         translate_video(source, tmp_path / "b.gif", same, 2)
     assert list(tmp_path.iterdir()) == [source]
+
+
+def test_moving_transparency_leaves_no_trails(tmp_path):
+    frames = []
+    for place in range(0, 40, 10):
+        pixels = np.zeros((12, 50, 4), np.uint8)
+        pixels[2:10, place : place + 8] = (200, 30, 60, 255)
+        frames.append(Image.fromarray(pixels))
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:], disposal=2)
+    translate_video(tmp_path / "a.gif", tmp_path / "b.gif", same, 2)
+    with Image.open(tmp_path / "b.gif") as image:
+        counts = [
+            int((np.array(frame.convert("RGBA"))[:, :, 3] > 0).sum())
+            for frame in ImageSequence.Iterator(image)
+        ]
+    assert counts == [64] * 4

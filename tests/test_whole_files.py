@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cyclegan_style.whole_files import remove_leftovers, whole_file
+from cyclegan_style.whole_files import remove_leftovers, whole_file, write_durably
 
 WRITER = """
 import sys, time
@@ -56,3 +56,10 @@ def test_leftovers_of_the_dead_are_removed_and_files_of_the_living_are_not(tmp_p
 
 def hidden(folder: Path) -> list[Path]:
     return list(folder.glob(".*"))
+
+
+def test_what_cannot_take_its_name_is_removed(tmp_path):
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(OSError, match="directory"):
+        write_durably(tmp_path / "taken", b"content")
+    assert hidden(tmp_path) == []
