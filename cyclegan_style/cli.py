@@ -186,7 +186,9 @@ def parse_translate_options(arguments: list[str]) -> Namespace:
     parser.add_argument("--quality", type=int, default=95, help="of jpg and webp, 1 to 100")
     parser.add_argument("--overwrite", action="store_true", help="redo finished files")
     parser.add_argument("--side-by-side", action="store_true", help="write input | output")
-    parser.add_argument("--batch-size", type=int, help="pictures of one size at once")
+    parser.add_argument(
+        "--batch-size", type=int, help="pictures of one size at once; by default 8, on CPUs 1"
+    )
     parser.add_argument(
         "--memory-budget", help="such as 2GB; larger pictures are computed in stripes"
     )

@@ -433,9 +433,10 @@ def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
 def _bytes(budget: str | float | None) -> int | None:
     if budget is None:
         return None
-    if isinstance(budget, int | float):
-        return int(budget)
     try:
-        return parse_bytes(budget)
+        size = parse_bytes(budget) if isinstance(budget, str) else int(budget)
     except ValueError as error:
         raise UserError(f"memory budget: {error}") from None
+    if size < 1:
+        raise UserError(f"memory budget must be more than 0, not {budget}")
+    return size

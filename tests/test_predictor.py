@@ -166,6 +166,9 @@ def test_bad_options_are_named(models):
         ({"precision": "fp8"}, "precision 'fp8'"),
         ({"device": "abacus"}, "device 'abacus'"),
         ({"memory_budget": "much"}, "memory budget: 'much'"),
+        ({"memory_budget": "0"}, "memory budget must be more than 0, not 0"),
+        ({"device": "meta"}, "device 'meta' cannot be used"),
+        ({"device": "hpu"}, "device 'hpu' cannot be used"),
         ({"direction": "aa"}, "direction 'aa'"),
     ):
         with pytest.raises(UserError, match=message):
