@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -23,9 +24,13 @@ from cyclegan_style.validation import Validation
 ROOT = Path(__file__).parent.parent
 
 
-def launch(script: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+def launch(
+    script: Path,
+    *arguments: str | Path,
+    options: Sequence[str] = ("--cpu", "--num_processes=2"),
+) -> subprocess.CompletedProcess[str]:
     """Run a script with two processes on the CPU."""
-    launcher = ["accelerate.commands.launch", "--cpu", "--num_processes=2"]
+    launcher = ["accelerate.commands.launch", *options]
     command = [sys.executable, "-m", *launcher, script, *arguments]
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     own = {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
@@ -74,11 +79,17 @@ def trained(tmp_path_factory) -> Path:
     first = launch(ROOT / "train.py", "--config", config_file(folder, "parts", 3))
     assert first.returncode == 0, first.stderr
     assert first.stderr.count("starting in") == 1
+    asked = folder / "accelerate.yaml"
+    asked.write_text(
+        "{compute_environment: LOCAL_MACHINE, distributed_type: MULTI_CPU, use_cpu: true,"
+        " num_processes: 2}"
+    )
     rest = launch(
         Path(__file__).with_name("distributed_steps.py"),
         folder / "weights",
         config_file(folder, "parts", 6),
         config_file(folder, "whole", 6),
+        options=[f"--config_file={asked}"],
     )
     assert rest.returncode == 0, rest.stderr
     assert rest.stderr.count("going on from step 3") == 1

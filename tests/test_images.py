@@ -295,6 +295,11 @@ def test_grey_by_its_profile():
     linear = (ramp / 255) ** 1.75
     expected = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
     assert np.abs(from_pillow(image, 1)[:, :, 0] - expected * 255).max() <= 2
+    with_alpha = Image.merge("LA", (image, Image.new("L", image.size, 77)))
+    with_alpha.info["icc_profile"] = image.info["icc_profile"]
+    pixels = from_pillow(with_alpha, 4)
+    assert np.abs(pixels[:, :, :3] - expected[:, :, None] * 255).max() <= 2
+    assert (pixels[:, :, 3] == 77).all()
 
 
 @pytest.mark.parametrize(
