@@ -176,8 +176,7 @@ def reuse_freed_memory() -> None:
 
     By default glibc returns blocks of over 32 MB to the system, which then has to fill every page
     of the next with zeros: a quarter of the time of a picture of a megapixel. Blocks of over 256 MB
-    are still returned, since what is kept of them fits none of the next: at two and four megapixels
-    one pass would otherwise need half as much memory again.
+    are still returned: kept, they would make one pass over a megapixel need half as much again.
     """
     if sys.platform == "linux":
         with suppress(AttributeError):  # another C library
