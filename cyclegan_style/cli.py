@@ -13,6 +13,7 @@ from typing import Any
 from jsonargparse import SUPPRESS, ArgumentError, ArgumentParser, Namespace, set_parsing_settings
 from jsonargparse.typing import PositiveInt
 
+from cyclegan_style.command_parser import command_parser
 from cyclegan_style.config import Config, GeneratorConfig
 from cyclegan_style.errors import UserError
 
@@ -159,11 +160,9 @@ def translate_command(arguments: list[str]) -> int:
 
 def parse_translate_options(arguments: list[str]) -> Namespace:
     """Read the options of ``translate`` and refuse those out of range."""
-    parser = ArgumentParser(
-        prog="cyclegan-style translate",
-        exit_on_error=False,
-        allow_abbrev=False,
-        description="Translate pictures and videos (gif, and with cyclegan-style[video] mp4 and"
+    parser = command_parser(
+        "translate",
+        "Translate pictures and videos (gif, and with cyclegan-style[video] mp4 and"
         " webm, which keep their format). Run again, the same command goes on where it was"
         " interrupted. Exit status 1: some files failed, and are named.",
     )
@@ -190,7 +189,9 @@ def parse_translate_options(arguments: list[str]) -> Namespace:
         "--batch-size", type=int, help="pictures of one size at once; by default 8, on CPUs 1"
     )
     parser.add_argument(
-        "--memory-budget", help="such as 2GB; larger pictures are computed in stripes"
+        "--memory-budget",
+        help="such as 2GB, by default most of what is free; pictures that would take more are"
+        " computed in stripes, with the same result",
     )
     parser.add_argument(
         "--working-size", type=int, help="translate at this shorter side, write at the own size"
@@ -202,7 +203,12 @@ def parse_translate_options(arguments: list[str]) -> Namespace:
         "--strip-metadata", action="store_true", help="write no EXIF (date, camera, place, …)"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
-    parser.add_argument("--precision", choices=["auto", "fp32", "bf16", "fp16"], default="auto")
+    parser.add_argument(
+        "--precision",
+        choices=["auto", "fp32", "bf16", "fp16"],
+        default="auto",
+        help="number format; auto: 16 bits where the hardware is fast at them",
+    )
     parser.add_argument("--json", action="store_true", help="end stdout with one JSON object")
     options = parser.parse_args(arguments)
     if not 1 <= options.quality <= 100:
@@ -225,10 +231,9 @@ def convert_command(arguments: list[str]) -> int:
     """``convert``: between our models and the reference's generator files."""
     from cyclegan_style.convert import convert
 
-    parser = ArgumentParser(
-        prog="cyclegan-style convert",
-        exit_on_error=False,
-        description="Write a model as latest_net_G_A.pth and latest_net_G_B.pth, which the"
+    parser = command_parser(
+        "convert",
+        "Write a model as latest_net_G_A.pth and latest_net_G_B.pth, which the"
         " reference implementation loads; a folder with those two becomes a model folder. The"
         " discriminators of a run come along as latest_net_D_A.pth and latest_net_D_B.pth.",
     )
@@ -281,11 +286,9 @@ def export_command(arguments: list[str]) -> int:
 
 def parse_export_options(arguments: list[str]) -> Namespace:
     """Read the options of ``export``, one of which must say what is to be written."""
-    parser = ArgumentParser(
-        prog="cyclegan-style export",
-        exit_on_error=False,
-        allow_abbrev=False,
-        description="Write a model for other programs, or publish it. An ONNX or torch.export file"
+    parser = command_parser(
+        "export",
+        "Write a model for other programs, or publish it. An ONNX or torch.export file"
         " holds one direction, takes any batch, height and width, and is compared with the model"
         " before it is written.",
     )
@@ -316,10 +319,9 @@ def replay_command(arguments: list[str]) -> int:
     """``replay``: a recorded trajectory of the reference through our own step."""
     from cyclegan_style.reference import replay
 
-    parser = ArgumentParser(
-        prog="cyclegan-style replay",
-        exit_on_error=False,
-        description="Run a recorded trajectory of the reference implementation through the"
+    parser = command_parser(
+        "replay",
+        "Run a recorded trajectory of the reference implementation through the"
         " trainer's own step in float64 and print the largest differences.",
     )
     parser.add_argument("trajectory", type=Path, help="safetensors file; its .json lies beside it")
@@ -334,10 +336,9 @@ def runs_command(arguments: list[str]) -> int:
     """``runs``: what the run folders tell."""
     from cyclegan_style.runs import find_runs, summarise_run, verify_run
 
-    parser = ArgumentParser(
-        prog="cyclegan-style runs",
-        exit_on_error=False,
-        description="list: every run in a folder; show: one run; verify: check every checkpoint of"
+    parser = command_parser(
+        "runs",
+        "list: every run in a folder; show: one run; verify: check every checkpoint of"
         " one run against its checksums, exit status 1 if any is damaged.",
     )
     parser.add_argument("action", choices=["list", "show", "verify"], help="what to do")
@@ -375,10 +376,9 @@ def benchmark_command(arguments: list[str]) -> int:
         return benchmark_translation_command(arguments[1:])
     from cyclegan_style.benchmark import compare_training
 
-    parser = ArgumentParser(
-        prog="cyclegan-style benchmark",
-        exit_on_error=False,
-        description="Time the product against the obvious way of doing the same, in turns and in"
+    parser = command_parser(
+        "benchmark",
+        "Time the product against the obvious way of doing the same, in turns and in"
         " one process; prints the medians and the ratio.",
     )
     parser.add_argument(
@@ -414,10 +414,9 @@ def benchmark_translation_command(arguments: list[str]) -> int:
     """``benchmark translate``: a folder of pictures against one picture after the other."""
     from cyclegan_style.benchmark_translate import compare_translation
 
-    parser = ArgumentParser(
-        prog="cyclegan-style benchmark translate",
-        exit_on_error=False,
-        description="Time the translation of a folder against the obvious way: float32, one picture"
+    parser = command_parser(
+        "benchmark translate",
+        "Time the translation of a folder against the obvious way: float32, one picture"
         " after the other, decoded and encoded in line. Prints medians, ratio and differences.",
     )
     parser.add_argument("--images", type=PositiveInt, default=200, help="pictures to translate")
@@ -446,11 +445,9 @@ def benchmark_evaluation_command(arguments: list[str]) -> int:
     """``benchmark evaluate``: FID against the installed pytorch-fid."""
     from cyclegan_style.evaluation.benchmark import compare_with_pytorch_fid
 
-    parser = ArgumentParser(
-        prog="cyclegan-style benchmark evaluate",
-        exit_on_error=False,
-        description="Time FID of two folders against the installed pytorch-fid, on the same files"
-        " and weights.",
+    parser = command_parser(
+        "benchmark evaluate",
+        "Time FID of two folders against the installed pytorch-fid, on the same files and weights.",
     )
     parser.add_argument("--real", type=Path, help="folder; generated pictures unless given")
     parser.add_argument("--fake", type=Path, help="folder; generated pictures unless given")

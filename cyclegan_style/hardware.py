@@ -134,16 +134,22 @@ def fair_share_of_cores() -> int:
     """Cores for each process on this machine; accelerate launch would have each use just one."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     cores = min(psutil.cpu_count(logical=False) or 1, usable or 1)
-    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    return max(1, cores // processes_here())
+
+
+def processes_here() -> int:
+    """Processes that were launched together on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that a computation on this device may take, with a fifth left to others."""
+    """Bytes that a process's computation on this device may take, with a fifth left to others."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return (free + cached) * 4 // 5
-    return min(psutil.virtual_memory().available, _free_in_container()) * 4 // 5
+    free = min(psutil.virtual_memory().available, _free_in_container())
+    return free * 4 // 5 // processes_here()
 
 
 def _free_in_container() -> int:

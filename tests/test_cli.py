@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import pytest
 from tiny import make_pictures
@@ -148,6 +149,34 @@ def test_every_command_explains_itself(command, capsys):
     assert f"usage: cyclegan-style {command}" in text
     assert exit_status("--help") == 0
     assert command in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "translate",
+        "convert",
+        "export",
+        "runs",
+        "replay",
+        "benchmark",
+        "benchmark translate",
+        "benchmark evaluate",
+        "evaluate folders",
+        "evaluate model",
+        "evaluate paired",
+        "evaluate compare",
+        "evaluate stats",
+    ],
+)
+def test_help_explains_every_option(command, capsys):
+    assert exit_status(*command.split(), "--help") == 0
+    _, _, text = capsys.readouterr().out.partition("options:\n")
+    options = re.split(r"(?m)^  (?=-)", text)[1:]
+    for option in options:
+        invocation, _, explanation = re.sub(r"\n +", "  ", option.strip()).partition("  ")
+        assert re.match(r" *[A-Za-z0-9]", explanation), invocation
+        assert not re.search("null|class|%|default: (auto|False).*default", explanation), option
 
 
 def test_help_explains_every_field_of_the_configuration(capsys):

@@ -4,6 +4,9 @@ import subprocess
 import sys
 
 import pytest
+import torch
+
+from cyclegan_style.hardware import free_memory
 
 COUNT_FAULTS = """
 import resource
@@ -28,3 +31,9 @@ def test_freed_memory_is_used_again():
     result = subprocess.run([sys.executable, "-c", COUNT_FAULTS], capture_output=True, text=True)
     usual, afterwards = map(int, result.stdout.split())
     assert afterwards < usual / 10
+
+
+def test_processes_share_the_memory(monkeypatch):
+    alone = free_memory(torch.device("cpu"))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert free_memory(torch.device("cpu")) == pytest.approx(alone / 2, rel=0.2)

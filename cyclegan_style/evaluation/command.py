@@ -8,6 +8,7 @@ from typing import Any
 from accelerate import PartialState
 from jsonargparse import ArgumentParser, Namespace
 
+from cyclegan_style.command_parser import command_parser
 from cyclegan_style.errors import UserError
 from cyclegan_style.evaluation.collect import BATCH_SIZE
 from cyclegan_style.evaluation.definitions import DEFINITIONS
@@ -59,7 +60,9 @@ def evaluate(arguments: list[str]) -> int:
 
 def folders_command(arguments: list[str]) -> int:
     """``evaluate folders``."""
-    parser = _parser("folders", "Score the pictures of one folder against those of another.")
+    parser = command_parser(
+        "evaluate folders", "Score the pictures of one folder against those of another."
+    )
     parser.add_argument("--real", required=True, help="folder, glob, demo:painting or .npz")
     parser.add_argument("--fake", required=True, help="the same, of the pictures to be judged")
     _add_options(parser)
@@ -73,7 +76,9 @@ def folders_command(arguments: list[str]) -> int:
 
 def model_command(arguments: list[str]) -> int:
     """``evaluate model``."""
-    parser = _parser("model", "Translate A and B with a model and score both directions.")
+    parser = command_parser(
+        "evaluate model", "Translate A and B with a model and score both directions."
+    )
     kinds = "run folder, exported model, Hub repository or a generator file of the reference"
     parser.add_argument("--model", help=kinds)
     parser.add_argument("--compare", nargs="+", help="several models, to be ranked by one metric")
@@ -100,7 +105,9 @@ def model_command(arguments: list[str]) -> int:
 
 def compare_command(arguments: list[str]) -> int:
     """``evaluate compare``."""
-    parser = _parser("compare", "Rank folders of fakes of the same pictures, best first.")
+    parser = command_parser(
+        "evaluate compare", "Rank folders of fakes of the same pictures, best first."
+    )
     parser.add_argument("--real", required=True, help="folder, glob, demo:painting or .npz")
     parser.add_argument("--fake", required=True, nargs="+", help="two folders or more")
     _add_options(parser)
@@ -114,7 +121,7 @@ def compare_command(arguments: list[str]) -> int:
 
 def paired_command(arguments: list[str]) -> int:
     """``evaluate paired``."""
-    parser = _parser("paired", "Score pictures against the truth of the same name.")
+    parser = command_parser("evaluate paired", "Score pictures against the truth of the same name.")
     parser.add_argument("--truth", required=True, help="true pictures: folder, glob or demo:...")
     parser.add_argument("--fake", required=True, help="folder or glob of pictures to be judged")
     parser.add_argument(
@@ -132,7 +139,7 @@ def paired_command(arguments: list[str]) -> int:
 
 def stats_command(arguments: list[str]) -> int:
     """``evaluate stats``."""
-    parser = _parser("stats", "Write mean and covariance of a folder's features.")
+    parser = command_parser("evaluate stats", "Write mean and covariance of a folder's features.")
     parser.add_argument("--images", required=True, help="folder, glob or demo:...")
     parser.add_argument("--output", type=Path, required=True, help="file to write, .npz")
     _add_options(parser, metrics=())
@@ -153,12 +160,6 @@ def stats_command(arguments: list[str]) -> int:
     return 1 if failed else 0
 
 
-def _parser(name: str, description: str) -> ArgumentParser:
-    return ArgumentParser(
-        prog=f"cyclegan-style evaluate {name}", exit_on_error=False, description=description
-    )
-
-
 def _add_options(parser: ArgumentParser, metrics: Sequence[str] = METRICS) -> None:
     if metrics:
         parser.add_argument(
@@ -167,7 +168,7 @@ def _add_options(parser: ArgumentParser, metrics: Sequence[str] = METRICS) -> No
             help=f"some of {','.join(metrics)}; fid,kid unless given, swd for demo domains",
         )
         parser.add_argument(
-            "--no-intervals", action="store_true", help="leave out the 95 %% intervals"
+            "--no-intervals", action="store_true", help="leave out the confidence intervals"
         )
     parser.add_argument(
         "--definition",
