@@ -347,13 +347,13 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def two_processes(arguments: list[str]) -> list["subprocess.Popen[str]"]:
+def two_processes(arguments: list[str], script: Path = SCRIPT) -> list["subprocess.Popen[str]"]:
     # What the launcher would set, without the seconds that it takes itself.
     shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "ACCELERATE_USE_CPU": "true"}
     shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     return [
         subprocess.Popen(
-            [sys.executable, str(SCRIPT), *arguments],
+            [sys.executable, str(script), *arguments],
             env={**os.environ, **shared, "RANK": rank, "LOCAL_RANK": rank},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -374,6 +374,25 @@ def test_processes_share_the_files(model, tmp_path):
     assert [Path(failure["path"]).name for failure in result["failed"]] == ["bad.png"]
     assert [process.returncode for process in processes] == [1, 0]
     assert len(files_below(tmp_path / "out")) == 5
+
+
+LEAVING = """
+import atexit, sys, torch
+atexit.register(lambda: print(torch.distributed.is_initialized()))  # the last of all to be called
+from cyclegan_style.cli import main
+main(["translate", *sys.argv[1:]])
+assert torch.distributed.is_initialized()
+"""
+
+
+def test_processes_leave_before_python_ends(model, tmp_path):
+    """Or gloo's threads abort one of them, about once in a hundred times."""
+    folder = make_pictures(tmp_path / "in", 1)
+    script = tmp_path / "script.py"
+    script.write_text(LEAVING)
+    processes = two_processes(command(model, folder, tmp_path / "out"), script)
+    last_words = [process.communicate()[0].splitlines()[-1] for process in processes]
+    assert last_words == ["False", "False"]
 
 
 def test_a_killed_process_costs_only_a_second_run(model, tmp_path, capsys):
