@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -71,13 +72,14 @@ def compare_training(
         seconds=statistics.median(pair[1] for pair in times),
         ratio=statistics.median(pair[0] / pair[1] for pair in times),
         warm_up_seconds=warm_up_seconds,
-        baseline_peak_gigabytes=in_own_process(peak_gigabytes, plain_step, config),
-        peak_gigabytes=in_own_process(peak_gigabytes, product_step, config),
+        baseline_peak_gigabytes=in_own_process(peak_of_steps, plain_step, config),
+        peak_gigabytes=in_own_process(peak_of_steps, product_step, config),
         loader_batches_per_second=loader_speed(config),
         device=device_name(),
     )
 
 
+Result = TypeVar("Result")
 Step = Callable[[], object]
 
 
@@ -107,22 +109,23 @@ def random_images(config: Config, device: torch.device) -> dict[str, Tensor]:
     }
 
 
-def in_own_process(
-    function: Callable[[Callable[[Config], Step], Config], float],
-    build: Callable[[Config], Step],
-    config: Config,
-) -> float:
+def in_own_process(function: Callable[..., Result], *arguments: object) -> Result:
     """Result of the function in a fresh process, whose memory holds nothing else."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(max_workers=1, mp_context=context) as pool:
-        return pool.submit(function, build, config).result()
+        return pool.submit(function, *arguments).result()
 
 
-def peak_gigabytes(build: Callable[[Config], Step], config: Config) -> float:
-    """Most memory that this process, or the GPU for it, held over a few steps."""
+def peak_of_steps(build: Callable[[Config], Step], config: Config) -> float:
+    """Gigabytes that a few steps need at most."""
     step = build(config)
     for _ in range(4):
         step()
+    return own_peak_gigabytes()
+
+
+def own_peak_gigabytes() -> float:
+    """Most memory that this process, or the GPU for it, has held."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 1e9
     # Linux counts the parent's memory into ru_maxrss; VmHWM is this process's own.

@@ -203,12 +203,7 @@ def parse_translate_options(arguments: list[str]) -> Namespace:
         "--strip-metadata", action="store_true", help="write no EXIF (date, camera, place, …)"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
-    parser.add_argument(
-        "--precision",
-        choices=["auto", "fp32", "bf16", "fp16"],
-        default="auto",
-        help="number format; auto: 16 bits where the hardware is fast at them",
-    )
+    add_precision_option(parser)
     parser.add_argument("--json", action="store_true", help="end stdout with one JSON object")
     options = parser.parse_args(arguments)
     if not 1 <= options.quality <= 100:
@@ -370,10 +365,13 @@ def evaluate_command(arguments: list[str]) -> int:
 
 def benchmark_command(arguments: list[str]) -> int:
     """``benchmark``: paired timings on this machine."""
-    if arguments[:1] == ["evaluate"]:
-        return benchmark_evaluation_command(arguments[1:])
-    if arguments[:1] == ["translate"]:
-        return benchmark_translation_command(arguments[1:])
+    own_options = {
+        "translate": benchmark_translation_command,
+        "large": benchmark_large_picture_command,
+        "evaluate": benchmark_evaluation_command,
+    }
+    if arguments and arguments[0] in own_options:
+        return own_options[arguments[0]](arguments[1:])
     from cyclegan_style.benchmark import compare_training
 
     parser = command_parser(
@@ -383,9 +381,10 @@ def benchmark_command(arguments: list[str]) -> int:
     )
     parser.add_argument(
         "subject",
-        choices=["train", "translate", "evaluate"],
+        choices=["train", *own_options],
         help="train: one training step, with the options below; translate: a folder of pictures,"
-        " and evaluate: FID, with options of their own (add --help)",
+        " large: a picture in one pass and in stripes, and evaluate: FID, with options of their own"
+        " (add --help)",
     )
     parser.add_argument(
         "--size", type=PositiveInt, default=128, help="side of the images in pixels"
@@ -410,6 +409,16 @@ def add_network_options(parser: ArgumentParser) -> None:
     parser.add_argument("--blocks", type=PositiveInt, default=9, help="residual blocks")
 
 
+def add_precision_option(parser: ArgumentParser) -> None:
+    """The number format in which a model is applied."""
+    parser.add_argument(
+        "--precision",
+        choices=["auto", "fp32", "bf16", "fp16"],
+        default="auto",
+        help="number format; auto: 16 bits where the hardware is fast at them",
+    )
+
+
 def benchmark_translation_command(arguments: list[str]) -> int:
     """``benchmark translate``: a folder of pictures against one picture after the other."""
     from cyclegan_style.benchmark_translate import compare_translation
@@ -424,9 +433,7 @@ def benchmark_translation_command(arguments: list[str]) -> int:
         "--size", type=PositiveInt, default=256, help="side of the pictures in pixels"
     )
     add_network_options(parser)
-    parser.add_argument(
-        "--precision", choices=["auto", "fp32", "bf16", "fp16"], default="auto", help="of ours"
-    )
+    add_precision_option(parser)
     parser.add_argument("--runs", type=PositiveInt, default=3, help="timed pairs")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args(arguments)
@@ -438,6 +445,35 @@ def benchmark_translation_command(arguments: list[str]) -> int:
         options.runs,
     )
     print_result(asdict(comparison), options.json)
+    return 0
+
+
+def benchmark_large_picture_command(arguments: list[str]) -> int:
+    """``benchmark large``: time and memory of one picture, in one pass and in stripes."""
+    from cyclegan_style.benchmark_large import measure_large_picture
+
+    parser = command_parser(
+        "benchmark large",
+        "Measure time and peak memory of one square picture, in one pass and in stripes, each in a"
+        " process of its own.",
+    )
+    parser.add_argument(
+        "--side", type=PositiveInt, default=1024, help="side of the picture in pixels"
+    )
+    add_network_options(parser)
+    add_precision_option(parser)
+    parser.add_argument(
+        "--stripes-only", action="store_true", help="where one pass needs more than there is"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    options = parser.parse_args(arguments)
+    figures = measure_large_picture(
+        options.side,
+        GeneratorConfig(channels=options.channels, blocks=options.blocks),
+        options.precision,
+        stripes_only=options.stripes_only,
+    )
+    print_result(asdict(figures), options.json)
     return 0
 
 
@@ -470,7 +506,7 @@ def print_result(values: dict[str, Any], as_json: bool) -> None:
         print(json.dumps(values))
     else:
         for name, value in values.items():
-            print(f"{name.replace('_', ' '):<28}{value}")
+            print(f"{name.replace('_', ' '):<32}{value}")
 
 
 def readable(message: str) -> str:

@@ -77,6 +77,7 @@ MISTAKES = [
     (["benchmark", "translate", "--images", "0"], "images"),
     (["benchmark", "translate", "--size", "30"], "--size must be a multiple of 4"),
     (["benchmark", "translate", "--precision", "fp8"], "precision"),
+    (["benchmark", "large", "--side", "30"], "--side must be a multiple of 4"),
 ]
 
 
@@ -161,6 +162,7 @@ def test_every_command_explains_itself(command, capsys):
         "replay",
         "benchmark",
         "benchmark translate",
+        "benchmark large",
         "benchmark evaluate",
         "evaluate folders",
         "evaluate model",

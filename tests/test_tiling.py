@@ -6,6 +6,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tiny import enlarge_weights
 
+from cyclegan_style.benchmark_large import measure_large_picture
+from cyclegan_style.config import GeneratorConfig
 from cyclegan_style.networks.resnet import ResnetGenerator
 from cyclegan_style.networks.unet import UnetGenerator
 from cyclegan_style.tiling import Statistics, StripedGenerator, default_stripe_height, peak_bytes
@@ -107,3 +109,13 @@ def test_the_estimate_grows_with_the_picture_and_holds_no_full_map():
     assert 0.75 * 64 * 24e6 * 2 < estimate < 4.5e9
     assert peak_bytes(8000, 6000, 64, torch.bfloat16) > 1.5 * estimate
     assert default_stripe_height(6000, 64, torch.bfloat16) >= 8
+
+
+def test_the_benchmark_measures_a_process_of_its_own():
+    network = GeneratorConfig(channels=4, blocks=1)
+    of_this_process = torch.ones(2**28)  # 1 GB
+    figures = measure_large_picture(64, network, "fp32", stripes_only=True)
+    del of_this_process
+    assert 0.1 < figures.stripes_peak_gigabytes < 1
+    assert (figures.one_pass_seconds_per_megapixel, figures.stripe_height) == (None, 64)
+    assert figures.stripes_seconds_per_megapixel > 0
