@@ -164,18 +164,37 @@ def free_memory(device: torch.device) -> int:
     return free * 4 // 5 // processes_here()
 
 
-def _free_in_container() -> int:
-    """What is left below a container's own limit, which the machine's figures do not show."""
-    folder = Path("/sys/fs/cgroup")
+def _free_in_container(root: Path = Path("/")) -> int:
+    """What is left below the limits of containers and jobs, which the machine does not show."""
     try:
-        limit = int((folder / "memory.max").read_text())
-        used = int((folder / "memory.current").read_text())
-        statistics = dict(
-            line.split() for line in (folder / "memory.stat").read_text().splitlines()
-        )
-        return limit - used + int(statistics["inactive_file"])  # the cache of files gives way
-    except (OSError, ValueError, KeyError):  # no such limit
-        return 2**63
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:  # not Linux
+        lines = []
+    left = [2**63]
+    for line in lines:
+        _, controllers, name = line.split(":", 2)
+        if controllers in ("", "memory"):
+            top = root / "sys/fs/cgroup" / controllers
+            group = top / name.strip("/")
+            # A container sees its own group as the top, whatever name it has outside.
+            left += [_left_in_group(folder) for folder in (group, *group.parents)]
+    return min(left)
+
+
+def _left_in_group(folder: Path) -> int:
+    """Bytes between the use and the limit of a control group, of version 2 or 1."""
+    for limit, use, cache in (
+        ("memory.max", "memory.current", "inactive_file"),
+        ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        with suppress(OSError, ValueError, KeyError):  # no such file, or no limit
+            statistics = dict(
+                line.split() for line in (folder / "memory.stat").read_text().splitlines()
+            )
+            # The cache of files gives way.
+            used = int((folder / use).read_text()) - int(statistics[cache])
+            return int((folder / limit).read_text()) - used
+    return 2**63
 
 
 def trim_heap() -> None:
@@ -199,8 +218,11 @@ def reuse_freed_memory() -> None:
     if sys.platform == "linux":
         with suppress(AttributeError):  # another C library
             library = ctypes.CDLL(None)
-            library.mallopt(_M_MMAP_THRESHOLD, 2**28)
-            library.mallopt(_M_TRIM_THRESHOLD, 2**29)
+            # glibc before 2.35 takes 32 MB at most, and either option alone fixes the other.
+            for threshold in (2**28, 2**25):
+                if library.mallopt(_M_MMAP_THRESHOLD, threshold):
+                    library.mallopt(_M_TRIM_THRESHOLD, 2 * threshold)
+                    return
 
 
 def compiler_options(device: torch.device) -> dict[str, Any]:

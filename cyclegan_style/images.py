@@ -194,6 +194,8 @@ def opened_image(path: Path) -> Iterator[Image.Image]:
             yield image
     except ImageError:
         raise
+    except UserError as error:  # a refusal of ours, not damage
+        raise ImageError(path, str(error)) from error
     except Exception as error:  # Pillow's decoders answer damaged files with almost any exception
         raise ImageError(path, reason_of(error)) from error
 

@@ -10,17 +10,17 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
 from cyclegan_style.config import parse_bytes, size_divisor
-from cyclegan_style.cpu_layers import quicken
+from cyclegan_style.cpu_layers import group_norms, quicken
 from cyclegan_style.errors import UserError
 from cyclegan_style.hardware import compiler_options, fastest_format, free_memory
 from cyclegan_style.images import (
@@ -49,6 +49,8 @@ WHOLE_MAPS = {"resnet": 2.5, "unet": 1.5}
 """Maps of full resolution that one pass holds at its peak, measured on a CPU, with some room."""
 MORE_ON_GPUS = 1.6
 """Times as much for copies between layouts and for workspaces; not measured."""
+
+NORMS = (nn.InstanceNorm2d, nn.BatchNorm2d)
 
 LARGEST_DIFFERENCE = 0.1
 """Between outputs in [-1, 1] of a compiled network and the plain one, in 16 bits."""
@@ -82,11 +84,12 @@ class Predictor:
         self.keep_alpha = keep_alpha and generator.in_channels in (1, 3)
         self.divisor = size_divisor(generator.config)
         self.smallest_side = max(self.divisor, SMALLEST_SIDE)
-        self.network = _prepared(generator.network, device, dtype)
+        self.network = _prepared(deepcopy(generator.network), device, dtype)
         self.compiled: dict[torch.Size, Callable[[Tensor], Tensor]] = {}
         """By the shape of the batches that they are faster for."""
         # One pass at a time: the budget is for the predictor, and a pass uses all cores anyway.
         self._turn = threading.Lock()
+        self._free = free_memory(device)
 
     @classmethod
     def load(
@@ -165,6 +168,7 @@ class Predictor:
             return batch.new_empty((0, self.out_channels, height, width), dtype=torch.float32)
         padded, top, left = self._padded(batch)
         with self._turn, torch.inference_mode(), torch.autocast(self.device.type, enabled=False):
+            self._free = free_memory(self.device)
             output = self._within_budget(padded)
         # A copy, since tensors of the inference mode cannot take part in training.
         cropped = output[:, :, top : top + height, left : left + width]
@@ -185,12 +189,12 @@ class Predictor:
         compiled = torch.compile(self.network, dynamic=False, options=options)
         with self._turn, torch.inference_mode(), torch.autocast(self.device.type, enabled=False):
             try:
-                output = compiled(inputs)
-            except Exception as error:  # no compiler for C++ on this machine, for example
+                difference = (compiled(inputs) - self.network(inputs)).abs().max().item()
+                before = self._seconds(self.network, inputs)
+                after = self._seconds(compiled, inputs)
+            except Exception as error:  # no compiler for C++ on this machine, or too little memory
                 logger.warning("not compiled: %s", printable(str(error).partition("\n")[0]))
                 return False
-            difference = (output - self.network(inputs)).abs().max().item()
-            before, after = (self._seconds(network, inputs) for network in (self.network, compiled))
             if difference <= LARGEST_DIFFERENCE and after < before:
                 self.compiled[inputs.shape] = compiled
         logger.info("compiled: %.3f s instead of %.3f s a batch", after, before)
@@ -313,7 +317,15 @@ class Predictor:
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _budget(self) -> int:
-        return free_memory(self.device) if self.memory_budget is None else self.memory_budget
+        """Bytes that a pass may take: what is given, or free between passes, which hold much."""
+        if self.memory_budget is not None:
+            return self.memory_budget
+        if self._turn.acquire(blocking=False):
+            try:
+                self._free = free_memory(self.device)
+            finally:
+                self._turn.release()
+        return self._free
 
     def _in_one_pass(self, batch: Tensor) -> Tensor:
         inputs = self._placed(batch)
@@ -355,18 +367,6 @@ class Predictor:
         return round(pixels * (maps + pictures))
 
 
-class GroupedInstanceNorm(nn.InstanceNorm2d):
-    """Instance norm as group norm of one channel each, which has a channels-last kernel.
-
-    On the CPU the layer of torch first copies channels-last maps, and takes longer than the
-    convolution beside it.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalise each channel of each picture by itself."""
-        return F.group_norm(x, self.num_features, eps=self.eps)
-
-
 def gigabytes(count: int) -> str:
     """A number of bytes for people."""
     return f"{count / 10**9:.2g} GB" if count >= 10**8 else f"{count / 10**6:.2g} MB"
@@ -379,15 +379,12 @@ def _prepared(network: nn.Module, device: torch.device, dtype: torch.dtype) -> n
     for module in list(network.modules()):
         layers = list(module.named_children())
         for (_, norm), (_, activation) in itertools.pairwise(layers):
-            if isinstance(norm, nn.InstanceNorm2d) and isinstance(activation, nn.ReLU):
+            if isinstance(norm, NORMS) and isinstance(activation, nn.ReLU):
                 activation.inplace = True  # nothing else sees what a norm returns
     if device.type == "cpu" and dtype == torch.float32:
         quicken(network)
-        return network
-    for module in list(network.modules()):
-        for name, child in module.named_children():
-            if isinstance(child, nn.InstanceNorm2d):
-                setattr(module, name, GroupedInstanceNorm(child.num_features))
+    else:
+        group_norms(network)
     return network
 
 
@@ -435,7 +432,7 @@ def _bytes(budget: str | float | None) -> int | None:
         return None
     try:
         size = parse_bytes(budget) if isinstance(budget, str) else int(budget)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise UserError(f"memory budget: {error}") from None
     if size < 1:
         raise UserError(f"memory budget must be more than 0, not {budget}")

@@ -28,7 +28,9 @@ MAPS_OF_STRIPE = 8
 """Copies of a stripe that are alive at once, at most: padded, convolved, normalised, and so on."""
 
 PIXELS_AT_ONCE = 2**14
-"""What statistics look at twice, so that caches hold it."""
+"""What statistics look at twice, so that a CPU's caches hold it."""
+MORE_AT_ONCE = 2**20
+"""The same on other devices, which wait at each end of it."""
 
 Finish = Callable[[Tensor], Tensor]
 
@@ -161,7 +163,8 @@ class Statistics:
 
     def add(self, rows: Tensor) -> None:
         """Merge the elements of these rows."""
-        for part in rows.split(max(1, PIXELS_AT_ONCE // rows.shape[3]), dim=2):
+        pixels = PIXELS_AT_ONCE if rows.device.type == "cpu" else MORE_AT_ONCE
+        for part in rows.split(max(1, pixels // rows.shape[3]), dim=2):
             self._merge(part)
 
     def _merge(self, rows: Tensor) -> None:

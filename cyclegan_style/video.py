@@ -40,20 +40,27 @@ class Codecs:
     audio: str
     copied_audio: frozenset[str]
     """Sounds that players expect in it, and that are handed on as they are."""
-    audio_rates: frozenset[int] | None = None
-    """Samples per second that the codec of sounds takes, if not any."""
+    audio_rates: tuple[int, ...]
+    """Samples per second that the codec of sounds takes."""
 
 
 CODECS = {
     ".mp4": Codecs(
-        "libx264", {"crf": "18"}, "aac", frozenset({"aac", "ac3", "eac3", "flac", "mp3", "opus"})
+        "libx264",
+        {"crf": "18"},
+        "aac",
+        frozenset({"aac", "ac3", "eac3", "flac", "mp3", "opus"}),
+        (
+            *(7350, 8000, 11025, 12000, 16000, 22050, 24000),
+            *(32000, 44100, 48000, 64000, 88200, 96000),
+        ),
     ),
     ".webm": Codecs(
         "libvpx-vp9",
         {"crf": "24", "cpu-used": "4", "row-mt": "1"},
         "libopus",
         frozenset({"opus", "vorbis"}),
-        frozenset({8000, 12000, 16000, 24000, 48000}),
+        (8000, 12000, 16000, 24000, 48000),
     ),
 }
 """Qualities at which the coding is hardly to be seen."""
@@ -293,8 +300,7 @@ class VideoWriter:
         if source.codec_context.codec.canonical_name in codecs.copied_audio:
             return Sound(source, self.container.add_stream_from_template(source), copied=True)
         layout = "mono" if source.channels == 1 else "stereo"
-        known = codecs.audio_rates
-        rate = source.rate if known is None or source.rate in known else max(known)
+        rate = min(codecs.audio_rates, key=lambda known: abs(known - source.rate))
         stream = self.container.add_stream(codecs.audio, rate, layout=layout)
         return Sound(source, cast(AudioStream, stream), copied=False)
 

@@ -13,6 +13,7 @@ from cyclegan_style.config import GeneratorConfig
 from cyclegan_style.cpu_layers import (
     ExactInstanceNorm,
     FewOutputsConvolution,
+    GroupedInstanceNorm,
     WinogradConvolution,
     quicken,
 )
@@ -65,6 +66,15 @@ def test_instance_norm_is_exact_at_every_size(size):
     x = (noise(2, 3, *size) * 0.5 + 1).contiguous(memory_format=torch.channels_last)
     expected = nn.InstanceNorm2d(3)(x.double())
     assert (ExactInstanceNorm(3)(x) - expected).abs().max() < 2e-5
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("side", [100, 2048])
+def test_instance_norm_in_16_bits_is_off_by_their_rounding_only(dtype, side):
+    x = (noise(1, 1, side, side) + 10).to(dtype).contiguous(memory_format=torch.channels_last)
+    expected = nn.InstanceNorm2d(1)(x.double())
+    difference = GroupedInstanceNorm(1)(x).double() - expected
+    assert (difference.abs() / (1 + expected.abs())).max() < 0.01
 
 
 def generators() -> tuple[ResnetGenerator, ResnetGenerator]:

@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from cyclegan_style.hardware import free_memory
+from cyclegan_style.hardware import _free_in_container, free_memory
 
 COUNT_FAULTS = """
 import resource
@@ -37,3 +37,34 @@ def test_processes_share_the_memory(monkeypatch):
     alone = free_memory(torch.device("cpu"))
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     assert free_memory(torch.device("cpu")) == pytest.approx(alone / 2, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("group", "folder", "files"),
+    [
+        ("0::/", "", ("memory.max", "memory.current", "inactive_file")),
+        ("0::/job/step", "job", ("memory.max", "memory.current", "inactive_file")),
+        (
+            "9:memory:/docker/1",
+            "memory",
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+        ),
+        (
+            "9:memory:/slurm/7",
+            "memory/slurm/7",
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+        ),
+    ],
+)
+def test_limits_of_containers_and_jobs(tmp_path, group, folder, files):
+    limit, use, cache = files
+    (tmp_path / "proc" / "self").mkdir(parents=True)
+    (tmp_path / "proc" / "self" / "cgroup").write_text(f"12:cpu,cpuacct:/\n{group}\n")
+    place = tmp_path / "sys" / "fs" / "cgroup" / folder
+    place.mkdir(parents=True)
+    (place / limit).write_text("8000\n")
+    (place / use).write_text("3000\n")
+    (place / "memory.stat").write_text(f"anon 1\n{cache} 500\n")
+    assert _free_in_container(tmp_path) == 5500
+    (place / limit).write_text("max\n")
+    assert _free_in_container(tmp_path) == 2**63

@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -17,6 +19,7 @@ from cyclegan_style.cyclegan import build_generators
 from cyclegan_style.errors import UserError
 from cyclegan_style.export import export_model
 from cyclegan_style.images import ImageError, resize, to_pixels, to_tensor, write_image
+from cyclegan_style.model_files import load_generator
 
 ARCHITECTURES = {
     "resnet": {},
@@ -134,6 +137,52 @@ def test_many_threads_share_a_predictor(predictor):
     assert all(np.array_equal(a, b) for a, b in zip(alone, together, strict=True))
 
 
+def test_what_a_pass_holds_is_no_reason_to_refuse_the_next_picture(models, monkeypatch):
+    """By default the budget is what is free, which a pass of another thread makes less."""
+    predictor = Predictor.load(models["resnet"][0], device="cpu", precision="fp32")
+    passing = threading.Event()
+    network = predictor.network
+
+    def slowly(inputs: torch.Tensor) -> torch.Tensor:
+        passing.set()
+        time.sleep(0.2)
+        output = network(inputs)
+        passing.clear()
+        return output
+
+    monkeypatch.setattr(predictor, "network", slowly)
+    monkeypatch.setattr(
+        "cyclegan_style.predictor.free_memory", lambda _: 1000 if passing.is_set() else 10**9
+    )
+    picture = noise(64, 64)
+    with ThreadPoolExecutor(4) as pool:
+        outputs = list(pool.map(predictor.translate, [picture] * 4))
+    assert len({output.tobytes() for output in outputs}) == 1
+
+
+def test_predictors_of_one_loaded_generator(models):
+    generator = load_generator(models["resnet"][0])
+    cpu = torch.device("cpu")
+    exact, rounded = (Predictor(generator, cpu, t) for t in (torch.float32, torch.bfloat16))
+    picture = noise(32, 32)
+    expected = Predictor.load(models["resnet"][0], device="cpu", precision="fp32")
+    assert exact.translate(picture).tobytes() == expected.translate(picture).tobytes()
+    assert rounded.network is not exact.network
+
+
+def test_a_trial_of_compiling_that_fails_changes_nothing(models, monkeypatch, caplog):
+    predictor = Predictor.load(models["resnet"][0], device="cpu", precision="bf16")
+
+    def out_of_memory(*_: object) -> float:
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(torch, "compile", lambda network, **_: network)
+    monkeypatch.setattr(predictor, "_seconds", out_of_memory)
+    assert not predictor.compile_if_faster(1, 32, 32)
+    assert caplog.messages == ["not compiled: out of memory"]
+    assert predictor.translate(noise(32, 32)).size == (32, 32)
+
+
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_16_bits_stay_close(models, predictor, precision):
     rounded = Predictor.load(models["resnet"][0], precision=precision, device="cpu")
@@ -166,6 +215,7 @@ def test_bad_options_are_named(models):
         ({"precision": "fp8"}, "precision 'fp8'"),
         ({"device": "abacus"}, "device 'abacus'"),
         ({"memory_budget": "much"}, "memory budget: 'much'"),
+        ({"memory_budget": float("inf")}, "memory budget: .*infinity"),
         ({"memory_budget": "0"}, "memory budget must be more than 0, not 0"),
         ({"device": "meta"}, "device 'meta' cannot be used"),
         ({"device": "hpu"}, "device 'hpu' cannot be used"),

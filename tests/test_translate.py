@@ -572,7 +572,9 @@ def test_what_a_bomb_would_take_is_known_before_it_is_unpacked(translate, tmp_pa
     Image.new("L", (5000, 1)).save(tmp_path / "in" / "thread.png")
     status, result = translate(tmp_path / "in", options=("--memory-budget", "300MB"))
     assert (status, result["translated"]) == (1, 2)
-    assert "more than the budget of 0.3 GB" in result["failed"][0]["error"]
+    error = result["failed"][0]["error"]
+    assert error.startswith("20000×20000 pixels need about ")
+    assert error.endswith("of memory even in stripes, more than the budget of 0.3 GB")
     _, result = translate(tmp_path / "in", options=("--overwrite", "--working-size", "400"))
     reasons = {Path(failure["path"]).name: failure["error"] for failure in result["failed"]}
     assert "2000000×400 pixels are more than the limit" in reasons["thread.png"]

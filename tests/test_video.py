@@ -220,6 +220,27 @@ def test_sound_alone_is_no_video(tmp_path):
         translate_video(tmp_path / "a.mp4", tmp_path / "b.mp4", same, 1)
 
 
+@pytest.mark.parametrize(("rate", "becomes"), [(22_000, 22_050), (192_000, 96_000)])
+def test_sound_of_a_rate_that_its_codec_does_not_know(tmp_path, rate, becomes):
+    with av.open(tmp_path / "a.mp4", "w") as output:
+        video = output.add_stream("libx264", 10)
+        video.height = video.width = 16
+        video.pix_fmt = "yuv420p"
+        audio = output.add_stream("alac", rate, layout="mono")
+        for _ in range(10):
+            output.mux(video.encode(av.VideoFrame.from_ndarray(striped(16, 16, 0))))
+        output.mux(video.encode(None))
+        tone = av.AudioFrame.from_ndarray(np.zeros((1, rate), np.int16), "s16p", "mono")
+        tone.rate = rate
+        output.mux(audio.encode(tone))
+        output.mux(audio.encode(None))
+    translate_video(tmp_path / "a.mp4", tmp_path / "b.mp4", same, 4)
+    with av.open(tmp_path / "b.mp4") as translated:
+        sound = translated.streams.audio[0]
+        assert (sound.codec_context.name, sound.rate) == ("aac", becomes)
+        assert float(sound.duration * sound.time_base) == pytest.approx(1, abs=0.1)
+
+
 def test_an_error_of_the_network_ends_the_video(tmp_path):
     def fail(frames: list[Pixels]) -> list[Pixels]:
         raise MemoryError
