@@ -140,7 +140,10 @@ def read_checkpoint(folder: Path) -> Checkpoint:
             name for name, expected in facts["files"].items() if checksum(folder / name) != expected
         ]
         if facts["format"] != FORMAT:
-            raise UserError(f"{folder}: a checkpoint of another format, {facts['format']}")
+            raise UserError(
+                f"{folder}: a checkpoint of format {facts['format']}, and this version has"
+                f" {FORMAT}; the run's generators, in its folder model/, can be used all the same"
+            )
     except FileNotFoundError as error:
         raise DamagedError(f"{folder}: not whole: {Path(error.filename).name} is missing") from None
     except OSError as error:

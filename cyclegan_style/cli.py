@@ -210,6 +210,8 @@ def parse_translate_options(arguments: list[str]) -> Namespace:
         raise UserError(f"--quality must be 1 to 100, not {options.quality}")
     if options.batch_size is not None and options.batch_size < 1:
         raise UserError(f"--batch-size must be at least 1, not {options.batch_size}")
+    if options.keep_alpha and options.format == "jpg":
+        raise UserError("--keep-alpha: jpg holds no transparency; use --format png or webp")
     return options
 
 

@@ -41,6 +41,11 @@ def convert(model: str, output: Path) -> list[Path]:
     """
     if local_path(model).is_file():
         raise UserError(printable(f"{model}: a single file holds one direction; name its folder"))
+    if output.exists() and output.resolve() in (
+        local_path(model).resolve(),
+        find_model_folder(model).resolve(),
+    ):
+        raise UserError(printable(f"{output}: holds the model itself; choose another folder"))
     generators, discriminators = load_generators(model), load_discriminators(model)
     missing = [name for name in REFERENCE_GENERATORS if name not in generators]
     if missing:

@@ -27,6 +27,7 @@ MAX_PIXELS = 500_000_000
 
 _FORMATS_BY_ENDING = {
     ".bmp": "BMP",
+    ".jfif": "JPEG",
     ".jpeg": "JPEG",
     ".jpg": "JPEG",
     ".png": "PNG",
@@ -34,7 +35,7 @@ _FORMATS_BY_ENDING = {
     ".tiff": "TIFF",
     ".webp": "WEBP",
 }
-IMAGE_ENDINGS = frozenset(_FORMATS_BY_ENDING)
+IMAGE_ENDINGS = frozenset({*_FORMATS_BY_ENDING, ".avif", ".jp2", ".ppm"})
 """Endings, in lower case, of the files that count as images in a folder."""
 
 PNG_COMPRESSION = 3
@@ -98,7 +99,8 @@ def write_image(
     path = Path(path)
     image_format = _FORMATS_BY_ENDING.get(path.suffix.lower())
     if image_format is None:
-        raise ImageError(path, f"unknown ending; known are {', '.join(sorted(IMAGE_ENDINGS))}")
+        known = ", ".join(_FORMATS_BY_ENDING)
+        raise ImageError(path, f"unknown ending; known are {known}")
     image = to_pillow(pixels, metadata)
     options: dict[str, Any] = {name: image.info.get(name, b"") for name in ("exif", "icc_profile")}
     if image_format in ("JPEG", "BMP") and image.mode in ("LA", "RGBA"):

@@ -134,6 +134,8 @@ class Predictor:
 
     def translate_batch(self, pictures: Sequence[Picture]) -> list[Image.Image]:
         """Translate pictures of any sizes; those of one size go through the network together."""
+        if isinstance(pictures, str | Path | Image.Image):
+            raise UserError("translate_batch takes a list of pictures; translate takes one")
         inputs = [self.read_with_metadata(picture) for picture in pictures]
         outputs = self.translate_pixels([pixels for pixels, _ in inputs])
         return [
@@ -152,12 +154,21 @@ class Predictor:
             for part in (group[i : i + at_once] for i in range(0, len(group), at_once)):
                 inputs = [to_tensor(self._input(pictures[place])) for place in part]
                 batch = inputs[0][None] if len(part) == 1 else torch.stack(inputs)
-                for place, image in zip(part, self.translate_tensor(batch), strict=True):
+                translations = self.translate_tensor(batch)
+                if translations.isnan().any():
+                    raise UserError(
+                        "the model's output is no number; its weights are damaged, or too large for"
+                        f" {str(self.dtype).removeprefix('torch.')}"
+                    )
+                for place, image in zip(part, translations, strict=True):
                     outputs[place] = self._output(to_pixels(image), pictures[place])
         return [outputs[place] for place in range(len(pictures))]
 
     def translate_tensor(self, batch: Tensor) -> Tensor:
         """Translate N×C×H×W in [-1, 1] to the same size, in float32 and on the batch's device."""
+        if not (isinstance(batch, Tensor) and batch.is_floating_point()):
+            kind = batch.dtype if isinstance(batch, Tensor) else type(batch).__name__
+            raise UserError(f"translate_tensor takes a tensor of floats in [-1, 1], not {kind}")
         if batch.ndim != 4 or batch.shape[1] != self.in_channels or 0 in batch.shape[2:]:
             raise UserError(
                 f"the model takes tensors of N×{self.in_channels}×H×W, not"
@@ -254,6 +265,11 @@ class Predictor:
             return read_image(picture, channels)
         if isinstance(picture, Image.Image):
             return from_pillow(picture, channels)
+        if not isinstance(picture, np.ndarray):
+            raise UserError(
+                "a picture must be a path, a Pillow image or an array of pixels, not"
+                f" {type(picture).__name__}"
+            )
         if picture.dtype != "uint8" or picture.ndim != 3 or picture.shape[2] not in (1, 2, 3, 4):
             raise UserError(
                 "pixels must be H×W×C of uint8 with 1 to 4 channels, not"

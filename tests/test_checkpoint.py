@@ -148,7 +148,7 @@ def test_another_format_is_no_damage_and_never_passed_over(tmp_path):
     state = save(tmp_path, 6) / "state.json"
     state.write_text(json.dumps(json.loads(state.read_text()) | {"format": 99}))
 
-    with pytest.raises(UserError, match="step-00000006: a checkpoint of another format, 99"):
+    with pytest.raises(UserError, match="step-00000006: a checkpoint of format 99, and this"):
         newest_checkpoint(tmp_path)
 
 

@@ -87,6 +87,18 @@ def test_reference_files_become_a_model_and_come_back(tmp_path, capsys, prefix):
         assert equal_tensors(back, networks[name].state_dict())
 
 
+def test_a_model_is_never_written_over(configured, tmp_path, capsys):
+    config = configured()
+    run_training(config)
+    capsys.readouterr()
+    run = Path(config.run.dir)
+    for model, output in ((run, run / "model"), (run / "model", run / "model"), (run, run)):
+        before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+        assert main(["convert", str(model), str(output)]) == 2
+        assert "holds the model itself" in capsys.readouterr().err
+        assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
+
+
 def test_files_of_a_folder_load_by_any_command(tmp_path):
     networks = reference_networks(netG="resnet_2blocks")
     theirs = write_reference(tmp_path / "theirs", networks)

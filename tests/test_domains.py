@@ -18,14 +18,22 @@ from cyclegan_style.images import read_image, write_image
 
 
 def test_a_folder_is_searched_recursively_in_order(tmp_path):
-    for name in ("b/2.JPG", "b/10.jpeg", "a.TiFf", ".hidden.png", ".cache/x.png", "b/.x/y.png"):
+    for name in (
+        "b/2.JPG",
+        "b/10.jpeg",
+        "a.TiFf",
+        "c.jfif",
+        ".hidden.png",
+        ".cache/x.png",
+        "b/.x/y.png",
+    ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "notes.txt").touch()
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "folder.png" / "ünï code\n.webp").touch()
     names = [str(path.relative_to(tmp_path)) for path in list_images(str(tmp_path))]
-    assert names == ["a.TiFf", "b/10.jpeg", "b/2.JPG", "folder.png/ünï code\n.webp"]
+    assert names == ["a.TiFf", "b/10.jpeg", "b/2.JPG", "c.jfif", "folder.png/ünï code\n.webp"]
 
 
 def test_links_are_followed_but_never_in_a_circle(tmp_path):
@@ -53,7 +61,7 @@ def test_glob_patterns_and_single_files(tmp_path, monkeypatch):
     [
         ("missing", "no such file or folder"),
         ("", "no such file or folder"),
-        ("empty", r"files count that end in \.bmp \.jpeg"),
+        ("empty", r"files count that end in \.avif \.bmp \.jfif \.jp2 \.jpeg"),
         ("empty/*.jpg", r"no image there"),
         ("empty/**.jpg", "cannot be searched"),
         ("demo:statue", "there are demo:photo and demo:painting"),

@@ -1,5 +1,6 @@
 """Pictures of any kind and size in, pictures of the same size out."""
 
+import io
 import subprocess
 import sys
 import threading
@@ -207,6 +208,21 @@ def test_bad_input_is_named(predictor, tmp_path):
     for tensor in (torch.zeros(3, 8, 8), torch.zeros(1, 1, 8, 8), torch.zeros(1, 3, 0, 8)):
         with pytest.raises(UserError, match="takes tensors of"):
             predictor.translate_tensor(tensor)
+    for other in (np.zeros((1, 3, 8, 8)), torch.zeros((1, 3, 8, 8), dtype=torch.uint8)):
+        with pytest.raises(UserError, match="takes a tensor of floats"):
+            predictor.translate_tensor(other)
+    for other in (io.BytesIO(), None, [[0]]):
+        with pytest.raises(UserError, match="a picture must be a path"):
+            predictor.translate(other)
+    for one in ("photo.jpg", Image.new("RGB", (8, 8))):
+        with pytest.raises(UserError, match="takes a list of pictures"):
+            predictor.translate_batch(one)
+
+
+def test_weights_that_compute_no_numbers_give_no_picture(predictor):
+    next(predictor.network.parameters()).data.fill_(torch.nan)
+    with pytest.raises(UserError, match=r"output is no number; .* too large for float32"):
+        predictor.translate(noise(16, 16))
 
 
 def test_bad_options_are_named(models):

@@ -296,6 +296,7 @@ def test_usage_errors_are_one_line(translate, tmp_path):
         ([tmp_path / "in"], ("--batch-size", "0"), "--batch-size must be"),
         ([tmp_path / "in"], ("--memory-budget", "lots"), "'lots' is not a size"),
         ([tmp_path / "in"], ("--direction", "aa"), "aa"),
+        ([tmp_path / "in"], ("--keep-alpha", "--format", "jpg"), "jpg holds no transparency"),
     ):
         status, printed = translate(*arguments, options=options)
         assert status == 2
@@ -406,7 +407,7 @@ def test_a_killed_process_costs_only_a_second_run(model, tmp_path, capsys):
     second.send_signal(signal.SIGKILL)
     second.communicate()
     printed, errors = first.communicate()
-    assert (first.returncode, printed) == (2, "")
+    assert (first.returncode, printed) == (2, ""), errors
     assert "another process ended before its files were done" in errors
     assert "Traceback" not in errors
     finished = {path: path.stat().st_mtime_ns for path in output.glob("*.png")}
