@@ -3,7 +3,7 @@
 import sys
 
 from cyclegan_style.cli import main
-from cyclegan_style.launch import launched_as_asked
+from cyclegan_style.launch import launched_as_asked, leave
 
 if __name__ == "__main__" and launched_as_asked(__file__, sys.argv[1:]):
-    sys.exit(main(["train", *sys.argv[1:]]))
+    leave(main(["train", *sys.argv[1:]]))

@@ -1,6 +1,5 @@
 """What this machine is good at."""
 
-import atexit
 import ctypes
 import os
 import platform
@@ -41,7 +40,6 @@ def build_accelerator(config: Config) -> Accelerator:
         rng_types=[],  # samples follow from their keys, so there is nothing to synchronise
         kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
     )
-    atexit.register(leave_processes)
     refuse_lost_processes(accelerator.num_processes)
     if accelerator.device.type == "cpu":
         torch.set_num_threads(config.train.cpu_threads or fair_share_of_cores())
@@ -117,7 +115,6 @@ def join_processes(on_cpu: bool = False) -> PartialState:
     on_cpu |= parse_flag_from_env("ACCELERATE_USE_CPU")
     on_cpu |= several and not torch.cuda.is_available()
     state = PartialState(cpu=on_cpu, timeout=LONGEST_WAIT)
-    atexit.register(leave_processes)
     refuse_lost_processes(state.num_processes)
     if state.device.type == "cpu" and "LOCAL_WORLD_SIZE" in os.environ:
         torch.set_num_threads(fair_share_of_cores())  # the launcher left each a single one
@@ -131,15 +128,6 @@ def refuse_lost_processes(joined: int) -> None:
             "several processes were started but no GPU was found for them; to use CPUs, add"
             " --cpu to accelerate launch or set ACCELERATE_USE_CPU=true"
         )
-
-
-def leave_processes() -> None:
-    """End gloo's threads, which may otherwise abort a process that is done (pytorch issue 190489).
-
-    NCCL's have to be ended by all processes at once, which an exit for an error cannot promise.
-    """
-    if torch.distributed.is_initialized() and torch.distributed.get_backend() == "gloo":
-        torch.distributed.destroy_process_group()
 
 
 def fair_share_of_cores() -> int:

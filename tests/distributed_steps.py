@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from tiny import enlarge_weights, random_batch, tiny_config
 
 from cyclegan_style.cli import main
-from cyclegan_style.launch import launched_as_asked
+from cyclegan_style.launch import launched_as_asked, leave
 from cyclegan_style.training_step import TrainingStep
 
 STEPS = 3
@@ -54,3 +54,4 @@ if __name__ == "__main__" and launched_as_asked(__file__, sys.argv[1:]):
         assert main(["train", "--config", config]) == 0
     changed = ["--optimizer.learning_rate", "1"]
     assert main(["train", "--config", sys.argv[-1], *changed]) == 2
+    leave(0)

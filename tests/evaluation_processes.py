@@ -11,7 +11,7 @@ from test_evaluation_folders import SmallNetwork
 from cyclegan_style.cli import main
 from cyclegan_style.evaluation.collect import collect_features
 from cyclegan_style.evaluation.definitions import DEFINITIONS
-from cyclegan_style.launch import launched_as_asked
+from cyclegan_style.launch import launched_as_asked, leave
 
 if __name__ == "__main__" and launched_as_asked(__file__, sys.argv[1:]):
     folder = sys.argv[1]
@@ -46,3 +46,4 @@ if __name__ == "__main__" and launched_as_asked(__file__, sys.argv[1:]):
             descriptors=whole.descriptors,
         )
     state.wait_for_everyone()
+    leave(0)
