@@ -3,7 +3,6 @@
 import statistics
 import sys
 import tempfile
-from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,17 +54,14 @@ def compare_translation(
         raise UserError(f"--size must be a multiple of {size_divisor(config)}, not {size}")
     torch.manual_seed(0)
     plain = build_generator(config).eval()
-    weights = deepcopy(plain.state_dict())
     device = choose_device("auto")
     dtype = choose_dtype(precision, device)
     plain = plain.to(device)
+    loaded = LoadedGenerator(plain, config, 3, 3, "ab")
 
     def ours(jobs: list[Job]) -> None:
         """With a predictor of its own, so that what it compiles counts in every pair."""
-        network = build_generator(config)
-        network.load_state_dict(weights)
-        predictor = Predictor(LoadedGenerator(network, config, 3, 3, "ab"), device, dtype)
-        translate_files(predictor, jobs, overwrite=True)
+        translate_files(Predictor(loaded, device, dtype), jobs, overwrite=True)
 
     with tempfile.TemporaryDirectory() as folder:
         jobs, obvious_jobs = picture_jobs(Path(folder), size, count)

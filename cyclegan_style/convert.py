@@ -41,10 +41,8 @@ def convert(model: str, output: Path) -> list[Path]:
     """
     if local_path(model).is_file():
         raise UserError(printable(f"{model}: a single file holds one direction; name its folder"))
-    if output.exists() and output.resolve() in (
-        local_path(model).resolve(),
-        find_model_folder(model).resolve(),
-    ):
+    folder = find_model_folder(model)
+    if output.exists() and output.resolve() in (local_path(model).resolve(), folder.resolve()):
         raise UserError(printable(f"{output}: holds the model itself; choose another folder"))
     generators, discriminators = load_generators(model), load_discriminators(model)
     missing = [name for name in REFERENCE_GENERATORS if name not in generators]
@@ -52,7 +50,7 @@ def convert(model: str, output: Path) -> list[Path]:
         raise UserError(printable(f"{model}: has no generator {missing[0]}; both are needed"))
     if not discriminators:
         logger.warning("%s", printable(f"{model}: has no discriminators; generators are written"))
-    if is_ours(find_model_folder(model)):
+    if is_ours(folder):
         return write_reference_files(output, generators, discriminators)
     return write_model_folder(model, output, generators, discriminators)
 
