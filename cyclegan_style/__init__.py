@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cyclegan_style.predictor import Predictor
+    from cyclegan_style.applying.predictor import Predictor
 
 __all__ = ["Predictor"]
 
@@ -11,7 +11,7 @@ __all__ = ["Predictor"]
 def __getattr__(name: str) -> Any:
     """Import the predictor when it is asked for: it needs torch, which takes seconds."""
     if name == "Predictor":
-        from cyclegan_style.predictor import Predictor
+        from cyclegan_style.applying.predictor import Predictor
 
         return Predictor
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,7 +2,7 @@
 
 import sys
 
-from cyclegan_style.cli import main
+from cyclegan_style.commands.main import main
 
 if __name__ == "__main__":
     sys.exit(main(["replay", *sys.argv[1:]]))

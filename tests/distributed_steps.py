@@ -11,9 +11,9 @@ from accelerate import Accelerator
 from safetensors.torch import save_file
 from tiny import enlarge_weights, random_batch, tiny_config
 
-from cyclegan_style.cli import main
-from cyclegan_style.launch import launched_as_asked, leave
-from cyclegan_style.training_step import TrainingStep
+from cyclegan_style.commands.main import main
+from cyclegan_style.system.launch import launched_as_asked, leave
+from cyclegan_style.training.step import TrainingStep
 
 STEPS = 3
 IMAGES = 2

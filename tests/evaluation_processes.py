@@ -8,10 +8,10 @@ import torch
 from accelerate import PartialState
 from test_evaluation_folders import SmallNetwork
 
-from cyclegan_style.cli import main
+from cyclegan_style.commands.main import main
 from cyclegan_style.evaluation.collect import collect_features
 from cyclegan_style.evaluation.definitions import DEFINITIONS
-from cyclegan_style.launch import launched_as_asked, leave
+from cyclegan_style.system.launch import launched_as_asked, leave
 
 if __name__ == "__main__" and launched_as_asked(__file__, sys.argv[1:]):
     folder = sys.argv[1]

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cyclegan_style.evaluation.inception import Inception
-from cyclegan_style.evaluation.weights import WEIGHTS_FILE
-from cyclegan_style.images import write_image
+from cyclegan_style.data.images import write_image
+from cyclegan_style.features.inception import Inception
+from cyclegan_style.features.weights import WEIGHTS_FILE
 
 
 def write_random_weights(torch_home: Path, seed: int = 2015) -> Path:

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from cyclegan_style.domains import ImageDomain
-from cyclegan_style.images import write_image
+from cyclegan_style.data.domains import ImageDomain
+from cyclegan_style.data.images import write_image
 
 
 def make_images(folder: Path, count: int, height: int = 40, width: int = 48) -> list[Path]:

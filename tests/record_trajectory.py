@@ -1,6 +1,6 @@
 """Record optimisation steps of a CycleGAN that is written down as plainly as possible.
 
-This is the other side of ``cyclegan_style.reference.replay``: networks and step are written here a
+This is the other side of ``cyclegan_style.training.replay``: networks and step are written here a
 second time, from the description of the reference implementation and in its own terms, and share
 no code with the package. ``python tests/record_trajectory.py`` writes
 ``tests/data/trajectory.safetensors`` and, beside it, ``trajectory.json``.

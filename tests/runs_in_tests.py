@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from tiny import equal_tensors, forget_accelerator
 
 from cyclegan_style.config import Config
-from cyclegan_style.trainer import TrainingResult, train
+from cyclegan_style.training.trainer import TrainingResult, train
 
 
 def run_training(config: Config) -> TrainingResult:

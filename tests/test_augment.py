@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from cyclegan_style.augment import augment, change_colors, cut_out, move
+from cyclegan_style.training.augment import augment, change_colors, cut_out, move
 
 NAMES = ("color", "translation", "cutout")
 

@@ -12,21 +12,20 @@ import torch
 from accelerate import Accelerator
 from tiny import equal_tensors, random_batch, tiny_config
 
-from cyclegan_style.checkpoint import (
+from cyclegan_style.errors import UserError
+from cyclegan_style.runs.checkpoint import (
     ProcessState,
     newest_checkpoint,
     optimizer_tensors,
     random_state,
     read_checkpoint,
-    read_tensors,
     restore_optimizer,
     restore_random_state,
     save_checkpoint,
-    write_tensors,
 )
-from cyclegan_style.errors import UserError
-from cyclegan_style.training_step import TrainingStep
-from cyclegan_style.whole_files import write_durably
+from cyclegan_style.system.tensor_files import read_tensors, write_tensors
+from cyclegan_style.system.whole_files import write_durably
+from cyclegan_style.training.step import TrainingStep
 
 
 def save(run: Path, step: int, keep: int = 2) -> Path:

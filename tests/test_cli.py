@@ -7,9 +7,10 @@ import re
 import pytest
 from tiny import make_pictures
 
-from cyclegan_style.cli import main, parse_training_options
-from cyclegan_style.config import Config, validate
-from cyclegan_style.training_data import name_domains
+from cyclegan_style.commands.main import main, parse_training_options
+from cyclegan_style.config import Config
+from cyclegan_style.data.training_data import name_domains
+from cyclegan_style.training.config_checks import validate
 
 
 @pytest.fixture(autouse=True)

@@ -11,17 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import configure, with_fields
 
-from cyclegan_style.cli import parse_training_options
-from cyclegan_style.config import (
-    Config,
-    ConfigError,
-    DiscriminatorConfig,
-    GeneratorConfig,
-    parse_bytes,
-    to_yaml,
-    validate,
-)
+from cyclegan_style.commands.main import parse_training_options
+from cyclegan_style.config import Config, DiscriminatorConfig, GeneratorConfig, parse_bytes, to_yaml
 from cyclegan_style.networks import build_discriminator, build_generator
+from cyclegan_style.training.config_checks import ConfigError, validate
 
 CONFIG_FILES = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
 GOOD = configure(data__a="photos", data__b="paintings")

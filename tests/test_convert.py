@@ -17,11 +17,12 @@ from tiny import enlarge_weights, equal_tensors
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from cyclegan_style.cli import main
+from cyclegan_style.commands.main import main
 from cyclegan_style.config import DiscriminatorConfig
-from cyclegan_style.discriminator_files import load_discriminators, read_discriminator_file
 from cyclegan_style.errors import UserError
-from cyclegan_style.model_files import load_generator
+from cyclegan_style.models.discriminator_files import read_discriminator_file
+from cyclegan_style.models.model_files import load_generator
+from cyclegan_style.runs.discriminators import load_discriminators
 
 NETWORKS = ("G_A", "G_B", "D_A", "D_B")
 RECIPE = plain.RECIPE | {"ngf": 4, "ndf": 4, "netG": "resnet_1blocks", "n_layers_D": 1}

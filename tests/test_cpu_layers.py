@@ -9,18 +9,18 @@ from hypothesis import strategies as st
 from tiny import enlarge_weights
 from torch import Tensor, nn
 
-from cyclegan_style.config import GeneratorConfig
-from cyclegan_style.cpu_layers import (
+from cyclegan_style.applying.cpu_layers import (
     ExactInstanceNorm,
     FewOutputsConvolution,
     GroupedInstanceNorm,
     WinogradConvolution,
     quicken,
 )
+from cyclegan_style.applying.tiling import StripedGenerator
+from cyclegan_style.config import GeneratorConfig
 from cyclegan_style.networks import build_generator
 from cyclegan_style.networks.resnet import ResnetGenerator
 from cyclegan_style.networks.unet import UnetGenerator
-from cyclegan_style.tiling import StripedGenerator
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:

@@ -6,7 +6,7 @@ from tiny import enlarge_weights, random_batch, tiny_config
 from torch import Tensor, nn
 
 from cyclegan_style.config import Config
-from cyclegan_style.cyclegan import (
+from cyclegan_style.training.cyclegan import (
     Discriminators,
     Generators,
     apply_to_both,

@@ -17,9 +17,9 @@ from safetensors.torch import load_file
 from tiny import equal_tensors, largest_difference, make_pictures, tiny_config
 
 from cyclegan_style.config import Config, to_yaml
-from cyclegan_style.cyclegan import build_generators
-from cyclegan_style.training_data import open_test_domains
-from cyclegan_style.validation import Validation
+from cyclegan_style.data.training_data import open_test_domains
+from cyclegan_style.training.cyclegan import build_generators
+from cyclegan_style.training.validation import Validation
 
 ROOT = Path(__file__).parent.parent
 

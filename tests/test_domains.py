@@ -10,9 +10,10 @@ from PIL import Image
 from torchvision import transforms
 from torchvision.transforms import functional
 
-from cyclegan_style import domains, synthetic
-from cyclegan_style.domains import DomainError, list_images, reference_layout
-from cyclegan_style.images import read_image, write_image
+from cyclegan_style import synthetic
+from cyclegan_style.data import domains
+from cyclegan_style.data.domains import DomainError, list_images, reference_layout
+from cyclegan_style.data.images import read_image, write_image
 
 # Finding images
 

@@ -17,10 +17,9 @@ from test_distributed import launch
 from tiny import tiny_config
 from torch import Tensor, nn
 
-from cyclegan_style.cli import main
+from cyclegan_style.commands.main import main
 from cyclegan_style.config import to_yaml
-from cyclegan_style.cyclegan import build_generators
-from cyclegan_style.demo import known_translations, score
+from cyclegan_style.data.images import Pixels, read_image, read_stored_rgb, write_image
 from cyclegan_style.evaluation import folders
 from cyclegan_style.evaluation.collect import collect_features
 from cyclegan_style.evaluation.definitions import DEFINITIONS
@@ -29,9 +28,10 @@ from cyclegan_style.evaluation.model import evaluate_model
 from cyclegan_style.evaluation.pairs import evaluate_pairs
 from cyclegan_style.evaluation.ranking import rank_models
 from cyclegan_style.evaluation.statistics import Statistics, write_statistics
-from cyclegan_style.export import export_model
-from cyclegan_style.images import Pixels, read_image, read_stored_rgb, write_image
+from cyclegan_style.models.export import export_model
 from cyclegan_style.synthetic import demo_folder
+from cyclegan_style.training.cyclegan import build_generators
+from cyclegan_style.training.demo import known_translations, score
 
 ROOT = Path(__file__).parent.parent
 FEATURE_COUNT = 24

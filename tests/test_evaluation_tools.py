@@ -15,7 +15,7 @@ from cyclegan_style.evaluation.collect import collect_features
 from cyclegan_style.evaluation.definitions import DEFINITIONS
 from cyclegan_style.evaluation.folders import kernel
 from cyclegan_style.evaluation.frechet import frechet_of_features
-from cyclegan_style.evaluation.weights import load_inception
+from cyclegan_style.features.weights import load_inception
 
 pytorch_fid = pytest.importorskip("pytorch_fid.fid_score")
 pytorch_inception = pytest.importorskip("pytorch_fid.inception")
@@ -68,7 +68,7 @@ def features_of_torch_fidelity(files: list[Path]) -> np.ndarray:
     from torch_fidelity.datasets import ImagesPathDataset
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-    from cyclegan_style.evaluation.weights import find_weights
+    from cyclegan_style.features.weights import find_weights
 
     extractor = FeatureExtractorInceptionV3(
         "inception", ["2048"], feature_extractor_weights_path=str(find_weights())

@@ -11,8 +11,8 @@ import torch
 from inception_weights import random_state
 
 from cyclegan_style.errors import UserError
-from cyclegan_style.evaluation.inception import HalfPrecision, build_inception
-from cyclegan_style.evaluation.weights import (
+from cyclegan_style.features.inception import HalfPrecision, build_inception
+from cyclegan_style.features.weights import (
     INCEPTION,
     WEIGHTS_FILE,
     Published,

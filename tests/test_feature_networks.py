@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from torchvision import transforms
 from torchvision.models import ConvNeXt_Tiny_Weights, VisionTransformer, convnext_tiny
 
-from cyclegan_style.cli import main
+from cyclegan_style.commands.main import main
 from cyclegan_style.evaluation.definitions import imagenet_bicubic
-from cyclegan_style.evaluation.dinov2 import DINOV2, Dinov2, build_dinov2, resampled_places
 from cyclegan_style.evaluation.frechet import frechet_of_features
-from cyclegan_style.whole_files import checksum
+from cyclegan_style.features.dinov2 import DINOV2, Dinov2, build_dinov2, resampled_places
+from cyclegan_style.system.whole_files import checksum
 
 ROOT = Path(__file__).parent.parent
 

@@ -11,10 +11,10 @@ from safetensors.torch import load_file
 from test_convert import reference_networks, write_reference
 from tiny import equal_tensors, forget_accelerator, tiny_config
 
-from cyclegan_style.cli import main
+from cyclegan_style.commands.main import main
 from cyclegan_style.errors import UserError
-from cyclegan_style.fine_tuning import begin_from
-from cyclegan_style.training_step import TrainingStep
+from cyclegan_style.training.fine_tuning import begin_from
+from cyclegan_style.training.step import TrainingStep
 
 OURS = {"G_A": ("G", "ab"), "G_B": ("G", "ba"), "D_A": ("D", "b"), "D_B": ("D", "a")}
 

@@ -13,13 +13,13 @@ import torch
 from tiny import enlarge_weights, make_pictures
 from torch import Tensor
 
-from cyclegan_style import graph_files
-from cyclegan_style.cli import main
+from cyclegan_style.commands.main import main
 from cyclegan_style.config import GeneratorConfig, model_yaml
 from cyclegan_style.errors import UserError
-from cyclegan_style.export import export_model
-from cyclegan_style.graph_files import METADATA_FILE, write_onnx, write_torch_export
-from cyclegan_style.model_files import LoadedGenerator, load_generator
+from cyclegan_style.models import graph_files
+from cyclegan_style.models.export import export_model
+from cyclegan_style.models.graph_files import METADATA_FILE, write_onnx, write_torch_export
+from cyclegan_style.models.model_files import LoadedGenerator, load_generator
 from cyclegan_style.networks import build_generator
 
 GENERATORS = {

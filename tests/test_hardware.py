@@ -6,12 +6,12 @@ import sys
 import pytest
 import torch
 
-from cyclegan_style.hardware import _free_in_container, free_memory
+from cyclegan_style.system.hardware import _free_in_container, free_memory
 
 COUNT_FAULTS = """
 import resource
 import numpy as np
-from cyclegan_style.hardware import reuse_freed_memory
+from cyclegan_style.system.hardware import reuse_freed_memory
 
 def page_faults() -> int:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -18,11 +18,11 @@ import yaml
 from tiny import enlarge_weights, equal_tensors, tiny_config
 
 from cyclegan_style import Predictor
-from cyclegan_style.cli import main
+from cyclegan_style.commands.main import main
 from cyclegan_style.config import to_yaml
-from cyclegan_style.cyclegan import build_generators
-from cyclegan_style.export import export_model
-from cyclegan_style.model_files import load_generator
+from cyclegan_style.models.export import export_model
+from cyclegan_style.models.model_files import load_generator
+from cyclegan_style.training.cyclegan import build_generators
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

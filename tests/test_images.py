@@ -16,8 +16,8 @@ from PIL import Image, ImageCms
 from PIL.ExifTags import GPS, IFD, Base
 from torchvision import transforms
 
-from cyclegan_style import images
-from cyclegan_style.images import (
+from cyclegan_style.data import images
+from cyclegan_style.data.images import (
     IMAGE_ENDINGS,
     ImageError,
     from_pillow,
@@ -29,7 +29,7 @@ from cyclegan_style.images import (
     to_tensor,
     write_image,
 )
-from cyclegan_style.metadata import kept_metadata
+from cyclegan_style.data.metadata import kept_metadata
 
 
 def random_pixels(height: int, width: int, channels: int = 3) -> np.ndarray:

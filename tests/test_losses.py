@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from tiny import random_batch, tiny_config
 from torch import Tensor, nn
 
-from cyclegan_style.cyclegan import build_discriminators, build_generators, frozen
-from cyclegan_style.losses import (
+from cyclegan_style.training.cyclegan import build_discriminators, build_generators, frozen
+from cyclegan_style.training.losses import (
     cycle,
     discriminator_adversarial,
     generator_adversarial,

@@ -11,7 +11,7 @@ from lpips_weights import distance_of_files, random_lpips, write_alexnet
 from tiny import make_pictures
 from torch import Tensor
 
-from cyclegan_style.cli import main
+from cyclegan_style.commands.main import main
 from cyclegan_style.errors import UserError
 from cyclegan_style.evaluation import lpips as ours
 from cyclegan_style.evaluation.lpips import (
@@ -22,7 +22,7 @@ from cyclegan_style.evaluation.lpips import (
     find_lpips,
     load_lpips,
 )
-from cyclegan_style.whole_files import checksum
+from cyclegan_style.system.whole_files import checksum
 
 
 @pytest.fixture(scope="module")

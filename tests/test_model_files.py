@@ -9,11 +9,11 @@ from tiny import enlarge_weights, equal_tensors, tiny_config
 from torch import Tensor, nn
 
 from cyclegan_style.config import GeneratorConfig, to_yaml
-from cyclegan_style.cyclegan import build_generators
 from cyclegan_style.errors import UserError
-from cyclegan_style.export import export_model
-from cyclegan_style.model_files import load_generator
+from cyclegan_style.models.export import export_model
+from cyclegan_style.models.model_files import load_generator
 from cyclegan_style.networks import build_generator
+from cyclegan_style.training.cyclegan import build_generators
 
 RESNET = GeneratorConfig(channels=4, blocks=2)
 

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from cyclegan_style.pool import ImagePool
+from cyclegan_style.training.pool import ImagePool
 
 
 def numbered(*numbers: int) -> Tensor:

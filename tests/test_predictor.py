@@ -16,11 +16,11 @@ from tiny import enlarge_weights, tiny_config
 
 from cyclegan_style import Predictor
 from cyclegan_style.config import to_yaml
-from cyclegan_style.cyclegan import build_generators
+from cyclegan_style.data.images import ImageError, resize, to_pixels, to_tensor, write_image
 from cyclegan_style.errors import UserError
-from cyclegan_style.export import export_model
-from cyclegan_style.images import ImageError, resize, to_pixels, to_tensor, write_image
-from cyclegan_style.model_files import load_generator
+from cyclegan_style.models.export import export_model
+from cyclegan_style.models.model_files import load_generator
+from cyclegan_style.training.cyclegan import build_generators
 
 ARCHITECTURES = {
     "resnet": {},
@@ -153,7 +153,8 @@ def test_what_a_pass_holds_is_no_reason_to_refuse_the_next_picture(models, monke
 
     monkeypatch.setattr(predictor, "network", slowly)
     monkeypatch.setattr(
-        "cyclegan_style.predictor.free_memory", lambda _: 1000 if passing.is_set() else 10**9
+        "cyclegan_style.applying.predictor.free_memory",
+        lambda _: 1000 if passing.is_set() else 10**9,
     )
     picture = noise(64, 64)
     with ThreadPoolExecutor(4) as pool:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from runs_in_tests import assert_equal_state, metrics_of, run_training
 
-from cyclegan_style.preemption import StopRequest
+from cyclegan_style.system.preemption import StopRequest
 
 
 def send_after_first_step(run: Path, number: signal.Signals) -> threading.Thread:

@@ -9,9 +9,9 @@ import record_trajectory as plain
 import torch
 from safetensors.torch import load_file, save_file
 
-from cyclegan_style.cli import main
+from cyclegan_style.commands.main import main
 from cyclegan_style.errors import UserError
-from cyclegan_style.reference import ReplayErrors, replay
+from cyclegan_style.training.replay import ReplayErrors, replay
 
 RECORDED = plain.DATA / "trajectory.safetensors"
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cyclegan_style import report
 from cyclegan_style.config import Config, to_yaml
-from cyclegan_style.report import write_report
+from cyclegan_style.runs import report
+from cyclegan_style.runs.report import write_report
 
 INJECTION = "</script><script>alert(1)</script>"
 

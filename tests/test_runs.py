@@ -9,10 +9,10 @@ import time
 import pytest
 from runs_in_tests import run_training
 
-from cyclegan_style import run_folder
-from cyclegan_style.cli import main
+from cyclegan_style.commands.main import main
 from cyclegan_style.errors import UserError
-from cyclegan_style.runs import QUIET_SECONDS, summarise_run, verify_run
+from cyclegan_style.runs import run_folder
+from cyclegan_style.runs.listing import QUIET_SECONDS, summarise_run, verify_run
 
 
 def test_a_finished_run_is_shown(configured, capsys):
@@ -80,7 +80,7 @@ def test_a_run_in_use_by_another_process_is_refused(configured, tmp_path, monkey
     holder += "; print('held', flush=True); sys.stdin.read()"
     (tmp_path / "run").mkdir()
     command = [sys.executable, "-c", holder, str(tmp_path / "run" / ".lock")]
-    monkeypatch.setattr("cyclegan_style.run_folder.LOCK_SECONDS", 0.3)
+    monkeypatch.setattr("cyclegan_style.runs.run_folder.LOCK_SECONDS", 0.3)
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout.readline() == b"held\n"
         with pytest.raises(UserError, match="another process is training"):

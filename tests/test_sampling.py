@@ -10,8 +10,8 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.transforms import functional
 
-from cyclegan_style.images import read_image, write_image
-from cyclegan_style.sampling import (
+from cyclegan_style.data.images import read_image, write_image
+from cyclegan_style.data.sampling import (
     SampleKey,
     UnpairedBatchSampler,
     UnpairedDataset,

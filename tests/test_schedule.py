@@ -4,7 +4,7 @@ import pytest
 import torch
 from tiny import configure
 
-from cyclegan_style.schedule import learning_rate
+from cyclegan_style.training.schedule import learning_rate
 
 
 def rate_at(epoch: float, **fields: object) -> float:

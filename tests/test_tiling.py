@@ -6,11 +6,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tiny import enlarge_weights
 
-from cyclegan_style.benchmark_large import measure_large_picture
+from cyclegan_style.applying.tiling import (
+    Statistics,
+    StripedGenerator,
+    default_stripe_height,
+    peak_bytes,
+)
+from cyclegan_style.benchmarks.large import measure_large_picture
 from cyclegan_style.config import GeneratorConfig
 from cyclegan_style.networks.resnet import ResnetGenerator
 from cyclegan_style.networks.unet import UnetGenerator
-from cyclegan_style.tiling import Statistics, StripedGenerator, default_stripe_height, peak_bytes
 
 
 def network(**options) -> ResnetGenerator:

@@ -12,7 +12,7 @@ from wandb.proto.wandb_internal_pb2 import Record
 from wandb_server import WandbServer
 
 from cyclegan_style.config import Config
-from cyclegan_style.tracking import forget_metrics_after, wandb_has_key
+from cyclegan_style.runs.tracking import forget_metrics_after, wandb_has_key
 
 
 @pytest.fixture

@@ -15,11 +15,11 @@ from runs_in_tests import assert_equal_state, metrics_of, run_training
 from safetensors.torch import load_file
 from tiny import equal_tensors, make_pictures
 
-from cyclegan_style.config import ConfigError
-from cyclegan_style.domains import DomainError
+from cyclegan_style.data.domains import DomainError
 from cyclegan_style.errors import UserError
 from cyclegan_style.networks import build_generator
-from cyclegan_style.schedule import learning_rate
+from cyclegan_style.training.config_checks import ConfigError
+from cyclegan_style.training.schedule import learning_rate
 
 LOSSES = {
     *("adversarial_ab", "adversarial_ba", "cycle_a", "cycle_b", "identity_a", "identity_b"),
@@ -142,7 +142,7 @@ def test_a_run_killed_between_checkpoints_goes_on_bit_for_bit(configured, monkey
         configured("killed", **EVERYTHING_RANDOM),
     )
     run_training(whole)
-    from cyclegan_style.training_step import TrainingStep
+    from cyclegan_style.training.step import TrainingStep
 
     steps, run_step = [], TrainingStep.run
 

@@ -16,7 +16,7 @@ from tiny import (
 )
 from torch import Tensor
 
-from cyclegan_style.training_step import Losses, TrainingStep
+from cyclegan_style.training.step import Losses, TrainingStep
 
 OUR_NAMES = {
     "G_A": "adversarial_ab",

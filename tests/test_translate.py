@@ -23,16 +23,16 @@ from test_video import write_video
 from tiny import enlarge_weights, make_pictures, tiny_config
 
 from cyclegan_style import Predictor
-from cyclegan_style.benchmark_translate import compare_translation
-from cyclegan_style.cli import main
+from cyclegan_style.applying.translate import plan, translate_files
+from cyclegan_style.benchmarks.translation import compare_translation
+from cyclegan_style.commands.main import main
 from cyclegan_style.config import GeneratorConfig, to_yaml
-from cyclegan_style.cyclegan import build_generators
-from cyclegan_style.domains import list_images
+from cyclegan_style.data.domains import list_images
+from cyclegan_style.data.images import MAX_PIXELS, read_image
 from cyclegan_style.errors import UserError
-from cyclegan_style.export import export_model
-from cyclegan_style.images import MAX_PIXELS, read_image
+from cyclegan_style.models.export import export_model
 from cyclegan_style.networks import build_generator
-from cyclegan_style.translate import plan, translate_files
+from cyclegan_style.training.cyclegan import build_generators
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "translate.py"
 
@@ -200,7 +200,7 @@ def test_without_pyav_videos_fail_by_name_and_the_rest_is_done(
     translate, tmp_path, moving, monkeypatch
 ):
     monkeypatch.setitem(sys.modules, "av", None)
-    monkeypatch.delitem(sys.modules, "cyclegan_style.video", raising=False)
+    monkeypatch.delitem(sys.modules, "cyclegan_style.applying.video", raising=False)
     status, result = translate(moving)
     assert (status, result["translated"]) == (1, 3)
     assert [Path(failure["path"]).name for failure in result["failed"]] == ["c.webm", "b.MP4"]
@@ -379,7 +379,7 @@ def test_processes_share_the_files(model, tmp_path):
 
 LEAVING = """
 import atexit
-from cyclegan_style.launch import leave
+from cyclegan_style.system.launch import leave
 
 class TakenApart:
     def __del__(self):
@@ -443,7 +443,7 @@ def test_long_jobs_are_compiled_and_as_exact_as_before(model, tmp_path, monkeypa
     folder = make_pictures(tmp_path / "in", 6, height=64, width=64)
     predictor = Predictor.load(model, precision="bf16")
     translate_files(predictor, plan([str(folder)], tmp_path / "plain", "png"))
-    monkeypatch.setattr("cyclegan_style.translate.WORTH_COMPILING", 0.0)
+    monkeypatch.setattr("cyclegan_style.applying.translate.WORTH_COMPILING", 0.0)
     considered = []
     compile_if_faster = predictor.compile_if_faster
     monkeypatch.setattr(

@@ -10,13 +10,14 @@ from runs_in_tests import assert_equal_state, metrics_of, run_training
 from safetensors.torch import load_file
 from tiny import make_pictures
 
-from cyclegan_style.best import BestScores
-from cyclegan_style.config import Config, ConfigError, validate
+from cyclegan_style.commands.evaluate import load_both
+from cyclegan_style.config import Config
+from cyclegan_style.data.training_data import spread
 from cyclegan_style.errors import UserError
-from cyclegan_style.evaluation.command import load_both
 from cyclegan_style.evaluation.folders import EvaluationOptions
 from cyclegan_style.evaluation.model import evaluate_model
-from cyclegan_style.training_data import spread
+from cyclegan_style.runs.best import BestScores
+from cyclegan_style.training.config_checks import ConfigError, validate
 
 EVERYTHING_RANDOM = {
     "train__pool_size": 2,

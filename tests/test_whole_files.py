@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from cyclegan_style.whole_files import remove_leftovers, whole_file, write_durably
+from cyclegan_style.system.whole_files import remove_leftovers, whole_file, write_durably
 
 WRITER = """
 import sys, time
 from pathlib import Path
-from cyclegan_style.whole_files import whole_file
+from cyclegan_style.system.whole_files import whole_file
 with whole_file(Path(sys.argv[1])) as stream:
     stream.write(b"half")
     stream.flush()

@@ -10,7 +10,7 @@ from accelerate.state import AcceleratorState, GradientState
 from torch import Tensor, nn
 
 from cyclegan_style.config import Config
-from cyclegan_style.images import write_image
+from cyclegan_style.data.images import write_image
 
 SMALLEST_NETWORKS = {
     "data.a": "a",

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from cyclegan_style.evaluation.collect import Collected
-from cyclegan_style.whole_files import checksum, whole_file
+from cyclegan_style.system.whole_files import checksum, whole_file
 
 _ARRAYS = ("sizes", "features", "descriptors")
 

@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from cyclegan_style.data.images import ImageError, Pixels, read_stored_rgb
 from cyclegan_style.evaluation.frechet import Moments, merged
 from cyclegan_style.evaluation.sliced_wasserstein import Descriptors, descriptors_of_image
-from cyclegan_style.hardware import trim_heap
-from cyclegan_style.images import ImageError, Pixels, read_stored_rgb
+from cyclegan_style.system.hardware import trim_heap
 
 BATCH_SIZE = 8
 BATCHES_BETWEEN_TRIMS = 8

@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from cyclegan_style.data.images import Pixels
 from cyclegan_style.errors import UserError
-from cyclegan_style.evaluation import dinov2
-from cyclegan_style.evaluation.inception import SIDE
-from cyclegan_style.images import Pixels
+from cyclegan_style.features import dinov2
+from cyclegan_style.features.inception import SIDE
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """Mean and deviation of its colours."""

@@ -11,7 +11,8 @@ from accelerate import PartialState
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cyclegan_style.domains import list_images
+from cyclegan_style.data.domains import list_images
+from cyclegan_style.data.images import ImageError, read_stored_rgb
 from cyclegan_style.errors import UserError
 from cyclegan_style.evaluation.cache import cached_file, keep, recall
 from cyclegan_style.evaluation.collect import (
@@ -26,7 +27,6 @@ from cyclegan_style.evaluation.definitions import (
     FeatureNetwork,
     definition_named,
 )
-from cyclegan_style.evaluation.dinov2 import DINOV2, load_dinov2
 from cyclegan_style.evaluation.frechet import (
     Gaussian,
     Moments,
@@ -35,7 +35,6 @@ from cyclegan_style.evaluation.frechet import (
     gaussian_of_features,
     gaussian_of_moments,
 )
-from cyclegan_style.evaluation.inception import FEATURES, HalfPrecision
 from cyclegan_style.evaluation.intervals import GROUPS, Interval, Kept, jackknife_interval
 from cyclegan_style.evaluation.kid import KernelDistance, kernel_distance, squared_mmd
 from cyclegan_style.evaluation.lpips import (
@@ -47,10 +46,11 @@ from cyclegan_style.evaluation.lpips import (
 from cyclegan_style.evaluation.precision_recall import precision_recall
 from cyclegan_style.evaluation.sliced_wasserstein import SIZE, sliced_wasserstein
 from cyclegan_style.evaluation.statistics import Statistics, read_statistics, refuse_mismatch
-from cyclegan_style.evaluation.weights import find_weights, load_inception
-from cyclegan_style.images import ImageError, read_stored_rgb
-from cyclegan_style.processes import main_process_first, on_main_process, say
-from cyclegan_style.whole_files import checksum
+from cyclegan_style.features.dinov2 import DINOV2, load_dinov2
+from cyclegan_style.features.inception import FEATURES, HalfPrecision
+from cyclegan_style.features.weights import find_weights, load_inception
+from cyclegan_style.system.processes import main_process_first, on_main_process, say
+from cyclegan_style.system.whole_files import checksum
 
 METRICS = ("fid", "kid", "swd", "precision_recall", "fid_infinity")
 OF_TRANSLATIONS = ("lpips", "art_fid")

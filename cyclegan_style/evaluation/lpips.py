@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from cyclegan_style.evaluation.weights import Published, built_from, find_weights
-from cyclegan_style.images import Pixels, to_tensor
-from cyclegan_style.whole_files import checksum
+from cyclegan_style.data.images import Pixels, to_tensor
+from cyclegan_style.features.weights import Published, built_from, find_weights
+from cyclegan_style.system.whole_files import checksum
 
 SMALLEST = 31
 """Side in pixels below which nothing is left for AlexNet's deeper layers."""

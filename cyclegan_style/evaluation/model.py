@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cyclegan_style.cyclegan import DIRECTIONS
+from cyclegan_style.data.images import ImageError, Pixels, to_tensor
+from cyclegan_style.directions import DIRECTIONS
 from cyclegan_style.evaluation.collect import values_of_all
 from cyclegan_style.evaluation.folders import (
     METRICS,
@@ -24,7 +25,6 @@ from cyclegan_style.evaluation.folders import (
 from cyclegan_style.evaluation.lpips import SMALLEST as SMALLEST_OF_LPIPS
 from cyclegan_style.evaluation.lpips import PerceptualDistance
 from cyclegan_style.evaluation.paired import ssim
-from cyclegan_style.images import ImageError, Pixels, to_tensor
 
 SMALLEST = 13
 """Side in pixels below which the window of SSIM does not fit into the edges."""

@@ -9,17 +9,17 @@ import numpy as np
 from accelerate import PartialState
 from accelerate.utils import gather_object
 
-from cyclegan_style.domains import list_images
+from cyclegan_style.data.domains import list_images
+from cyclegan_style.data.images import ImageError, Pixels, read_image, to_tensor
 from cyclegan_style.errors import UserError
 from cyclegan_style.evaluation import lpips
 from cyclegan_style.evaluation.collect import exact_products, on_device
 from cyclegan_style.evaluation.folders import refuse_unknown
 from cyclegan_style.evaluation.intervals import mean_interval
 from cyclegan_style.evaluation.paired import psnr, ssim
-from cyclegan_style.images import ImageError, Pixels, read_image, to_tensor
-from cyclegan_style.processes import main_process_first
 from cyclegan_style.synthetic import demo_folder
 from cyclegan_style.synthetic.folders import Domain
+from cyclegan_style.system.processes import main_process_first
 
 METRICS = ("psnr", "ssim", "lpips")
 _SMALLEST = {"psnr": 1, "ssim": 11, "lpips": lpips.SMALLEST}

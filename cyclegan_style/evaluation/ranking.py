@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cyclegan_style.cyclegan import DIRECTIONS
+from cyclegan_style.data.images import ImageError
+from cyclegan_style.directions import DIRECTIONS
 from cyclegan_style.errors import UserError
 from cyclegan_style.evaluation.folders import (
     OF_TRANSLATIONS,
@@ -21,7 +22,6 @@ from cyclegan_style.evaluation.folders import (
 )
 from cyclegan_style.evaluation.intervals import Interval, Kept
 from cyclegan_style.evaluation.model import Translator, translated
-from cyclegan_style.images import ImageError
 
 RANKING_METRICS = ("fid", "kid", "swd")
 """Of which less is better and whose intervals are known."""

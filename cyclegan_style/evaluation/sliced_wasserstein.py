@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cyclegan_style.images import Pixels, resize
+from cyclegan_style.data.images import Pixels, resize
 
 SIZE = 128
 """Side in pixels to which every image is brought, which is the finest level."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from cyclegan_style.errors import UserError
 from cyclegan_style.evaluation.frechet import Gaussian, Matrix, gaussian_of_statistics
-from cyclegan_style.whole_files import whole_file
+from cyclegan_style.system.whole_files import whole_file
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,438 @@
+"""Files and folders of pictures and videos through one predictor.
+
+Decoding, the network and encoding overlap: threads read ahead and write behind, a bounded number of
+pictures each. A file that cannot be read, translated or written is named and costs no other.
+"""
+
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
+from tqdm import tqdm
+
+from cyclegan_style.applying.animation import VIDEO_ENDINGS, is_video, translate_video
+from cyclegan_style.applying.predictor import Predictor
+from cyclegan_style.data.domains import list_images
+from cyclegan_style.data.images import (
+    IMAGE_ENDINGS,
+    ImageError,
+    Pixels,
+    from_pillow,
+    to_pillow,
+    write_image,
+)
+from cyclegan_style.data.metadata import Metadata
+from cyclegan_style.errors import UserError, printable
+from cyclegan_style.system.hardware import trim_heap
+from cyclegan_style.system.whole_files import remove_leftovers
+
+PICTURES_BETWEEN_TRIMS = 32
+THREADS = 2
+"""Threads that read and threads that write; Pillow does both without Python's lock."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture to translate."""
+
+    source: Path
+    target: Path
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture as it was read."""
+
+    job: Job
+    pixels: Pixels
+    metadata: Metadata
+
+
+@dataclass(frozen=True)
+class Output:
+    """How translations are written."""
+
+    quality: int = 95
+    """Of JPEG and WebP."""
+    side_by_side: bool = False
+    """Write the input to the left of its translation."""
+    metadata: bool = True
+    """Hand on what the files say about the pictures."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A picture that was not translated, and why."""
+
+    path: str
+    error: str
+
+
+WORTH_COMPILING = 120.0
+"""Seconds of work that must be left; compiling takes a sixth of it or less."""
+
+
+@dataclass
+class Summary:
+    """What became of a list of files."""
+
+    translated: int = 0
+    skipped: int = 0
+    failed: list[Failure] = field(default_factory=list)
+    seconds: float = 0.0
+    images: int = 0
+    """Translated pictures and frames of videos."""
+
+    @property
+    def images_per_second(self) -> float:
+        """Translated pictures and frames per second."""
+        return self.images / self.seconds if self.seconds else 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Values by name, the speed among them."""
+        return asdict(self) | {"images_per_second": self.images_per_second}
+
+
+def gathered(summary: Summary) -> Summary:
+    """The summary of all processes together."""
+    if PartialState().num_processes == 1:
+        return summary
+    try:
+        parts: list[Summary] = gather_object([summary])
+    except RuntimeError:
+        raise UserError(
+            "another process ended before its files were done; run the same command again to"
+            " translate those"
+        ) from None
+    return Summary(
+        sum(part.translated for part in parts),
+        sum(part.skipped for part in parts),
+        sorted((failure for part in parts for failure in part.failed), key=lambda f: f.path),
+        max(part.seconds for part in parts),
+        sum(part.images for part in parts),
+    )
+
+
+def plan(inputs: Sequence[str], output: Path, ending: str) -> list[Job]:
+    """Sorted jobs for files, folders (searched recursively, structure kept) and glob patterns.
+
+    Videos keep their ending. Two inputs that would become one file, or an output in place of an
+    input, are a UserError.
+    """
+    jobs: dict[Path, Job] = {}
+    for spec in inputs:
+        for source, relative in _found(spec, output):
+            own = source.suffix.lower() if is_video(source) else f".{ending}"
+            job = Job(source, output / relative.with_suffix(own))
+            other = jobs.setdefault(job.target, job)
+            if _real(other.source) != _real(source):
+                raise UserError(
+                    printable(f"{other.source} and {source} would both become {job.target}")
+                )
+    _refuse_overwritten_inputs(jobs.values())
+    _refuse_files_as_folders(jobs)
+    return sorted(jobs.values(), key=lambda job: job.target)
+
+
+def translate_files(
+    predictor: Predictor,
+    jobs: Sequence[Job],
+    output: Output | None = None,
+    *,
+    batch_size: int | None = None,
+    overwrite: bool = False,
+    progress: bool = False,
+) -> Summary:
+    """Translate what is not finished yet; a finished file is whole, since it is renamed last."""
+    started = time.perf_counter()
+    predictor.require_picture_channels()
+    for folder in {job.target.parent for job in jobs}:
+        remove_leftovers(folder)
+    waiting = [job for job in jobs if overwrite or not _is_finished(job)]
+    summary = Summary(skipped=len(jobs) - len(waiting))
+    size = batch_size or default_batch_size(predictor.device)
+    bar = tqdm(total=len(waiting), unit="image", disable=None if progress else True)
+    pipeline = _Pipeline(predictor, output or Output(), size, summary, bar)
+    with bar:
+        pipeline.run([job for job in waiting if not is_video(job.source)])
+        for job in waiting:
+            if is_video(job.source):
+                pipeline.run_video(job)
+    summary.seconds = time.perf_counter() - started
+    return summary
+
+
+def default_batch_size(device: torch.device) -> int:
+    """GPUs need several pictures to be busy; a CPU is with one, and its caches prefer that."""
+    return 1 if device.type == "cpu" else 8
+
+
+class CompilationChoice:
+    """Compiles the network once enough pictures of one size are left to pay for it.
+
+    In float32 the convolutions take nearly all the time, and compiling gained nothing.
+    """
+
+    def __init__(self, predictor: Predictor, count: int) -> None:
+        self.predictor = predictor
+        self.left = count
+        self.due = predictor.dtype != torch.float32 and predictor.working_size is None
+        self.usual: tuple[int, ...] | None = None
+        self.began = 0.0
+        self.done = 0
+
+    def consider(self, pictures: Sequence[Pixels]) -> None:
+        """Called before each batch; two batches of one shape in a row tell how long they take."""
+        shape = (len(pictures), *pictures[0].shape)
+        now = time.perf_counter()
+        if shape != self.usual:
+            self.usual, self.began, self.done = shape, now, 0
+        elif self.due and self.done >= 2 * len(pictures):
+            self.due = False
+            if self.left * (now - self.began) / self.done > WORTH_COMPILING:
+                self.predictor.compile_if_faster(*shape[:3])
+        self.done += len(pictures)
+        self.left -= len(pictures)
+
+
+class _Pipeline:
+    """Readers, the network, writers; the middle runs in the calling thread."""
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        output: Output,
+        batch_size: int,
+        summary: Summary,
+        bar: "tqdm[Any]",
+    ) -> None:
+        self.predictor = predictor
+        self.output = output
+        self.batch_size = batch_size
+        self.summary = summary
+        self.bar = bar
+        self.queued = 2 * batch_size + THREADS
+        self.until_trim = PICTURES_BETWEEN_TRIMS
+
+    def run(self, jobs: Sequence[Job]) -> None:
+        readers, writers = ThreadPoolExecutor(THREADS), ThreadPoolExecutor(THREADS)
+        writing: deque[tuple[Job, Future[None]]] = deque()
+        chooser = CompilationChoice(self.predictor, len(jobs))
+        try:
+            for batch in self.batches(self.decoded(readers, jobs)):
+                chooser.consider([picture.pixels for picture in batch])
+                for picture, output in self.translated(batch):
+                    writing.append((picture.job, writers.submit(self.write, picture, output)))
+                    if len(writing) > self.queued:
+                        self.finish(*writing.popleft())
+            while writing:
+                self.finish(*writing.popleft())
+        finally:
+            for pool in (readers, writers):
+                pool.shutdown(cancel_futures=True)
+
+    def decoded(self, readers: ThreadPoolExecutor, jobs: Iterable[Job]) -> Iterator[Picture]:
+        """Pictures in order, some of them read ahead."""
+        reading: deque[tuple[Job, Future[Picture]]] = deque()
+        remaining = iter(jobs)
+        while True:
+            while len(reading) < self.queued and (job := next(remaining, None)):
+                reading.append((job, readers.submit(self.read, job)))
+            if not reading:
+                return
+            job, future = reading.popleft()
+            try:
+                yield future.result()
+            except (UserError, OSError, MemoryError) as error:
+                self.fail(job, error)
+
+    def read(self, job: Job) -> Picture:
+        pixels, metadata = self.predictor.read_with_metadata(job.source)
+        return Picture(job, pixels, metadata if self.output.metadata else {})
+
+    def batches(self, pictures: Iterable[Picture]) -> Iterator[list[Picture]]:
+        """Pictures of one size together, as long as not too many others have to wait for it."""
+        groups: dict[tuple[int, ...], list[Picture]] = {}
+        for picture in pictures:
+            shape = picture.pixels.shape
+            group = groups.setdefault(shape, [])
+            group.append(picture)
+            if len(group) == self.batch_size:
+                yield groups.pop(shape)
+            elif sum(map(len, groups.values())) > self.queued:
+                yield groups.pop(max(groups, key=lambda shape: len(groups[shape])))
+        yield from groups.values()
+
+    def translated(self, batch: Sequence[Picture]) -> Iterator[tuple[Picture, Pixels]]:
+        """Pictures with their translations; if a batch fails, each of it is tried alone."""
+        try:
+            outputs = self.predict([picture.pixels for picture in batch])
+        except (UserError, RuntimeError, MemoryError) as error:
+            if len(batch) == 1:
+                self.fail(batch[0].job, error)
+                return
+            for picture in batch:
+                yield from self.translated([picture])
+            return
+        yield from zip(batch, outputs, strict=True)
+
+    def predict(self, pictures: Sequence[Pixels]) -> list[Pixels]:
+        self.until_trim -= len(pictures)
+        if self.until_trim < 0:
+            self.until_trim = PICTURES_BETWEEN_TRIMS
+            trim_heap()
+        return self.predictor.translate_pixels(pictures)
+
+    def write(self, picture: Picture, output: Pixels) -> None:
+        if self.output.side_by_side:
+            output = side_by_side(picture.pixels, output)
+        target = picture.job.target
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_image(target, output, self.output.quality, picture.metadata)
+
+    def run_video(self, job: Job) -> None:
+        try:
+            job.target.parent.mkdir(parents=True, exist_ok=True)
+            images = translate_video(
+                job.source,
+                job.target,
+                self.translated_frames,
+                self.batch_size,
+                metadata=self.output.metadata,
+                progress=not self.bar.disable,
+            )
+        except Exception as error:  # PyAV, too, answers damaged files with almost any
+            self.fail(job, error)
+        else:
+            self.succeed(images)
+
+    def translated_frames(self, frames: Sequence[Pixels]) -> list[Pixels]:
+        inputs = [self.predictor.read(frame) for frame in frames]
+        outputs = self.predict(inputs)
+        if self.output.side_by_side:
+            return [side_by_side(*pair) for pair in zip(inputs, outputs, strict=True)]
+        return outputs
+
+    def finish(self, job: Job, future: "Future[None]") -> None:
+        try:
+            future.result()
+        except (UserError, OSError, MemoryError) as error:
+            self.fail(job, error)
+        else:
+            self.succeed(1)
+
+    def succeed(self, images: int) -> None:
+        self.summary.translated += 1
+        self.summary.images += images
+        self.bar.update()
+
+    def fail(self, job: Job, error: Exception) -> None:
+        reason = _reason(error)
+        self.summary.failed.append(Failure(str(job.source), reason))
+        with self.bar.external_write_mode():
+            logger.error("error: %s", printable(f"{job.source}: {reason}"))
+        self.bar.update()
+
+
+def side_by_side(pixels: Pixels, output: Pixels) -> Pixels:
+    """The input to the left of its translation, both in the richer of their modes."""
+    channels = max(pixels.shape[2], output.shape[2])
+    return np.concatenate(
+        [from_pillow(to_pillow(part), channels) for part in (pixels, output)], axis=1
+    )
+
+
+def _found(spec: str, output: Path) -> Iterator[tuple[Path, Path]]:
+    """Files of one input, each with its path below the folder or the pattern's fixed part."""
+    files = list_images(
+        spec,
+        split="test",
+        field="--input",
+        progress=False,
+        endings=IMAGE_ENDINGS | VIDEO_ENDINGS,
+        closed_folders=True,
+    )
+    path = Path(spec).expanduser()
+    if files == [path]:
+        yield path, Path(path.name)
+        return
+    root = _root(path) if not spec.startswith("demo:") else files[0].parent
+    finished, searched = _real(output), _real(root)
+    if path.is_dir() and finished == searched:
+        raise UserError(
+            printable(
+                f"--output: {output} is the folder of the inputs, which the next run could not tell"
+                " from translations; choose another folder"
+            )
+        )
+    # What an earlier run wrote is no input, unless all inputs lie below the output.
+    all_below = searched.is_relative_to(finished)
+    for file in files:
+        if all_below or not _real(file.parent).is_relative_to(finished):
+            yield file, file.relative_to(root)
+
+
+def _is_finished(job: Job) -> bool:
+    try:
+        return job.target.is_file()
+    except OSError:  # a name too long, for example, which fails when it is written
+        return False
+
+
+def _root(path: Path) -> Path:
+    if path.is_dir():
+        return path
+    fixed = Path(path.anchor)
+    for part in path.relative_to(path.anchor).parts[:-1]:
+        if any(sign in part for sign in "*?["):
+            break
+        fixed /= part
+    return fixed
+
+
+def _real(path: Path) -> Path:
+    """The path without links and steps back; it need not exist."""
+    return Path(os.path.realpath(path))
+
+
+def _refuse_files_as_folders(jobs: Mapping[Path, Job]) -> None:
+    for target, job in jobs.items():
+        for folder in target.parents:
+            if folder in jobs:
+                file = jobs[folder].source
+                raise UserError(
+                    printable(f"{file} would become {folder}, the folder for {job.source}")
+                )
+
+
+def _refuse_overwritten_inputs(jobs: Iterable[Job]) -> None:
+    jobs = list(jobs)
+    sources = {_real(job.source) for job in jobs}
+    for job in jobs:
+        if _real(job.target) in sources:
+            raise UserError(
+                printable(f"--output: {job.target} is itself an input; choose another folder")
+            )
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong, on one line and without the path."""
+    if isinstance(error, ImageError):
+        return printable(error.reason)
+    if isinstance(error, MemoryError) or "out of memory" in str(error):
+        return "too large for the memory that is free"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return printable(" ".join(str(error).split()))

@@ -1,0 +1,1 @@
+"""The product timed against the obvious way."""

@@ -1,0 +1,242 @@
+"""Timings of the product against the obvious way of doing the same, in pairs.
+
+The two take turns in one process, so that a machine whose speed drifts drifts for both.
+"""
+
+import itertools
+import math
+import multiprocessing
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from cyclegan_style.config import Config, DataConfig, GeneratorConfig, TrainConfig
+from cyclegan_style.data.sampling import UnpairedBatchSampler, training_loader
+from cyclegan_style.data.training_data import open_dataset
+from cyclegan_style.directions import DOMAINS
+from cyclegan_style.errors import UserError
+from cyclegan_style.system.hardware import build_accelerator
+from cyclegan_style.training.cyclegan import build_discriminators, build_generators
+from cyclegan_style.training.step import TrainingStep
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Medians over paired runs, and the most memory that each needed in a process of its own."""
+
+    baseline_seconds: float
+    seconds: float
+    ratio: float
+    """Median of the ratios of the pairs."""
+    warm_up_seconds: float
+    """The product's first two steps, in which it compiles."""
+    baseline_peak_gigabytes: float
+    peak_gigabytes: float
+    loader_batches_per_second: float
+    """Batches of both domains that the loader delivers when nothing else runs."""
+    device: str
+
+
+def compare_training(
+    size: int, batch_size: int, channels: int, blocks: int, runs: int
+) -> Comparison:
+    """Time a step of the paper's networks, written plainly, against the product's own step."""
+    config = Config(
+        data=DataConfig(
+            a="demo:photo", b="demo:painting", crop_size=size, load_size=size * 286 // 256
+        ),
+        generator=GeneratorConfig(channels=channels, blocks=blocks),
+        train=TrainConfig(
+            batch_size=batch_size, mixed_precision="auto", compile=True, channels_last=True
+        ),
+    )
+    plain, fast = plain_step(config), product_step(config)
+    warm_up(plain)
+    warm_up_seconds = warm_up(fast)
+    refuse_nonsense(fast())
+    times = [
+        (seconds_of(plain), seconds_of(fast))
+        for _ in tqdm(range(runs), "timing pairs", file=sys.stderr)
+    ]
+    return Comparison(
+        baseline_seconds=statistics.median(pair[0] for pair in times),
+        seconds=statistics.median(pair[1] for pair in times),
+        ratio=statistics.median(pair[0] / pair[1] for pair in times),
+        warm_up_seconds=warm_up_seconds,
+        baseline_peak_gigabytes=in_own_process(peak_of_steps, plain_step, config),
+        peak_gigabytes=in_own_process(peak_of_steps, product_step, config),
+        loader_batches_per_second=loader_speed(config),
+        device=device_name(),
+    )
+
+
+Result = TypeVar("Result")
+Step = Callable[[], object]
+
+
+def plain_step(config: Config) -> Step:
+    """The step of the reference, written the obvious way."""
+    device = build_accelerator(config).device
+    images = random_images(config, device)
+    step = PlainStep(config, device)
+    return lambda: step.run(images["a"], images["b"])
+
+
+def product_step(config: Config) -> Callable[[], Mapping[str, Tensor]]:
+    """The step that training runs; returns its losses."""
+    accelerator = build_accelerator(config)
+    images = random_images(config, accelerator.device)
+    step = TrainingStep(config, accelerator)
+    return lambda: step.run([images])[0]
+
+
+def random_images(config: Config, device: torch.device) -> dict[str, Tensor]:
+    """A batch of noise for each domain."""
+    size = config.data.crop_size
+    shape = (config.train.batch_size, 3, size, size)
+    generator = torch.Generator().manual_seed(config.train.seed)
+    return {
+        domain: (torch.rand(shape, generator=generator) * 2 - 1).to(device) for domain in DOMAINS
+    }
+
+
+def in_own_process(function: Callable[..., Result], *arguments: object) -> Result:
+    """Result of the function in a fresh process, whose memory holds nothing else."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(max_workers=1, mp_context=context) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def peak_of_steps(build: Callable[[Config], Step], config: Config) -> float:
+    """Gigabytes that a few steps need at most."""
+    step = build(config)
+    for _ in range(4):
+        step()
+    return own_peak_gigabytes()
+
+
+def own_peak_gigabytes() -> float:
+    """Most memory that this process, or the GPU for it, has held."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 1e9
+    # Linux counts the parent's memory into ru_maxrss; VmHWM is this process's own.
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e9
+
+
+def loader_speed(config: Config) -> float:
+    """Batches per second of the training loader over an epoch of the demo's pictures, resized."""
+    accelerator = build_accelerator(config)
+    dataset = open_dataset(config.data, accelerator)
+    sampler = UnpairedBatchSampler(
+        len(dataset.domain_a),
+        len(dataset.domain_b),
+        config.train.batch_size,
+        config.train.seed,
+        batches_per_global_step=1,
+    )
+    loader = training_loader(dataset, sampler, config.data.num_workers, pin_memory=False)
+    batches = iter(loader)
+    next(batches)  # the workers have started
+    start = time.perf_counter()
+    count = sum(1 for _ in batches)
+    return count / (time.perf_counter() - start)
+
+
+class PlainStep:
+    """The step of the reference as one would write it down: float32, eager, a pass per image."""
+
+    def __init__(self, config: Config, device: torch.device) -> None:
+        generators = build_generators(config).to(device)
+        discriminators = build_discriminators(config).to(device)
+        self.generator_ab, self.generator_ba = generators["ab"], generators["ba"]
+        self.discriminator_a, self.discriminator_b = discriminators["a"], discriminators["b"]
+        self.generator_optimizer = torch.optim.Adam(
+            itertools.chain(self.generator_ab.parameters(), self.generator_ba.parameters()),
+            lr=2e-4,
+            betas=(0.5, 0.999),
+        )
+        self.discriminator_optimizer = torch.optim.Adam(
+            itertools.chain(self.discriminator_a.parameters(), self.discriminator_b.parameters()),
+            lr=2e-4,
+            betas=(0.5, 0.999),
+        )
+
+    def run(self, real_a: Tensor, real_b: Tensor) -> None:
+        """One step of both turns."""
+        set_trained([self.discriminator_a, self.discriminator_b], False)
+        fake_b, fake_a = self.generator_ab(real_a), self.generator_ba(real_b)
+        loss = 10 * F.l1_loss(self.generator_ba(fake_b), real_a)
+        loss = loss + 10 * F.l1_loss(self.generator_ab(fake_a), real_b)
+        loss = loss + 5 * F.l1_loss(self.generator_ba(real_a), real_a)
+        loss = loss + 5 * F.l1_loss(self.generator_ab(real_b), real_b)
+        loss = loss + towards(self.discriminator_b(fake_b), 1.0)
+        loss = loss + towards(self.discriminator_a(fake_a), 1.0)
+        self.generator_optimizer.zero_grad()
+        loss.backward()
+        self.generator_optimizer.step()
+
+        set_trained([self.discriminator_a, self.discriminator_b], True)
+        self.discriminator_optimizer.zero_grad()
+        for discriminator, real, fake in (
+            (self.discriminator_a, real_a, fake_a.detach()),
+            (self.discriminator_b, real_b, fake_b.detach()),
+        ):
+            verdicts = towards(discriminator(real), 1.0) + towards(discriminator(fake), 0.0)
+            (verdicts * 0.5).backward()
+        self.discriminator_optimizer.step()
+
+
+def towards(verdict: Tensor, target: float) -> Tensor:
+    """Least-squares distance of verdicts from a target."""
+    return F.mse_loss(verdict, torch.full_like(verdict, target))
+
+
+def set_trained(networks: list[nn.Module], trained: bool) -> None:
+    """Switch the gradients of networks on or off."""
+    for network in networks:
+        network.requires_grad_(trained)
+
+
+def refuse_nonsense(losses: Mapping[str, Tensor]) -> None:
+    """A step that computes no numbers is not worth timing."""
+    for name, loss in losses.items():
+        if not math.isfinite(loss.item()):
+            raise UserError(f"the product's step is broken on this machine: {name} is {loss}")
+
+
+def warm_up(step: Step) -> float:
+    """Seconds of the first two steps."""
+    return seconds_of(lambda: (step(), step()))
+
+
+def seconds_of(function: Callable[[], object]) -> float:
+    """Wall time of one call, with the device waited for."""
+    synchronise()
+    start = time.perf_counter()
+    function()
+    synchronise()
+    return time.perf_counter() - start
+
+
+def synchronise() -> None:
+    """Wait until the device has done all it was given."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def device_name() -> str:
+    """What the device calls itself."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"cpu, {torch.get_num_threads()} threads"

@@ -1,0 +1,116 @@
+"""Timing of ``translate`` against the obvious way of translating a folder, in pairs."""
+
+import statistics
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from cyclegan_style.applying.predictor import PrecisionName, Predictor, choose_device, choose_dtype
+from cyclegan_style.applying.translate import Job, translate_files
+from cyclegan_style.benchmarks.training import device_name, seconds_of
+from cyclegan_style.config import GeneratorConfig
+from cyclegan_style.data.images import (
+    Pixels,
+    read_image,
+    resize,
+    to_pillow,
+    to_pixels,
+    to_tensor,
+    write_image,
+)
+from cyclegan_style.errors import UserError
+from cyclegan_style.models.model_files import LoadedGenerator
+from cyclegan_style.networks import build_generator
+from cyclegan_style.networks.sizes import size_divisor
+
+
+@dataclass(frozen=True)
+class TranslationComparison:
+    """Medians over paired runs on the same pictures."""
+
+    baseline_seconds: float
+    """float32, eager, one picture at a time, decoded and encoded in line."""
+    seconds: float
+    ratio: float
+    """Median of the ratios of the pairs."""
+    images_per_second: float
+    mean_difference: float
+    """Between the PNG files of the two, in levels of 0 to 255."""
+    largest_difference: int
+    precision: str
+    device: str
+
+
+def compare_translation(
+    size: int, count: int, config: GeneratorConfig, precision: PrecisionName, runs: int
+) -> TranslationComparison:
+    """Translate ``count`` pictures through a network of random weights, both ways in turns."""
+    if size % size_divisor(config):
+        raise UserError(f"--size must be a multiple of {size_divisor(config)}, not {size}")
+    torch.manual_seed(0)
+    plain = build_generator(config).eval()
+    device = choose_device("auto")
+    dtype = choose_dtype(precision, device)
+    plain = plain.to(device)
+    loaded = LoadedGenerator(plain, config, 3, 3, "ab")
+
+    def ours(jobs: list[Job]) -> None:
+        """With a predictor of its own, so that what it compiles counts in every pair."""
+        translate_files(Predictor(loaded, device, dtype), jobs, overwrite=True)
+
+    with tempfile.TemporaryDirectory() as folder:
+        jobs, obvious_jobs = picture_jobs(Path(folder), size, count)
+        plainly(plain, obvious_jobs[:1], device)
+        ours(jobs[:1])
+        times = [
+            (
+                seconds_of(lambda: plainly(plain, obvious_jobs, device)),
+                seconds_of(lambda: ours(jobs)),
+            )
+            for _ in tqdm(range(runs), "timing pairs", file=sys.stderr)
+        ]
+        differences = np.stack(
+            [
+                np.abs(read_image(ours.target).astype(int) - read_image(theirs.target))
+                for ours, theirs in zip(jobs, obvious_jobs, strict=True)
+            ]
+        )
+    seconds = statistics.median(pair[1] for pair in times)
+    return TranslationComparison(
+        baseline_seconds=statistics.median(pair[0] for pair in times),
+        seconds=seconds,
+        ratio=statistics.median(pair[0] / pair[1] for pair in times),
+        images_per_second=count / seconds,
+        mean_difference=float(differences.mean()),
+        largest_difference=int(differences.max()),
+        precision=str(dtype).removeprefix("torch."),
+        device=device_name(),
+    )
+
+
+def picture_jobs(folder: Path, size: int, count: int) -> tuple[list[Job], list[Job]]:
+    """Write smooth random pictures; return a job for each, into a folder for each way."""
+    generator = np.random.default_rng(0)
+    jobs: tuple[list[Job], list[Job]] = ([], [])
+    for number in range(count):
+        name = f"{number:04}.png"
+        coarse: Pixels = generator.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        write_image(folder / name, resize(coarse, (size, size)))
+        for way, own in zip(("product", "obvious"), jobs, strict=True):
+            own.append(Job(folder / name, folder / way / name))
+    return jobs
+
+
+@torch.no_grad()
+def plainly(network: nn.Module, jobs: list[Job], device: torch.device) -> None:
+    """Translate the way that the reference's test script does."""
+    for job in jobs:
+        image = to_tensor(read_image(job.source))[None].to(device)
+        job.target.parent.mkdir(exist_ok=True)
+        to_pillow(to_pixels(network(image)[0])).save(job.target)

@@ -1,0 +1,1 @@
+"""Pictures, their files, the two domains and the samples drawn from them."""

@@ -1,0 +1,365 @@
+"""Domains of pictures: found, checked, and kept in memory if they fit."""
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from math import prod
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
+from typing import Literal, TypeVar, get_args
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from cyclegan_style.data.images import (
+    IMAGE_ENDINGS,
+    ImageError,
+    Pixels,
+    read_image,
+    read_size,
+    resize,
+    to_tensor,
+)
+from cyclegan_style.errors import UserError, printable
+from cyclegan_style.synthetic import demo_folder
+
+Split = Literal["train", "test"]
+ResizeMode = Literal["square", "shortest", "none"]
+DemoName = Literal["photo", "painting"]
+Argument = TypeVar("Argument")
+Result = TypeVar("Result")
+
+FULLY_CHECKED = 20_000
+"""A domain too large for memory is decoded once to check it if it has no more pictures than this;
+beyond that, which would take hours, only the headers are read."""
+
+_REFERENCE_FOLDERS = {"a": "trainA", "b": "trainB", "test_a": "testA", "test_b": "testB"}
+_THREADS = min(8, max(2, os.cpu_count() or 2))
+
+logger = logging.getLogger(__name__)
+
+
+class DomainError(UserError):
+    """A domain that cannot be used; names the option, what it was set to and what to do."""
+
+    @classmethod
+    def about(cls, field: str, spec: str | Path, reason: str) -> "DomainError":
+        """An error about what ``field`` was set to; workers need a constructor of one text."""
+        return cls(printable(f"{field}: {spec}: {reason}"))
+
+
+def list_images(
+    spec: str,
+    split: Split = "train",
+    field: str = "data.a",
+    progress: bool = True,
+    endings: frozenset[str] = IMAGE_ENDINGS,
+    *,
+    closed_folders: bool = False,
+) -> list[Path]:
+    """Files of a domain, sorted: a folder searched recursively, a glob pattern, a file or a demo.
+
+    ``split`` chooses a part of ``demo:photo`` and ``demo:painting``, which are painted on first
+    use, with a progress bar if wanted; ``field`` is the option that errors name; ``endings`` are
+    those of the files that count. A folder inside that may not be entered is an error, or, with
+    ``closed_folders``, listed in place of its files.
+    """
+    try:
+        images = _find_images(spec, split, field, progress, endings, closed_folders)
+    except (OSError, ValueError, RuntimeError) as error:  # the last for a home of nobody
+        reason = getattr(error, "strerror", None) or str(error)
+        raise DomainError.about(field, spec, f"cannot be searched: {reason}") from error
+    if not images:
+        known = " ".join(sorted(endings))
+        raise DomainError.about(field, spec, f"no image there; files count that end in {known}")
+    return images
+
+
+def reference_layout(root: str | Path) -> dict[str, Path]:
+    """Domains of a folder laid out for the reference: a, b and, where present, test_a, test_b."""
+    root = Path(root).expanduser()
+    folders = {name: root / folder for name, folder in _REFERENCE_FOLDERS.items()}
+    missing = [folders[name].name for name in ("a", "b") if not folders[name].is_dir()]
+    if missing:
+        reason = f"no folder {' and no folder '.join(missing)} in it"
+        if not root.is_dir():
+            reason = "no such folder"
+        raise DomainError.about("data.root", root, f"{reason}; it must hold trainA and trainB")
+    return {name: folder for name, folder in folders.items() if folder.is_dir()}
+
+
+def _find_images(
+    spec: str,
+    split: Split,
+    field: str,
+    progress: bool,
+    endings: frozenset[str],
+    closed_folders: bool,
+) -> list[Path]:
+    if spec.startswith("demo:"):
+        for name in get_args(DemoName):
+            if spec == f"demo:{name}":
+                return _images_below(demo_folder(name, split, progress=progress), endings)
+        raise DomainError.about(field, spec, "there are demo:photo and demo:painting")
+    path = Path(spec).expanduser()
+    if spec and path.is_dir():
+        return _images_below(path, endings, closed_folders)
+    if path.is_file() or path.is_symlink():  # a link to nothing fails when it is read
+        return [path]
+    if any(sign in spec for sign in "*?["):
+        return _images_matching(path, endings)
+    raise DomainError.about(field, spec, "no such file or folder")
+
+
+def _images_below(
+    folder: Path, endings: frozenset[str], closed_folders: bool = False
+) -> list[Path]:
+    """Images in a folder and all below it; links are followed, hidden names skipped."""
+    images: list[Path] = []
+
+    def refuse(error: OSError) -> None:  # os.walk would otherwise pass over the folder in silence
+        if not closed_folders or Path(error.filename) == folder:
+            raise error
+        images.append(Path(error.filename))
+
+    entered = set()
+    for name, folders, files in os.walk(folder, followlinks=True, onerror=refuse):
+        status = Path(name).stat()
+        if (status.st_dev, status.st_ino) in entered:  # a link back up, or a second way here
+            folders.clear()
+            continue
+        entered.add((status.st_dev, status.st_ino))
+        shown = sorted(inner for inner in folders if not inner.startswith("."))
+        # Links last, so that a folder is known by its own name.
+        linked = [inner for inner in shown if Path(name, inner).is_symlink()]
+        folders[:] = [inner for inner in shown if inner not in linked] + linked
+        images += [Path(name, file) for file in files if _is_image(Path(file), endings)]
+    return sorted(images)
+
+
+def _images_matching(pattern: Path, endings: frozenset[str]) -> list[Path]:
+    matches = Path(pattern.anchor).glob(str(pattern.relative_to(pattern.anchor)))
+    return sorted(
+        path
+        for path in matches
+        if _is_image(path, endings)
+        and not path.is_dir()
+        and not any(part.startswith(".") for part in set(path.parts) - set(pattern.parts))
+    )
+
+
+def _is_image(path: Path, endings: frozenset[str]) -> bool:
+    return path.suffix.lower() in endings and not path.name.startswith(".")
+
+
+class PixelCache:
+    """Pictures of any sizes, end to end in one flat tensor.
+
+    One tensor, because workers then share it: forked ones inherit its pages and never write to
+    them, and for spawned ones torch moves it into shared memory. A list of arrays would be copied.
+    """
+
+    def __init__(self, lengths: Sequence[int], channels: int) -> None:
+        self._ends = torch.tensor(lengths, dtype=torch.int64).cumsum(0)
+        self._starts = self._ends - torch.tensor(lengths, dtype=torch.int64)
+        self._shapes = torch.full((len(lengths), 3), channels)
+        self._store = torch.empty(sum(lengths), dtype=torch.uint8)
+
+    def put(self, index: int, pixels: Pixels) -> None:
+        """Store a picture in the space that was reserved for it."""
+        self._shapes[index] = torch.tensor(pixels.shape)
+        np.copyto(self.get(index), pixels)
+
+    def get(self, index: int) -> Pixels:
+        """Return the picture itself, not a copy."""
+        flat: Pixels = self._store[self._starts[index] : self._ends[index]].numpy()
+        return flat.reshape(self._shapes[index].tolist())
+
+    def keep(self, indices: Sequence[int]) -> None:
+        """Renumber so that only these pictures are left."""
+        self._starts, self._ends = self._starts[indices], self._ends[indices]
+        self._shapes = self._shapes[indices]
+
+
+class ImageDomain:
+    """The readable pictures of one domain, brought to size as far as chance has no part in it.
+
+    ``resize`` is square (to size × size), shortest (shorter side to size) or none. Training crops
+    from pictures at ``load_size``; tests show them at ``crop_size``, as the reference does.
+    """
+
+    def __init__(
+        self, spec: str, field: str, paths: list[Path], channels: int, resize: ResizeMode, size: int
+    ) -> None:
+        self.spec = spec
+        self.field = field
+        self.paths = paths
+        self.channels = channels
+        self.resize = resize
+        self.size = size
+        self._cache: PixelCache | None = None
+        self._skipped = 0
+        self._went_bad = torch.zeros(len(paths), dtype=torch.bool)
+
+    @classmethod
+    def open(
+        cls,
+        spec: str,
+        *,
+        split: Split,
+        field: str,
+        channels: int,
+        resize: ResizeMode,
+        size: int,
+        min_readable: float,
+        memory_budget: int,
+        progress: bool,
+    ) -> "ImageDomain":
+        """Find the pictures of a domain, leave out the unreadable and keep the rest in memory.
+
+        A domain that would take more than ``memory_budget`` bytes is decoded on access instead.
+        Less than the share ``min_readable`` of readable files, or none, is a DomainError.
+        """
+        found = list_images(spec, split, field, progress)
+        headers = _try_each(read_size, found, f"{field}: finding images", progress)
+        sizes = {
+            path: header
+            for path, header in zip(found, headers, strict=True)
+            if not isinstance(header, ImageError)
+        }
+        errors = [header for header in headers if isinstance(header, ImageError)]
+        domain = cls(spec, field, list(sizes), channels, resize, size)
+        # By area, since an orientation in the metadata may yet swap the sides.
+        lengths = [
+            channels * prod(_fitted_size(*stored, resize, size)) for stored in sizes.values()
+        ]
+        if sum(lengths) <= memory_budget:
+            domain._cache = PixelCache(lengths, channels)
+        if domain._cache or len(sizes) <= FULLY_CHECKED:
+            errors += domain._keep_readable(progress)
+        domain._account_for(errors, len(found), min_readable)
+        return domain
+
+    def __len__(self) -> int:
+        """Number of readable pictures."""
+        return len(self.paths)
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether all pictures are held decoded."""
+        return self._cache is not None
+
+    @property
+    def unreadable_count(self) -> int:
+        """Files that could not be read, when the domain was opened or since, in any worker."""
+        return self._skipped + int(self._went_bad.sum())
+
+    def pixels(self, index: int) -> Pixels:
+        """Return the resized picture; if its file went bad, that of the next file that is readable.
+
+        What comes from memory is not a copy: leave it as it is.
+        """
+        if self._cache is not None:
+            return self._cache.get(index)
+        for offset in range(len(self)):
+            candidate = (index + offset) % len(self)
+            try:
+                return self.read(self.paths[candidate])
+            except ImageError as error:
+                if not self._went_bad[candidate]:
+                    logger.warning("%s: using another image for %s", self.field, error)
+                    self._went_bad[candidate] = True
+        raise DomainError.about(self.field, self.spec, "none of its images can be read any more")
+
+    def test_tensor(self, index: int, divisor: int) -> torch.Tensor:
+        """Return the resized picture, its centre cut to sides divisible by ``divisor``, as tensor.
+
+        Nothing is cut from a square of a divisible size. A picture with a side shorter than
+        ``divisor`` is enlarged first.
+        """
+        pixels = enlarged(self.pixels(index), divisor)
+        top, left = (side % divisor // 2 for side in pixels.shape[:2])
+        height, width = (side - side % divisor for side in pixels.shape[:2])
+        return to_tensor(pixels[top : top + height, left : left + width])
+
+    def read(self, path: Path) -> Pixels:
+        """Decode a file and resize it as this domain's pictures are."""
+        pixels = read_image(path, self.channels)
+        height, width = pixels.shape[:2]
+        size = _fitted_size(height, width, self.resize, self.size)
+        return pixels if size == (height, width) else resize(pixels, size)
+
+    def _decode_into_cache(self, index: int) -> None:
+        pixels = self.read(self.paths[index])
+        if self._cache is None:
+            return
+        try:
+            self._cache.put(index, pixels)
+        except ValueError as error:
+            raise ImageError(self.paths[index], "larger or smaller than its header said") from error
+
+    def _keep_readable(self, progress: bool) -> list[ImageError]:
+        """Decode every picture, into the cache if there is one, and drop those that fail."""
+        label = f"{self.field}: {'loading' if self._cache else 'checking'} images"
+        outcomes = _try_each(self._decode_into_cache, range(len(self)), label, progress)
+        readable = [index for index, outcome in enumerate(outcomes) if outcome is None]
+        self.paths = [self.paths[index] for index in readable]
+        if self._cache is not None:
+            self._cache.keep(readable)
+        return [outcome for outcome in outcomes if outcome is not None]
+
+    def _account_for(self, errors: list[ImageError], found: int, min_readable: float) -> None:
+        self._skipped = len(errors)
+        # In shared memory, so that the warnings and the count are one for all workers.
+        self._went_bad = torch.zeros(len(self), dtype=torch.bool).share_memory_()
+        if errors:
+            lines = "".join(f"\n  {error}" for error in errors)
+            logger.warning("%s: skipping %d of %d images:%s", self.field, len(errors), found, lines)
+        if not self.paths or len(self) < min_readable * found:
+            reason = f"only {len(self)} of {found} images are readable (such as {errors[0]})"
+            advice = f"mend or remove the others, or lower data.min_readable ({min_readable:g})"
+            raise DomainError.about(self.field, self.spec, f"{reason}; {advice}")
+
+
+def _try_each(
+    function: Callable[[Argument], Result],
+    arguments: Sequence[Argument],
+    label: str,
+    progress: bool,
+) -> list[Result | ImageError]:
+    """Result or ImageError for each argument, by threads: Pillow decodes without Python's lock."""
+
+    def attempt(argument: Argument) -> Result | ImageError:
+        try:
+            return function(argument)
+        except ImageError as error:
+            return error
+
+    hidden = None if progress else True  # None: hidden unless on a terminal
+    with ThreadPool(_THREADS) as pool:
+        outcomes = pool.imap(attempt, arguments, chunksize=4)
+        return list(
+            tqdm(outcomes, label, total=len(arguments), delay=1, disable=hidden, leave=False)
+        )
+
+
+def _fitted_size(height: int, width: int, resize: ResizeMode, size: int) -> tuple[int, int]:
+    if resize == "square":
+        return size, size
+    return _shorter_side_to(size, height, width) if resize == "shortest" else (height, width)
+
+
+def _shorter_side_to(size: int, height: int, width: int) -> tuple[int, int]:
+    # Rounded down, as torchvision's Resize does.
+    if height <= width:
+        return size, int(size * width / height)
+    return int(size * height / width), size
+
+
+def enlarged(pixels: Pixels, least: int) -> Pixels:
+    """Enlarge a picture whose shorter side is less than ``least`` (bicubic)."""
+    height, width = pixels.shape[:2]
+    if min(height, width) >= least:
+        return pixels
+    return resize(pixels, _shorter_side_to(least, height, width))

@@ -1,0 +1,144 @@
+"""Training samples of two domains that are a pure function of their key.
+
+Nothing here keeps random state: the order of an epoch follows from (seed, epoch), the crop and
+flip of a sample from its key. So neither workers, processes nor interruptions change what is seen.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from cyclegan_style.data.domains import ImageDomain, enlarged
+from cyclegan_style.data.images import Pixels, to_tensor
+from cyclegan_style.system.preemption import leave_signals_to_the_trainer
+
+Batch = dict[str, torch.Tensor]
+
+
+class SampleKey(NamedTuple):
+    """All that a training sample depends on."""
+
+    index_a: int
+    index_b: int
+    seed: int
+
+
+class UnpairedDataset(Dataset[Batch]):
+    """Training samples of two domains by key: a random crop each, mirrored with probability ½.
+
+    A picture smaller than the crop is enlarged until its shorter side fits.
+    """
+
+    def __init__(
+        self, domain_a: ImageDomain, domain_b: ImageDomain, crop_size: int, flip: bool
+    ) -> None:
+        self.domain_a = domain_a
+        self.domain_b = domain_b
+        self.crop_size = crop_size
+        self.flip = flip
+
+    def __len__(self) -> int:
+        """Images of an epoch, as the reference counts them."""
+        return max(len(self.domain_a), len(self.domain_b))
+
+    def __getitem__(self, key: SampleKey) -> Batch:
+        """Sample of each domain as a channels × crop × crop tensor in [-1, 1]."""
+        return {
+            "a": self._augmented(self.domain_a.pixels(key.index_a), _generator(key.seed, 0)),
+            "b": self._augmented(self.domain_b.pixels(key.index_b), _generator(key.seed, 1)),
+        }
+
+    def _augmented(self, pixels: Pixels, generator: np.random.Generator) -> torch.Tensor:
+        pixels = enlarged(pixels, self.crop_size)
+        height, width = pixels.shape[:2]
+        top = int(generator.integers(height - self.crop_size + 1))
+        left = int(generator.integers(width - self.crop_size + 1))
+        crop = pixels[top : top + self.crop_size, left : left + self.crop_size]
+        if self.flip and generator.random() < 0.5:
+            crop = crop[:, ::-1]
+        return to_tensor(crop)
+
+
+class UnpairedBatchSampler(Sampler[list[SampleKey]]):
+    """Batches of keys of one epoch, in the order of all processes together.
+
+    As in the reference, an epoch has max(|A|, |B|) images: A in shuffled order, repeated with a new
+    shuffle if it is the smaller, and B drawn at random each time. The epoch is cut, or an epoch of
+    less than one step filled up, to whole multiples of ``batches_per_global_step``: processes ×
+    accumulated batches. accelerate deals the batches out in turn, so 2 processes with batches of 1
+    see what 1 process with batches of 2 sees.
+    """
+
+    # Asked for by accelerate, which otherwise looks for incomplete batches to fill up.
+    drop_last = True
+
+    def __init__(
+        self, size_a: int, size_b: int, batch_size: int, seed: int, batches_per_global_step: int
+    ) -> None:
+        self.size_a = size_a
+        self.size_b = size_b
+        self.batch_size = batch_size
+        self.seed = seed
+        global_steps = max(size_a, size_b) // (batch_size * batches_per_global_step)
+        self.batches_per_epoch = max(1, global_steps) * batches_per_global_step
+        self._batches_per_global_step = batches_per_global_step
+        self._epoch = 0
+        self._first_batch = 0
+
+    def set_position(self, epoch: int, first_batch: int) -> None:
+        """Choose the epoch, and the batch of it, at which iteration starts from now on.
+
+        Batches are counted over all processes, and only whole global steps can be skipped.
+        """
+        if first_batch % self._batches_per_global_step:
+            raise ValueError(f"batch {first_batch} lies inside a global step")
+        if not 0 <= first_batch <= self.batches_per_epoch:
+            raise ValueError(f"batch {first_batch} of {self.batches_per_epoch}")
+        self._epoch = epoch
+        self._first_batch = first_batch
+
+    def __len__(self) -> int:
+        """Batches that are left of the epoch."""
+        return self.batches_per_epoch - self._first_batch
+
+    def __iter__(self) -> Iterator[list[SampleKey]]:
+        """Yield the batches that are left of the epoch."""
+        count = self.batches_per_epoch * self.batch_size
+        # A generator for each of the three, so that none depends on how many the others draw.
+        order_a = _repeated_shuffle(self.size_a, count, _generator(self.seed, self._epoch, 0))
+        order_b = _generator(self.seed, self._epoch, 1).integers(self.size_b, size=count)
+        seeds = _generator(self.seed, self._epoch, 2).integers(2**63, size=count)
+        for first in range(self._first_batch * self.batch_size, count, self.batch_size):
+            batch = slice(first, first + self.batch_size)
+            columns = (order_a[batch].tolist(), order_b[batch].tolist(), seeds[batch].tolist())
+            yield [SampleKey(*key) for key in zip(*columns, strict=True)]
+
+
+def training_loader(
+    dataset: UnpairedDataset, sampler: UnpairedBatchSampler, num_workers: int, pin_memory: bool
+) -> DataLoader[Batch]:
+    """Loader of the sampler's batches: ``{"a": N × C × crop × crop, "b": …}``."""
+    return DataLoader(
+        dataset,
+        batch_sampler=sampler,
+        num_workers=num_workers,
+        pin_memory=pin_memory,
+        persistent_workers=num_workers > 0,
+        worker_init_fn=leave_signals_to_the_trainer,
+        # Every iteration draws a seed for the workers. Without a generator it would come from
+        # torch's global one, and its state would depend on how often a run was resumed.
+        generator=torch.Generator(),
+    )
+
+
+def _generator(*key: int) -> np.random.Generator:
+    return np.random.Generator(np.random.PCG64(key))
+
+
+def _repeated_shuffle(size: int, count: int, generator: np.random.Generator) -> NDArray[np.int64]:
+    shuffles = [generator.permutation(size) for _ in range(-(-count // size))]
+    return np.concatenate(shuffles)[:count]

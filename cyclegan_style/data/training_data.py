@@ -1,0 +1,90 @@
+"""The pictures that a run trains on, shows in its samples and is scored on."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TypeVar
+
+from accelerate import Accelerator
+from torch import Tensor
+
+from cyclegan_style.config import Config, DataConfig, parse_bytes
+from cyclegan_style.data.domains import ImageDomain, list_images, reference_layout
+from cyclegan_style.data.sampling import UnpairedDataset
+from cyclegan_style.networks.sizes import size_divisor
+from cyclegan_style.system.processes import main_process_first
+
+Item = TypeVar("Item")
+
+
+def name_domains(config: Config) -> Config:
+    """Spell out the folders that ``data.root`` stands for."""
+    data = config.data
+    if data.root is None or data.a is not None or data.b is not None:
+        return config
+    found = {name: str(path) for name, path in reference_layout(data.root).items()}
+    named = replace(
+        data,
+        root=None,
+        a=found["a"],
+        b=found["b"],
+        test_a=data.test_a or found.get("test_a"),
+        test_b=data.test_b or found.get("test_b"),
+    )
+    return replace(config, data=named)
+
+
+def open_dataset(data: DataConfig, accelerator: Accelerator) -> UnpairedDataset:
+    """Find, check and, if they fit, load the training pictures of both domains."""
+    specs = {"a": str(data.a), "b": str(data.b)}
+    for domain, spec in specs.items():  # who comes first renders the demo's pictures
+        main_process_first(partial(list_images, spec, field=f"data.{domain}"))
+    channels = {"a": data.channels_a, "b": data.channels_b}
+    domains = [
+        ImageDomain.open(
+            spec,
+            split="train",
+            field=f"data.{domain}",
+            channels=channels[domain],
+            resize=data.resize,
+            size=data.load_size,
+            min_readable=data.min_readable,
+            memory_budget=parse_bytes(data.memory_budget) // 2,
+            progress=accelerator.is_main_process,
+        )
+        for domain, spec in specs.items()
+    ]
+    return UnpairedDataset(domains[0], domains[1], data.crop_size, data.flip)
+
+
+def open_test_domains(config: Config) -> dict[str, ImageDomain]:
+    """The test pictures of both domains, at the size of training."""
+    data = config.data
+    chosen = {
+        "a": ("data.test_a", data.test_a or str(data.a), data.channels_a),
+        "b": ("data.test_b", data.test_b or str(data.b), data.channels_b),
+    }
+    return {
+        name: ImageDomain(
+            spec, field, list_images(spec, "test", field), channels, data.resize, data.crop_size
+        )
+        for name, (field, spec, channels) in chosen.items()
+    }
+
+
+def open_test_images(config: Config, domains: dict[str, ImageDomain]) -> dict[str, list[Tensor]]:
+    """A few pictures of each domain, the same throughout a run, spread over its test set."""
+    divisor = size_divisor(config.generator)
+    return {
+        name: [
+            domain.test_tensor(place, divisor)
+            for place in spread(range(len(domain)), config.tracking.sample_count)
+        ]
+        for name, domain in domains.items()
+    }
+
+
+def spread(items: Sequence[Item], count: int) -> list[Item]:
+    """At most so many of the items, spread over all of them."""
+    count = min(count, len(items))
+    return [items[number * len(items) // count] for number in range(count)]

@@ -1,0 +1,1 @@
+"""Networks trained by others that see pictures, and where their weights come from."""

@@ -1,0 +1,1 @@
+"""What holds a trained model: folders, files of the reference, graphs, the Hub."""

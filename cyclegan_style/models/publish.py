@@ -1,0 +1,80 @@
+"""Publish a model on the Hugging Face Hub, from where any command loads it by its id."""
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from cyclegan_style.models.convert import write_model_folder
+from cyclegan_style.models.export import CARD_FILE
+from cyclegan_style.models.hub import upload_model
+from cyclegan_style.models.model_files import LoadedGenerator, load_generators
+
+CARD = """\
+---
+pipeline_tag: image-to-image
+tags:
+- cyclegan
+- image-to-image
+---
+
+# {name}
+
+Unpaired image translation (CycleGAN). {directions}
+The architecture is {architecture}, with {channels} filters in the first layer and {norm} as
+normalisation; the weights are float32.
+
+```bash
+cyclegan-style translate --model {repository} --direction {direction} \
+    --input pictures/ --output translated/
+```
+
+```python
+from cyclegan_style import Predictor
+
+predictor = Predictor.load("{repository}", direction="{direction}")
+predictor.translate("picture.jpg").save("translated.png")
+```
+
+Pictures of any size come out at their own size.
+
+What the model was trained on, how good it is and under which terms it may be used is not recorded
+in its files: whoever published it can say so here.
+"""
+
+KINDS = {1: "grey pictures", 2: "grey pictures with alpha", 3: "RGB pictures", 4: "RGBA pictures"}
+
+
+def push(model: str, repository: str, *, private: bool) -> str:
+    """Upload the generators, their configuration and a model card; return the address."""
+    generators = load_generators(model)
+    with tempfile.TemporaryDirectory() as folder:
+        write_model_folder(model, Path(folder), generators, {})
+        (Path(folder) / CARD_FILE).write_text(model_card(repository, generators), encoding="utf-8")
+        return upload_model(Path(folder), repository, private=private)
+
+
+def model_card(repository: str, generators: Mapping[str, LoadedGenerator]) -> str:
+    """What can be said of a model by its files alone."""
+    some = next(iter(generators.values()))
+    config = some.config
+    directions = [
+        f"`{name}` maps {kind(loaded.in_channels)} of domain {name[0].upper()} to"
+        f" {kind(loaded.out_channels)} of domain {name[1].upper()}."
+        for name, loaded in generators.items()
+    ]
+    resnet = config.architecture == "resnet"
+    depth = f"{config.blocks} blocks" if resnet else f"{config.levels} levels"
+    return CARD.format(
+        name=repository.rpartition("/")[2],
+        repository=repository,
+        direction=some.direction,
+        directions=" ".join(directions),
+        architecture=f"{config.architecture} with {depth}",
+        channels=config.channels,
+        norm=config.norm,
+    )
+
+
+def kind(channels: int) -> str:
+    """Pictures of so many channels, in words."""
+    return KINDS.get(channels, f"pictures of {channels} channels")

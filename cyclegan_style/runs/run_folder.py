@@ -1,0 +1,128 @@
+"""The folder of a run: who may train in it, and with which configuration."""
+
+import time
+from pathlib import Path
+from typing import IO
+
+import yaml
+
+from cyclegan_style.config import Config, to_dict, to_yaml
+from cyclegan_style.errors import UserError
+from cyclegan_style.models.export import CONFIG_FILE
+from cyclegan_style.runs.tracking import METRICS_FILE, flatten
+from cyclegan_style.system.whole_files import write_durably
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+LOCK_FILE = ".lock"
+LOCK_SECONDS = 20.0
+"""How long to wait for the lock: a killed run's loader processes notice after a few seconds."""
+
+_locks: dict[Path, IO[str]] = {}
+"""Folders that this process holds; closing a handle would give its lock up."""
+
+FREE_TO_CHANGE = (
+    "run.",
+    "checkpoint.",
+    "evaluation.",
+    "tracking.",
+    "train.max_steps",
+    "train.epochs",
+    "train.decay_epochs",
+    "train.compile",
+    "train.cpu_threads",
+    "data.num_workers",
+    "data.memory_budget",
+    "data.min_readable",
+    "data.test_",
+)
+"""Fields that do not change what was trained so far; a run may go on with others."""
+
+
+def claim_run_folder(config: Config) -> Path:
+    """Check that this configuration may train in its run folder, and write it there.
+
+    The folder stays locked until this process ends, however it ends: processes that outlive their
+    killed launcher would otherwise write into a run that has already gone on without them.
+    """
+    folder = Path(config.run.dir)
+    saved = folder / CONFIG_FILE
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock(folder)
+        if saved.exists():
+            if config.run.resume == "never" and has_begun(folder):
+                raise UserError(
+                    f"run.dir: {folder} already holds a run; choose another folder,"
+                    " or set run.resume to auto to go on with it"
+                )
+            refuse_differences(folder, saved, config)
+        write_durably(saved, to_yaml(config).encode())
+    except OSError as error:
+        raise UserError(f"run.dir: {folder} cannot be used: {error.strerror}") from None
+    return folder
+
+
+def lock(folder: Path) -> None:
+    """Hold a lock on the folder for as long as this process lives, or raise a UserError."""
+    if fcntl is None or folder.resolve() in _locks:
+        return
+    handle = (folder / LOCK_FILE).open("w")
+    deadline = time.monotonic() + LOCK_SECONDS
+    while folder.resolve() not in _locks:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _locks[folder.resolve()] = handle
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                handle.close()
+                raise UserError(
+                    f"run.dir: another process is training in {folder}; wait for it or stop it"
+                ) from None
+            time.sleep(0.2)
+        except OSError:  # a file system without locks
+            handle.close()
+            return
+
+
+def is_locked(folder: Path) -> bool | None:
+    """Whether a process trains in the folder; None where there are no locks."""
+    if fcntl is None or not (folder / LOCK_FILE).exists():
+        return None
+    try:
+        with (folder / LOCK_FILE).open("r+") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return None
+    return False
+
+
+def refuse_differences(folder: Path, saved: Path, config: Config) -> None:
+    """Raise a UserError that lists what differs from the configuration the run began with."""
+    try:
+        before = flatten(yaml.safe_load(saved.read_text(encoding="utf-8")))
+    except (yaml.YAMLError, UnicodeDecodeError, AttributeError):
+        raise UserError(f"{saved} is not a configuration; choose another run.dir") from None
+    before = flatten(to_dict(Config())) | before  # fields that are newer than the run
+    now = flatten(to_dict(config))
+    differences = [
+        f"{name} was {before.get(name, 'unset')} and is now {now.get(name, 'unset')}"
+        for name in sorted(before.keys() | now.keys())
+        if before.get(name) != now.get(name) and not name.startswith(FREE_TO_CHANGE)
+    ]
+    # Without a single measured or saved step there is nothing that the change could contradict.
+    if differences and has_begun(folder):
+        raise UserError(
+            f"run.dir: {folder} holds a run of another configuration ({'; '.join(differences)});"
+            " choose another run.dir"
+        )
+
+
+def has_begun(folder: Path) -> bool:
+    """Whether a run measured or saved a step in its folder."""
+    return (folder / METRICS_FILE).exists() or any((folder / "checkpoints").glob("step-*"))

@@ -1,0 +1,1 @@
+"""The machine: its hardware, processes and files."""

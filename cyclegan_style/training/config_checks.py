@@ -1,0 +1,168 @@
+"""What can be trained: every complaint about a configuration, raised as one."""
+
+import math
+
+from cyclegan_style.config import Config, DataConfig, parse_bytes, to_dict
+from cyclegan_style.errors import UserError
+from cyclegan_style.networks.sizes import size_divisor
+
+
+class ConfigError(UserError):
+    """A configuration that cannot be trained, with every field at fault named."""
+
+
+def validate(config: Config) -> None:
+    """Raise one ConfigError that names every field at fault."""
+    problems = [
+        *_problems_of_domains(config.data),
+        *_problems_of_sizes(config),
+        *_problems_of_ranges(config),
+        *_problems_of_combinations(config),
+    ]
+    if problems:
+        raise ConfigError("; ".join(problems))
+
+
+def _problems_of_domains(data: DataConfig) -> list[str]:
+    problems = []
+    if data.root is not None and (data.a is not None or data.b is not None):
+        problems.append("data.root already names both domains: leave out data.a and data.b")
+    if data.root is None:
+        problems += [
+            f"data.{name} is missing: name a folder, a glob pattern or demo:{demo}"
+            for name, spec, demo in (("a", data.a, "photo"), ("b", data.b, "painting"))
+            if not spec
+        ]
+    try:
+        parse_bytes(data.memory_budget)
+    except ValueError as error:
+        problems.append(f"data.memory_budget: {error}")
+    return problems
+
+
+def _problems_of_sizes(config: Config) -> list[str]:
+    data, generator, discriminator = config.data, config.generator, config.discriminator
+    problems = []
+    if data.resize != "none" and data.crop_size > data.load_size:
+        problems.append(
+            f"data.crop_size ({data.crop_size}) is larger than data.load_size ({data.load_size})"
+        )
+    divisor = size_divisor(generator)
+    if data.crop_size % divisor:
+        problems.append(
+            f"data.crop_size ({data.crop_size}) must be divisible by {divisor}, by which the"
+            f" {generator.architecture} generator divides the resolution"
+        )
+    if generator.architecture == "resnet" and data.crop_size < 8:
+        problems.append(f"data.crop_size ({data.crop_size}) must be at least 8")
+    if discriminator.architecture == "patch" and discriminator.layers >= 1:
+        # Each strided layer halves, then two 4×4 convolutions with padding 1 take a pixel each.
+        smallest = 2**discriminator.layers * 3
+        if data.crop_size < smallest:
+            problems.append(
+                f"data.crop_size ({data.crop_size}) must be at least {smallest}"
+                f" for discriminator.layers ({discriminator.layers})"
+            )
+    return problems
+
+
+def _problems_of_ranges(config: Config) -> list[str]:
+    data, train, patience = config.data, config.train, config.evaluation.patience
+    at_least = [
+        ("data.load_size", data.load_size, 1),
+        ("data.crop_size", data.crop_size, 1),
+        ("data.num_workers", data.num_workers, 0),
+        ("data.channels_a", data.channels_a, 1),
+        ("data.channels_b", data.channels_b, 1),
+        ("generator.channels", config.generator.channels, 1),
+        ("generator.blocks", config.generator.blocks, 0),
+        ("generator.levels", config.generator.levels, 5),
+        ("discriminator.channels", config.discriminator.channels, 1),
+        ("discriminator.layers", config.discriminator.layers, 1),
+        ("train.epochs", train.epochs, 0),
+        ("train.decay_epochs", train.decay_epochs, 0),
+        ("train.epochs + train.decay_epochs", train.epochs + train.decay_epochs, 1),
+        ("train.max_steps", 1 if train.max_steps is None else train.max_steps, 1),
+        ("train.cpu_threads", 1 if train.cpu_threads is None else train.cpu_threads, 1),
+        ("train.batch_size", train.batch_size, 1),
+        ("train.accumulation_steps", train.accumulation_steps, 1),
+        ("train.seed", train.seed, 0),
+        ("train.pool_size", train.pool_size, 0),
+        ("checkpoint.every_steps", config.checkpoint.every_steps, 1),
+        ("checkpoint.keep", config.checkpoint.keep, 1),
+        ("evaluation.every_steps", config.evaluation.every_steps, 0),
+        ("evaluation.max_images", config.evaluation.max_images, 2),
+        ("evaluation.patience", 1 if patience is None else patience, 1),
+        ("tracking.log_every_steps", config.tracking.log_every_steps, 1),
+        ("tracking.sample_every_steps", config.tracking.sample_every_steps, 1),
+        ("tracking.sample_count", config.tracking.sample_count, 1),
+        ("loss.cycle_a", config.loss.cycle_a, 0),
+        ("loss.cycle_b", config.loss.cycle_b, 0),
+        ("loss.identity_a", config.loss.identity_a, 0),
+        ("loss.identity_b", config.loss.identity_b, 0),
+        ("loss.penalty_weight", config.loss.penalty_weight, 0),
+        ("optimizer.learning_rate", config.optimizer.learning_rate, 0),
+    ]
+    below_one = [
+        ("optimizer.beta1", config.optimizer.beta1),
+        ("optimizer.beta2", config.optimizer.beta2),
+        ("train.ema_decay", train.ema_decay),
+    ]
+    problems = [
+        f"{name} must be at least {least}, not {value}"
+        for name, value, least in at_least
+        if not value >= least
+    ]
+    problems += [
+        f"{section}.{name} must be a finite number, not {value}"
+        for section, fields in to_dict(config).items()
+        for name, value in fields.items()
+        if isinstance(value, float) and not math.isfinite(value)
+    ]
+    problems += [
+        f"{name} must be at least 0 and below 1, not {value}"
+        for name, value in below_one
+        if not 0 <= value < 1
+    ]
+    problems += [
+        f"{name} must be at most 4 (RGB with alpha), not {value}"
+        for name, value in (
+            ("data.channels_a", data.channels_a),
+            ("data.channels_b", data.channels_b),
+        )
+        if value > 4
+    ]
+    if not 0 < data.min_readable <= 1:
+        problems.append(f"data.min_readable must be above 0 and at most 1, not {data.min_readable}")
+    if config.optimizer.clip_norm is not None and not config.optimizer.clip_norm > 0:
+        problems.append("optimizer.clip_norm must be above 0, or null for no limit")
+    return problems
+
+
+def _problems_of_combinations(config: Config) -> list[str]:
+    loss, evaluation = config.loss, config.evaluation
+    problems = []
+    if not evaluation.metrics:
+        problems.append("evaluation.metrics must name at least one, such as swd")
+    if evaluation.patience is not None and not evaluation.every_steps:
+        problems.append("evaluation.patience needs evaluation.every_steps above 0")
+    if evaluation.patience is not None and set(evaluation.metrics) == {"lpips"}:
+        problems.append("evaluation.patience needs another metric than lpips, such as swd")
+    different_channels = config.data.channels_a != config.data.channels_b
+    if different_channels and (loss.identity_a or loss.identity_b):
+        problems.append(
+            "loss.identity_a and loss.identity_b must be 0 when data.channels_a and"
+            " data.channels_b differ: an identity needs equal channels"
+        )
+    if loss.adversarial == "wgan_gp" and loss.gradient_penalty != "none":
+        problems.append("loss.gradient_penalty must be none with wgan_gp, which brings its own")
+    if loss.penalises_gradients and config.discriminator.norm == "batch":
+        problems.append(
+            "discriminator.norm must be instance or none with a gradient penalty, which is"
+            " defined for each image alone"
+        )
+    if "color" in config.discriminator.augment and not (
+        config.data.channels_a == config.data.channels_b == 3
+    ):
+        problems.append("discriminator.augment: color needs domains of 3 channels")
+    return problems

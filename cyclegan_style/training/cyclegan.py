@@ -1,0 +1,167 @@
+"""The two generators and the two discriminators, each pair as one module.
+
+A pair is what one optimiser updates: its ``forward`` computes all losses of its turn, so that an
+optimiser step is one forward and one backward pass through one (distributed) module.
+Images and fakes are dictionaries by domain, ``"a"`` and ``"b"``; values are in [-1, 1].
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from cyclegan_style.config import Config, DiscriminatorConfig, LossConfig
+from cyclegan_style.directions import DIRECTIONS, DOMAINS, Direction
+from cyclegan_style.networks import build_discriminator, build_generator, mixes_samples
+from cyclegan_style.training.augment import augment
+from cyclegan_style.training.losses import (
+    cycle,
+    discriminator_adversarial,
+    generator_adversarial,
+    gradient_penalty,
+    identity,
+)
+
+Images = Mapping[str, Tensor]
+
+
+class GeneratorTurn(NamedTuple):
+    """What the generators' turn yields; images are detached."""
+
+    losses: dict[str, Tensor]
+    """Weighted: adversarial_ab, cycle_a, identity_b and their counterparts."""
+    fakes: dict[str, Tensor]
+    """By the domain that they imitate: ``fakes["b"]`` is generator_ab(a)."""
+    reconstructions: dict[str, Tensor]
+    """``reconstructions["a"]`` is generator_ba(generator_ab(a))."""
+
+
+class Generators(nn.ModuleDict):
+    """``generators["ab"]`` maps domain A to B, ``generators["ba"]`` back."""
+
+    def __init__(self, ab: nn.Module, ba: nn.Module, loss: LossConfig) -> None:
+        super().__init__({"ab": ab, "ba": ba})
+        self.objective = loss.adversarial
+        self.cycle_weight = {"a": loss.cycle_a, "b": loss.cycle_b}
+        self.identity_weight = {"a": loss.identity_a, "b": loss.identity_b}
+
+    def forward(self, real: Images, discriminators: "Discriminators") -> GeneratorTurn:
+        """Losses of both generators against discriminators that stand still."""
+        turn = GeneratorTurn({}, {}, {})
+        with frozen(discriminators):
+            for direction in DIRECTIONS:
+                self._translate_and_judge(direction, real, discriminators, turn)
+        return turn
+
+    def _translate_and_judge(
+        self,
+        direction: Direction,
+        real: Images,
+        discriminators: "Discriminators",
+        turn: GeneratorTurn,
+    ) -> None:
+        name, source, target, reverse = direction
+        fake, unchanged = self._translate(direction, real)
+        reconstruction = self[reverse](fake)
+        verdict = discriminators.judge(target, fake)
+        turn.fakes[target] = fake.detach()
+        turn.reconstructions[source] = reconstruction.detach()
+        turn.losses[f"adversarial_{name}"] = generator_adversarial(self.objective, verdict)
+        turn.losses[f"cycle_{source}"] = self.cycle_weight[source] * cycle(
+            reconstruction, real[source]
+        )
+        turn.losses[f"identity_{target}"] = (
+            fake.new_zeros(())
+            if unchanged is None
+            else self.identity_weight[target] * identity(unchanged, real[target])
+        )
+
+    def _translate(self, direction: Direction, real: Images) -> tuple[Tensor, Tensor | None]:
+        """Translate the source and, if identity counts, the target by the same generator."""
+        generator = self[direction.name]
+        if not self.identity_weight[direction.target]:
+            return generator(real[direction.source]), None
+        fake, unchanged = apply_to_both(generator, real[direction.source], real[direction.target])
+        return fake, unchanged
+
+
+class Discriminators(nn.ModuleDict):
+    """``discriminators["b"]`` judges domain B: real paintings against generator_ab's."""
+
+    def __init__(
+        self, a: nn.Module, b: nn.Module, loss: LossConfig, config: DiscriminatorConfig
+    ) -> None:
+        super().__init__({"a": a, "b": b})
+        self.objective = loss.adversarial
+        self.penalises_gradients = loss.penalises_gradients
+        self.penalty = loss.gradient_penalty
+        self.penalty_weight = loss.penalty_weight
+        self.augmentations = config.augment
+
+    def judge(self, domain: str, images: Tensor) -> Tensor:
+        """Verdicts on images that claim to be of the domain, seen through the augmentations."""
+        verdict: Tensor = self[domain](augment(images, self.augmentations))
+        return verdict
+
+    def forward(self, real: Images, fakes: Images) -> dict[str, Tensor]:
+        """Losses of both discriminators on real images and (pooled) translations."""
+        return {
+            f"discriminator_{domain}": self._loss(domain, real[domain], fakes[domain].detach())
+            for domain in DOMAINS
+        }
+
+    def _loss(self, domain: str, real: Tensor, fake: Tensor) -> Tensor:
+        real = augment(real, self.augmentations)
+        fake = augment(fake, self.augmentations)
+        real_verdict, fake_verdict = apply_to_both(self[domain], real, fake)
+        loss = discriminator_adversarial(self.objective, real_verdict, fake_verdict)
+        if self.penalises_gradients:
+            # Squared gradients leave the range of 16 bits, so the penalty is kept out of autocast.
+            with torch.autocast(real.device.type, enabled=False):
+                penalty = gradient_penalty(self.objective, self.penalty, self[domain], real, fake)
+            loss = loss + self.penalty_weight * penalty
+        # Halved, which slows the discriminators relative to the generators (Zhu et al., sec. 7.2).
+        return 0.5 * loss
+
+
+def build_generators(config: Config) -> Generators:
+    """Both generators with fresh weights."""
+    channels_a, channels_b = config.data.channels_a, config.data.channels_b
+    return Generators(
+        build_generator(config.generator, channels_a, channels_b),
+        build_generator(config.generator, channels_b, channels_a),
+        config.loss,
+    )
+
+
+def build_discriminators(config: Config) -> Discriminators:
+    """Both discriminators with fresh weights."""
+    return Discriminators(
+        build_discriminator(config.discriminator, config.data.channels_a),
+        build_discriminator(config.discriminator, config.data.channels_b),
+        config.loss,
+        config.discriminator,
+    )
+
+
+def apply_to_both(network: nn.Module, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """``network(first), network(second)``, in one pass where that gives the same values."""
+    if mixes_samples(network) or first.shape[1:] != second.shape[1:]:
+        return network(first), network(second)
+    joint: Tensor = network(torch.cat([first, second]))
+    return joint[: len(first)], joint[len(first) :]
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """Let no gradient reach the module's parameters, and restore what did before."""
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    try:
+        for parameter in trained:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)

@@ -1,0 +1,137 @@
+"""How well a model does on the demo domains, whose true translations are known."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from cyclegan_style.config import DataConfig
+from cyclegan_style.data.images import Pixels, read_image, to_pixels, to_tensor
+from cyclegan_style.directions import DIRECTIONS, Direction
+from cyclegan_style.evaluation.paired import psnr, ssim
+from cyclegan_style.synthetic import demo_folder
+from cyclegan_style.training.cyclegan import Generators
+from cyclegan_style.training.samples import sheet, translate_each
+
+DEMO_PHOTO, DEMO_PAINTING = "demo:photo", "demo:painting"
+
+
+@dataclass(frozen=True)
+class KnownTranslations:
+    """Test pictures of a direction's source with their true translations, C×H×W in [-1, 1]."""
+
+    direction: Direction
+    title: str
+    inputs: list[Tensor]
+    truths: list[Tensor]
+
+
+@dataclass(frozen=True)
+class Score:
+    """Mean closeness of translations to the truth; more is better for both."""
+
+    psnr: float
+    """Peak signal-to-noise ratio in decibels."""
+    ssim: float
+    """Structural similarity, 1 for equal pictures."""
+
+
+Scores = dict[str, dict[str, Score]]
+"""By direction and method, where the true translations are known."""
+
+METHOD_TITLES = {
+    "model": "trained model",
+    "color_statistics": "colour statistics transfer",
+    "nothing": "doing nothing",
+}
+
+
+def known_translations(data: DataConfig) -> list[KnownTranslations]:
+    """Test pairs of both directions, none unless the domains are the demo's own."""
+    if {data.a, data.b} != {DEMO_PHOTO, DEMO_PAINTING} or data.test_a or data.test_b:
+        return []
+    specs = {"a": data.a, "b": data.b}
+    pairs = []
+    for direction in DIRECTIONS:
+        domain: Literal["photo", "painting"] = (
+            "photo" if specs[direction.source] == DEMO_PHOTO else "painting"
+        )
+        inputs, truths = (
+            [to_tensor(read_image(path)) for path in sorted(demo_folder(domain, split).iterdir())]
+            for split in ("test", "truth")
+        )
+        title = "photo to painting" if domain == "photo" else "painting to photo"
+        pairs.append(KnownTranslations(direction, title, inputs, truths))
+    return pairs
+
+
+def compare_with_baselines(generators: Generators, known: KnownTranslations) -> dict[str, Score]:
+    """Scores of the trained model beside doing nothing and a transfer of colour statistics."""
+    return {
+        "model": score(translate_each(generators[known.direction.name], known.inputs), known),
+        "nothing": score(known.inputs, known),
+        "color_statistics": score(transfer_color_statistics(known), known),
+    }
+
+
+def score(outputs: Sequence[Tensor], known: KnownTranslations) -> Score:
+    """Mean closeness of outputs to the truth, both as the 8-bit pictures they would be saved as."""
+    images, truths = _as_pictures(outputs), _as_pictures(known.truths)
+    return Score(psnr(images, truths).mean().item(), ssim(images, truths).mean().item())
+
+
+def transfer_color_statistics(known: KnownTranslations) -> list[Tensor]:
+    """Inputs shifted and scaled per channel to the mean and deviation of the true pictures.
+
+    It is told the statistics of the very translations it is scored on, which no honest method
+    knows, so it is the strongest of its kind.
+    """
+    inputs, truths = torch.stack(known.inputs), torch.stack(known.truths)
+    pixels = (0, 2, 3)
+    scale = truths.std(pixels, keepdim=True) / inputs.std(pixels, keepdim=True)
+    shifted = (inputs - inputs.mean(pixels, keepdim=True)) * scale
+    return list((shifted + truths.mean(pixels, keepdim=True)).clamp(-1, 1))
+
+
+def translation_strip(
+    generators: Generators, known: Sequence[KnownTranslations], count: int
+) -> Pixels:
+    """Rows of input, translation and truth, the directions side by side."""
+    columns: list[tuple[str, list[Pixels]]] = []
+    for pairs in known:
+        inputs, truths = pairs.inputs[:count], pairs.truths[:count]
+        for title, images in (
+            (pairs.title.partition(" ")[0], inputs),
+            ("translation", translate_each(generators[pairs.direction.name], inputs)),
+            ("truth", truths),
+        ):
+            columns.append((title, [to_pixels(image) for image in images]))
+    return sheet(columns)
+
+
+def _as_pictures(images: Sequence[Tensor]) -> Tensor:
+    """N×C×H×W in [0, 1], rounded to the 256 levels of a picture file."""
+    return torch.stack([to_tensor(to_pixels(image)) for image in images]) / 2 + 0.5
+
+
+def flat_scores(scores: Scores) -> dict[str, float]:
+    """The model's scores under names such as ``psnr_ab``."""
+    return {
+        f"{name}_{direction}": value
+        for direction, methods in scores.items()
+        for name, value in asdict(methods["model"]).items()
+    }
+
+
+def score_table(scores: Scores) -> list[str]:
+    """Lines of a table for people."""
+    lines = []
+    for direction, methods in scores.items():
+        lines.append(f"{' to '.join(direction.upper())} against the truth    PSNR    SSIM")
+        lines += [
+            f"  {METHOD_TITLES[method]:<26}{score.psnr:6.2f}  {score.ssim:6.3f}"
+            for method, score in methods.items()
+        ]
+    return lines

@@ -1,0 +1,98 @@
+"""Weights of a trained model that a fresh run begins with, instead of random ones."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+
+from torch import nn
+
+from cyclegan_style.config import Config, DiscriminatorConfig, GeneratorConfig
+from cyclegan_style.directions import DIRECTIONS
+from cyclegan_style.errors import UserError, printable
+from cyclegan_style.models.discriminator_files import LoadedDiscriminator
+from cyclegan_style.models.model_files import LoadedGenerator, load_generators
+from cyclegan_style.networks import bound_spectrally, build_discriminator
+from cyclegan_style.runs.discriminators import load_discriminators
+from cyclegan_style.training.step import TrainingStep
+
+# Fields that decide about tensors, by architecture.
+_SHAPED_BY = {
+    "resnet": ("architecture", "channels", "blocks", "norm", "dropout"),
+    "unet": ("architecture", "channels", "levels", "norm"),
+    "patch": ("architecture", "channels", "layers", "norm"),
+    "pixel": ("architecture", "channels", "norm"),
+}
+
+
+def begin_from(model: str, config: Config, step: TrainingStep) -> str:
+    """Put a model's weights into a training step that has taken none, and say what they are."""
+    generators, discriminators = load_generators(model), load_discriminators(model)
+    _refuse_others(model, config, generators, discriminators)
+    for direction, generator in generators.items():
+        step.generators[direction].load_state_dict(generator.network.state_dict())
+    if step.average is not None:
+        step.average.module.load_state_dict(step.generators.state_dict())
+    for domain, discriminator in discriminators.items():
+        fresh = _as_configured(discriminator, config.discriminator)
+        step.discriminators[domain].load_state_dict(fresh.state_dict())
+    if discriminators:
+        return printable(f"beginning with the generators and discriminators of {model}")
+    return printable(f"beginning with the generators of {model}; it has no discriminators")
+
+
+def _as_configured(discriminator: LoadedDiscriminator, config: DiscriminatorConfig) -> nn.Module:
+    """A copy of the discriminator, with a spectral norm if one is configured."""
+    plain = replace(config, spectral_norm=False)
+    network = build_discriminator(plain, discriminator.in_channels)
+    network.load_state_dict(discriminator.network.state_dict())
+    if config.spectral_norm:
+        bound_spectrally(network)
+    return network
+
+
+def _refuse_others(
+    model: str,
+    config: Config,
+    generators: Mapping[str, LoadedGenerator],
+    discriminators: Mapping[str, LoadedDiscriminator],
+) -> None:
+    """Raise a UserError that lists in what a model differs from what is to be trained."""
+    channels = {"a": config.data.channels_a, "b": config.data.channels_b}
+    differences: set[str] = set()
+    for name, source, target, _ in DIRECTIONS:
+        if name not in generators:
+            raise UserError(
+                printable(f"train.start_from: {model}: has no generator {name}; both are needed")
+            )
+        found = generators[name]
+        differences |= _differences("generator", found.config, config.generator)
+        differences |= _of_channels(source, found.in_channels, channels[source])
+        differences |= _of_channels(target, found.out_channels, channels[target])
+    for domain, judge in discriminators.items():
+        differences |= _differences("discriminator", judge.config, config.discriminator)
+        differences |= _of_channels(domain, judge.in_channels, channels[domain])
+    if differences:
+        raise UserError(
+            printable(
+                f"train.start_from: {model}: has other networks than are configured:"
+                f" {'; '.join(sorted(differences))}"
+            )
+        )
+
+
+def _differences(
+    section: str,
+    found: GeneratorConfig | DiscriminatorConfig,
+    configured: GeneratorConfig | DiscriminatorConfig,
+) -> set[str]:
+    there, here = asdict(found), asdict(configured)
+    return {
+        f"{section}.{field} is {there[field]} there and {here[field]} here"
+        for field in _SHAPED_BY[found.architecture]
+        if there[field] != here[field]
+    }
+
+
+def _of_channels(domain: str, found: int, configured: int) -> set[str]:
+    if found == configured:
+        return set()
+    return {f"data.channels_{domain} is {found} there and {configured} here"}

@@ -1,0 +1,74 @@
+"""Pictures that show what the generators do."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from cyclegan_style.data.images import Pixels, to_pillow, to_pixels
+from cyclegan_style.directions import DIRECTIONS
+from cyclegan_style.training.cyclegan import Generators
+
+MARGIN = 4
+HEADER = 20
+PAPER = (255, 255, 255)
+INK = (60, 60, 60)
+
+
+@torch.no_grad()
+def translate_each(network: torch.nn.Module, images: Sequence[Tensor]) -> list[Tensor]:
+    """Outputs for C×H×W images of any sizes, on the CPU, with dropout and the like at rest."""
+    device = next(network.parameters()).device
+    was_training = network.training
+    network.eval()
+    try:
+        # Not by calling it: a compiled network would compile anew for each size.
+        return [network.forward(image[None].to(device))[0].float().cpu() for image in images]
+    finally:
+        network.train(was_training)
+
+
+def sample_sheet(generators: Generators, tests: Mapping[str, Sequence[Tensor]]) -> Pixels:
+    """Rows of test images: input, translation, reconstruction and identity, both ways."""
+    columns: list[tuple[str, list[Pixels]]] = []
+    for direction in DIRECTIONS:
+        name, source, target, reverse = direction
+        inputs = list(tests[source])
+        fakes = translate_each(generators[name], inputs)
+        shown = [
+            (source.upper(), inputs),
+            (f"{source.upper()} to {target.upper()}", fakes),
+            ("and back", translate_each(generators[reverse], fakes)),
+        ]
+        if inputs[0].shape[0] == fakes[0].shape[0]:
+            shown.append((f"{source.upper()} kept", translate_each(generators[reverse], inputs)))
+        columns += [(title, [to_pixels(image) for image in images]) for title, images in shown]
+    return sheet(columns)
+
+
+def sheet(columns: Sequence[tuple[str, Sequence[Pixels]]]) -> Pixels:
+    """Titled columns of pictures on white paper."""
+    widths = [max(image.shape[1] for image in images) for _, images in columns]
+    row_count = max(len(images) for _, images in columns)
+    heights = [
+        max(images[row].shape[0] for _, images in columns if row < len(images))
+        for row in range(row_count)
+    ]
+    size = (
+        sum(widths) + MARGIN * (len(widths) + 1),
+        HEADER + sum(heights) + MARGIN * (len(heights) + 1),
+    )
+    paper = Image.new("RGB", size, PAPER)
+    draw = ImageDraw.Draw(paper)
+    font = ImageFont.load_default(13)
+    left = MARGIN
+    for (title, images), width in zip(columns, widths, strict=True):
+        draw.text((left + 2, MARGIN), title, fill=INK, font=font)
+        top = HEADER + MARGIN
+        for image, height in zip(images, heights, strict=False):
+            paper.paste(to_pillow(image).convert("RGB"), (left, top))
+            top += height + MARGIN
+        left += width + MARGIN
+    return np.asarray(paper)

@@ -1,0 +1,174 @@
+"""One step of training: the generators' turn, then the discriminators'.
+
+Everything that a step changes lives here: networks, optimisers, image pools, moving average. The
+training loop, the replay of recorded trajectories and the benchmark all run this same step.
+"""
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.optimizer import AcceleratedOptimizer
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from cyclegan_style.config import Config, OptimizerConfig
+from cyclegan_style.directions import DOMAINS
+from cyclegan_style.system.hardware import compiler_options
+from cyclegan_style.training.cyclegan import (
+    Generators,
+    GeneratorTurn,
+    Images,
+    build_discriminators,
+    build_generators,
+)
+from cyclegan_style.training.pool import ImagePool
+
+Losses = dict[str, Tensor]
+
+
+class TrainingStep:
+    """The state of a CycleGAN in training, and ``run``, which advances it by one step."""
+
+    def __init__(
+        self, config: Config, accelerator: Accelerator, dtype: torch.dtype = torch.float32
+    ) -> None:
+        self.accelerator = accelerator
+        self.clip_norm = config.optimizer.clip_norm
+        self.memory_format = (
+            torch.channels_last if config.train.channels_last else torch.contiguous_format
+        )
+        place: dict[str, Any] = {
+            "device": accelerator.device,
+            "dtype": dtype,
+            "memory_format": self.memory_format,
+        }
+        torch.manual_seed(config.train.seed)
+        self.generators = build_generators(config).to(**place)
+        self.discriminators = build_discriminators(config).to(**place)
+        self.average = build_average(self.generators, config.train.ema_decay)
+        self.pools = build_pools(config, accelerator.process_index)
+        if config.train.compile:
+            compile_networks(self.generators.values(), accelerator.device)
+            if not config.loss.penalises_gradients:  # second derivatives cannot be compiled
+                compile_networks(self.discriminators.values(), accelerator.device)
+        self.wrapped_generators = accelerator.prepare_model(self.generators)
+        self.wrapped_discriminators = accelerator.prepare_model(self.discriminators)
+        self.generator_optimizer = accelerator.prepare_optimizer(
+            build_optimizer(self.generators, config.optimizer)
+        )
+        self.discriminator_optimizer = accelerator.prepare_optimizer(
+            build_optimizer(self.discriminators, config.optimizer)
+        )
+
+    @property
+    def exported_generators(self) -> Generators:
+        """The generators a user receives: the moving average if there is one."""
+        generators = self.generators if self.average is None else self.average.module
+        assert isinstance(generators, Generators)
+        return generators
+
+    def set_learning_rate(self, rate: float) -> None:
+        """Use this rate from the next step on."""
+        for optimizer in (self.generator_optimizer, self.discriminator_optimizer):
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+
+    def run(self, batches: Sequence[Images]) -> tuple[Losses, list[GeneratorTurn]]:
+        """Train one step on batches whose gradients are averaged, the mean over all processes.
+
+        Returns this process's losses, each the mean over the batches, and the generators' turns;
+        both stay on the device, so that nothing here waits for it.
+        """
+        batches = [self._laid_out(batch) for batch in batches]
+        turns = self._generators_turn(batches)
+        discriminator_losses = self._discriminators_turn(batches, turns)
+        if self.average is not None:
+            self.average.update_parameters(self.generators)
+        losses = [
+            {**turn.losses, **of_discriminators}
+            for turn, of_discriminators in zip(turns, discriminator_losses, strict=True)
+        ]
+        return {name: _mean([loss[name] for loss in losses]) for name in losses[0]}, turns
+
+    def _generators_turn(self, batches: Sequence[Images]) -> list[GeneratorTurn]:
+        turns = []
+        for index, batch in enumerate(batches):
+            with self._gradient_exchange(self.wrapped_generators, index == len(batches) - 1):
+                turn: GeneratorTurn = self.wrapped_generators(batch, self.discriminators)
+                self._accumulate_gradients(turn.losses, len(batches))
+            turns.append(turn)
+        self._update(self.generators, self.generator_optimizer)
+        return turns
+
+    def _discriminators_turn(
+        self, batches: Sequence[Images], turns: Sequence[GeneratorTurn]
+    ) -> list[Losses]:
+        all_losses = []
+        for index, (batch, turn) in enumerate(zip(batches, turns, strict=True)):
+            shown = {domain: self.pools[domain].exchange(turn.fakes[domain]) for domain in DOMAINS}
+            with self._gradient_exchange(self.wrapped_discriminators, index == len(batches) - 1):
+                losses: Losses = self.wrapped_discriminators(batch, shown)
+                self._accumulate_gradients(losses, len(batches))
+            all_losses.append(losses)
+        self._update(self.discriminators, self.discriminator_optimizer)
+        return all_losses
+
+    def _gradient_exchange(self, wrapped: nn.Module, last: bool) -> AbstractContextManager[None]:
+        """Processes exchange gradients at the last of the accumulated batches only."""
+        return nullcontext() if last else self.accelerator.no_sync(wrapped)
+
+    def _accumulate_gradients(self, losses: Losses, batch_count: int) -> None:
+        self.accelerator.backward(torch.stack(list(losses.values())).sum() / batch_count)
+
+    def _update(self, module: nn.Module, optimizer: AcceleratedOptimizer) -> None:
+        if self.clip_norm is not None:
+            self.accelerator.unscale_gradients(optimizer)
+            nn.utils.clip_grad_norm_(module.parameters(), self.clip_norm)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    def _laid_out(self, batch: Images) -> Images:
+        return {
+            domain: images.contiguous(memory_format=self.memory_format)
+            for domain, images in batch.items()
+        }
+
+
+def build_optimizer(module: nn.Module, config: OptimizerConfig) -> torch.optim.Adam:
+    """Adam for all of the module's parameters, updated by one fused kernel."""
+    return torch.optim.Adam(
+        module.parameters(),
+        lr=config.learning_rate,
+        betas=(config.beta1, config.beta2),
+        fused=True,
+    )
+
+
+def build_average(generators: Generators, decay: float) -> AveragedModel | None:
+    """Exponential moving average of the generators' weights, or None if it is off."""
+    if not decay:
+        return None
+    return AveragedModel(generators, multi_avg_fn=get_ema_multi_avg_fn(decay))
+
+
+def build_pools(config: Config, process_index: int) -> dict[str, ImagePool]:
+    """A pool of past translations for each domain, every process with draws of its own."""
+    seeds = np.random.SeedSequence([config.train.seed, process_index]).generate_state(len(DOMAINS))
+    return {
+        domain: ImagePool(config.train.pool_size, int(seed))
+        for domain, seed in zip(DOMAINS, seeds, strict=True)
+    }
+
+
+def _mean(values: Sequence[Tensor]) -> Tensor:
+    return torch.stack([value.detach() for value in values]).mean()
+
+
+def compile_networks(networks: Iterable[nn.Module], device: torch.device) -> None:
+    """Compile each network in place, which leaves its state-dict keys as they are."""
+    for network in networks:
+        network.compile(dynamic=False, options=compiler_options(device))

@@ -1,0 +1,125 @@
+"""Scores of the generators on fixed test pictures while they are trained."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from cyclegan_style.applying.predictor import Predictor, choose_dtype
+from cyclegan_style.config import Config
+from cyclegan_style.data.domains import ImageDomain
+from cyclegan_style.data.images import Pixels
+from cyclegan_style.data.training_data import spread
+from cyclegan_style.directions import DIRECTIONS, Direction
+from cyclegan_style.evaluation.folders import (
+    METRICS,
+    OF_TRANSLATIONS,
+    EvaluationOptions,
+    Evaluator,
+    ImageSet,
+)
+from cyclegan_style.evaluation.model import Translation, as_rgb
+from cyclegan_style.models.model_files import LoadedGenerator
+from cyclegan_style.networks import build_generator
+from cyclegan_style.training.cyclegan import Generators
+
+METRICS_WITHOUT_CURVE = ("kid_std",)
+
+
+class Validation:
+    """The test pictures of both domains, and what the real ones look like to the metrics."""
+
+    def __init__(
+        self, config: Config, domains: dict[str, ImageDomain], device: torch.device
+    ) -> None:
+        evaluation = config.evaluation
+        self.config = config
+        self.domains = domains
+        self.device = device
+        options = EvaluationOptions(
+            evaluation.metrics,
+            evaluation.definition,
+            path_or_none(evaluation.weights),
+            path_or_none(evaluation.lpips_weights),
+            intervals=False,
+        )
+        self.evaluator = Evaluator(options, METRICS + OF_TRANSLATIONS)
+        self.paths = {
+            name: spread(domain.paths, evaluation.max_images) for name, domain in domains.items()
+        }
+        self.real = {name: self._measure(name, DomainReader(domains[name])) for name in domains}
+
+    def scores(self, generators: Generators) -> dict[str, float]:
+        """Every metric of both directions, such as ``fid_ab``; all processes take part."""
+        values: dict[str, float] = {}
+        for direction in DIRECTIONS:
+            predictor = self._predictor(generators[direction.name], direction)
+            translator = DomainTranslator(self.domains[direction.source], predictor)
+            translation = Translation(translator, self.evaluator.perceptual)
+            fake = translation.measured(self._measure(direction.source, translation))
+            scores = self.evaluator.compare(self.real[direction.target], fake).values
+            values |= {
+                f"{metric}_{direction.name}": value
+                for metric, value in scores.items()
+                if metric not in METRICS_WITHOUT_CURVE
+            }
+        return values
+
+    def made_by(self) -> dict[str, str | int | None]:
+        """What scores must share to be compared with each other."""
+        return {
+            "definition": self.evaluator.definition.name,
+            "weights": self.evaluator.weights,
+            "lpips_weights": self.evaluator.lpips_weights,
+            **{f"images_{name}": len(paths) for name, paths in self.paths.items()},
+            **{f"domain_{name}": domain.spec for name, domain in self.domains.items()},
+        }
+
+    def _measure(self, name: str, read: "DomainReader | Translation") -> ImageSet:
+        domain = self.domains[name]
+        return self.evaluator.measure(self.paths[name], domain.spec, domain.field, read)
+
+    def _predictor(self, generator: nn.Module, direction: Direction) -> Predictor:
+        """A copy of the generator that computes as it will for its users."""
+        data = self.config.data
+        channels = {"a": data.channels_a, "b": data.channels_b}
+        in_channels, out_channels = channels[direction.source], channels[direction.target]
+        network = build_generator(self.config.generator, in_channels, out_channels)
+        network.load_state_dict(generator.state_dict())
+        loaded = LoadedGenerator(
+            network, self.config.generator, in_channels, out_channels, direction.name
+        )
+        return Predictor(loaded, self.device, choose_dtype("auto", self.device))
+
+
+class DomainReader:
+    """Reads test pictures at the size of the samples, for metrics that want RGB."""
+
+    def __init__(self, domain: ImageDomain) -> None:
+        self.domain = domain
+
+    def __call__(self, path: Path) -> Pixels:
+        """RGB pixels of a file."""
+        return as_rgb(self.domain.read(path))
+
+
+class DomainTranslator:
+    """Translates test pictures at the size of the samples."""
+
+    def __init__(self, domain: ImageDomain, predictor: Predictor) -> None:
+        self.domain = domain
+        self.predictor = predictor
+
+    def read(self, picture: Path) -> Pixels:
+        """Pixels of a file with the channels of its domain."""
+        return self.domain.read(picture)
+
+    def translate_pixels(self, pictures: Sequence[Pixels]) -> list[Pixels]:
+        """Translations of the same sizes."""
+        return self.predictor.translate_pixels(pictures)
+
+
+def path_or_none(path: str | None) -> Path | None:
+    """A path as a Path."""
+    return None if path is None else Path(path)
