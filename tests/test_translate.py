@@ -200,7 +200,7 @@ def test_without_pyav_videos_fail_by_name_and_the_rest_is_done(
     translate, tmp_path, moving, monkeypatch
 ):
     monkeypatch.setitem(sys.modules, "av", None)
-    monkeypatch.delitem(sys.modules, "cyclegan_style.applying.video", raising=False)
+    monkeypatch.delitem(sys.modules, "cyclegan_style.applying.video_stream", raising=False)
     status, result = translate(moving)
     assert (status, result["translated"]) == (1, 3)
     assert [Path(failure["path"]).name for failure in result["failed"]] == ["c.webm", "b.MP4"]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
-from cyclegan_style.applying.animation import translate_video
+from cyclegan_style.applying.video import translate_video
 from cyclegan_style.data.images import ImageError, Pixels
 
 COLOURS = [(200, 30, 60), (20, 220, 40), (30, 60, 230), (128, 128, 128)]

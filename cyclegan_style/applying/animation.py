@@ -1,15 +1,12 @@
-"""Moving pictures, frame by frame; GIF by Pillow, the others by ``video.py``."""
+"""GIF by Pillow, frame by frame."""
 
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Generator
 from contextlib import closing
-from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
 
 from PIL import Image, ImageSequence
-from tqdm import tqdm
 
+from cyclegan_style.applying.frames import Translate, frame_bar, translated
 from cyclegan_style.data.images import (
     MAX_PIXELS,
     ImageError,
@@ -20,42 +17,6 @@ from cyclegan_style.data.images import (
     to_pillow,
 )
 from cyclegan_style.system.whole_files import whole_file
-
-VIDEO_ENDINGS = frozenset({".gif", ".mp4", ".webm"})
-"""Endings, in lower case, of files that are translated frame by frame and keep their format."""
-
-Translate = Callable[[Sequence[Pixels]], list[Pixels]]
-Moment = TypeVar("Moment")
-Item = TypeVar("Item")
-
-
-def is_video(path: Path) -> bool:
-    """Whether the file's name is that of an animation or a video."""
-    return path.suffix.lower() in VIDEO_ENDINGS
-
-
-def translate_video(
-    source: Path,
-    target: Path,
-    translate: Translate,
-    batch_size: int,
-    *,
-    metadata: bool = True,
-    progress: bool = False,
-) -> int:
-    """Translate every frame of a file in batches of at most so many; return their number.
-
-    Without ``metadata``, titles, places and the like are not handed on.
-    """
-    if source.suffix.lower() == ".gif":
-        return translate_gif(source, target, translate, batch_size, progress)
-    try:
-        from cyclegan_style.applying.video import translate_stream
-    except ImportError:
-        raise ImageError(source, "needs PyAV: pip install 'cyclegan-style[video]'") from None
-    return translate_stream(
-        source, target, translate, batch_size, metadata=metadata, progress=progress
-    )
 
 
 def translate_gif(
@@ -96,23 +57,3 @@ def timed_image(pixels: Pixels, milliseconds: int) -> Image.Image:
     image = to_pillow(pixels)
     image.info["duration"] = milliseconds
     return image
-
-
-def translated(
-    frames: Iterator[tuple[Pixels, Moment]], translate: Translate, batch_size: int
-) -> Generator[tuple[Pixels, Moment], None, None]:
-    """Frames translated in batches, the next of which is decoded meanwhile."""
-    with ThreadPoolExecutor(1) as reader:
-        upcoming = reader.submit(list, islice(frames, batch_size))
-        while batch := upcoming.result():
-            upcoming = reader.submit(list, islice(frames, batch_size))
-            outputs = translate([pixels for pixels, _ in batch])
-            yield from zip(outputs, (moment for _, moment in batch), strict=True)
-
-
-def frame_bar(
-    frames: Iterator[Item], source: Path, count: int | None, progress: bool
-) -> "tqdm[Item]":
-    """Show how far a file is, below the bar of all files."""
-    options: dict[str, Any] = {"unit": "frame", "leave": False, "position": 1}
-    return tqdm(frames, source.name, count, disable=None if progress else True, **options)

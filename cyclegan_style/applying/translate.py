@@ -20,8 +20,8 @@ from accelerate import PartialState
 from accelerate.utils import gather_object
 from tqdm import tqdm
 
-from cyclegan_style.applying.animation import VIDEO_ENDINGS, is_video, translate_video
 from cyclegan_style.applying.predictor import Predictor
+from cyclegan_style.applying.video import VIDEO_ENDINGS, is_video, translate_video
 from cyclegan_style.data.domains import list_images
 from cyclegan_style.data.images import (
     IMAGE_ENDINGS,

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cyclegan_style.runs.checkpoint import STATE_FILE, checkpoint_folders, read_checkpoint
 from cyclegan_style.errors import UserError
 from cyclegan_style.models.export import CONFIG_FILE
-from cyclegan_style.runs.report import read_metrics
+from cyclegan_style.runs.checkpoint import STATE_FILE, checkpoint_folders, read_checkpoint
 from cyclegan_style.runs.run_folder import is_locked
-from cyclegan_style.runs.tracking import METRICS_FILE
+from cyclegan_style.runs.tracking import METRICS_FILE, read_metrics
 
 QUIET_SECONDS = 300
 """Where folders cannot be locked, a run that reported nothing for so long counts as stopped."""

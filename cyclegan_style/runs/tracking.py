@@ -202,3 +202,36 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
                 value if isinstance(value, str | int | float | bool) else str(value)
             )
     return flat
+
+
+Row = dict[str, float]
+"""The numbers of a line of metrics.jsonl."""
+LARGEST_STEP = 2**53
+LARGEST_NUMBER = 1e100
+"""Beyond it a number counts as missing: it cannot be drawn."""
+
+
+def read_metrics(path: Path) -> list[Row]:
+    """Numbers of the logged steps in order; what is no line of metrics is left out."""
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError:
+        return []
+    by_step: dict[int, Row] = {}
+    for line in lines:
+        try:
+            values = json.loads(line)
+        except ValueError:
+            continue  # cut off when the run was killed
+        if not isinstance(values, dict):
+            continue
+        row = {key: value for key, value in values.items() if is_number(value)}
+        if 0 <= row.get("step", -1) < LARGEST_STEP:
+            by_step[int(row["step"])] = row
+    return [by_step[step] for step in sorted(by_step)]
+
+
+def is_number(value: object) -> bool:
+    """Whether a value of metrics.jsonl can be drawn; a truth value is an int, too."""
+    known = isinstance(value, float | int) and not isinstance(value, bool)
+    return known and abs(value) < LARGEST_NUMBER
