@@ -28,8 +28,8 @@ def note_origin(
     """
     skipped = 0 if overwrite else sum(map(is_finished, jobs))
     origin = {
-        "model": predictor.checksum,
         "direction": predictor.direction,
+        "weights": predictor.checksum,
         "working_size": predictor.working_size,
         "keep_alpha": predictor.keep_alpha,
         "side_by_side": output.side_by_side,
