@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from cyclegan_style.system.hardware import _free_in_container, free_memory
+from cyclegan_style.system.hardware import _free_in_container, choose_device, free_memory
 
 COUNT_FAULTS = """
 import resource
@@ -68,3 +68,14 @@ def test_limits_of_containers_and_jobs(tmp_path, group, folder, files):
     assert _free_in_container(tmp_path) == 5500
     (place / limit).write_text("max\n")
     assert _free_in_container(tmp_path) == 2**63
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("name", ["auto", "cuda"])
+def test_a_gpu_comes_with_its_number(name):
+    """Threads of their own have another current one."""
+    assert choose_device(name) == torch.device("cuda", torch.cuda.current_device())
+
+
+def test_a_device_of_no_number_stays_as_it_is():
+    assert choose_device("cpu") == choose_device(torch.device("cpu")) == torch.device("cpu")

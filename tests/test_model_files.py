@@ -8,11 +8,12 @@ import torch
 from tiny import enlarge_weights, equal_tensors, tiny_config
 from torch import Tensor, nn
 
-from cyclegan_style.config import GeneratorConfig, to_yaml
+from cyclegan_style.config import DiscriminatorConfig, GeneratorConfig, to_yaml
 from cyclegan_style.errors import UserError
+from cyclegan_style.models.discriminator_files import read_discriminator_file
 from cyclegan_style.models.export import export_model
-from cyclegan_style.models.model_files import load_generator
-from cyclegan_style.networks import build_generator
+from cyclegan_style.models.model_files import LoadedGenerator, load_generator
+from cyclegan_style.networks import build_discriminator, build_generator
 from cyclegan_style.training.cyclegan import build_generators
 
 RESNET = GeneratorConfig(channels=4, blocks=2)
@@ -190,6 +191,57 @@ def test_the_hub_gives_a_model(monkeypatch, exported):
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(run / "model"))
     loaded = load_generator("user/name", "ba")
     assert equal_tensors(loaded.network.state_dict(), generators["ba"].state_dict())
+
+
+def test_what_lies_in_a_folder_of_this_machine_is_not_looked_for_on_the_hub(monkeypatch, tmp_path):
+    def unexpected(*_: object, **__: object) -> str:
+        raise AssertionError("the Hub was asked")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", unexpected)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    with pytest.raises(UserError, match=r"^runs/demo: no such file or folder, .*a folder runs$"):
+        load_generator("runs/demo")
+    for model in ("./user/name", "../user/name", "/user/name", "user/name/", "~/user/name"):
+        with pytest.raises(UserError, match=r"no such file or folder, and no repository id"):
+            load_generator(model)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ("blocks: 1000000", r"its depth is 1,000,000, and there are 16 tensors"),
+        ("blocks: .inf", r"its depth is inf"),
+        ("blocks: many", "no resnet generator can be built"),
+        ("channels: 1000000000", "no resnet generator can be built|does not fit"),
+        (f"channels: {10**30}", "no resnet generator can be built"),
+        ("channels: -1", "no resnet generator can be built"),
+        ("architecture: unet\n  levels: 1000000", "its depth is 1,000,000"),
+    ],
+)
+def test_a_configuration_beyond_its_tensors_is_refused_at_once(exported, change, complaint):
+    run, _ = exported
+    (run / "model" / "config.yaml").write_text(f"generator:\n  {change}\n")
+    with pytest.raises(UserError, match=complaint) as caught:
+        load_generator(run)
+    assert "\n" not in str(caught.value)
+
+
+def test_keys_beyond_their_tensors_are_refused_at_once(tmp_path):
+    state = build_discriminator(DiscriminatorConfig(channels=4, layers=1)).state_dict()
+    path = saved(tmp_path / "D.pth", state | {"model.3000000.weight": torch.zeros(1)})
+    with pytest.raises(UserError, match="its depth is 999,999, and there are 7 tensors"):
+        read_discriminator_file(path)
+
+
+def test_a_checksum_tells_weights_apart():
+    checksums = {
+        LoadedGenerator(generator(RESNET), RESNET, 3, 3, d).checksum() for d in ("ab", "ba")
+    }
+    assert len(checksums) == 1
+    other = generator(RESNET)
+    next(other.parameters()).data[0, 0, 0, 0] += 1e-6
+    assert LoadedGenerator(other, RESNET, 3, 3, "ab").checksum() not in checksums
 
 
 def test_an_unknown_direction():

@@ -16,7 +16,15 @@ from tiny import enlarge_weights, tiny_config
 
 from cyclegan_style import Predictor
 from cyclegan_style.config import to_yaml
-from cyclegan_style.data.images import ImageError, resize, to_pixels, to_tensor, write_image
+from cyclegan_style.data.images import (
+    ImageError,
+    normalised,
+    quantised,
+    resize,
+    to_pixels,
+    to_tensor,
+    write_image,
+)
 from cyclegan_style.errors import UserError
 from cyclegan_style.models.export import export_model
 from cyclegan_style.models.model_files import load_generator
@@ -119,7 +127,7 @@ def test_a_small_budget_gives_the_same_picture(models, architecture):
     whole = Predictor.load(folder, precision="fp32", device="cpu", memory_budget="1GB")
     striped = Predictor.load(folder, precision="fp32", device="cpu", memory_budget="4MB")
     image = torch.rand(2, 3, 415, 203) * 2 - 1
-    assert striped.whole_bytes(416, 204) > 4e6
+    assert striped.core.whole_bytes(416, 204) > 4e6
     assert (whole.translate_tensor(image) - striped.translate_tensor(image)).abs().max() < 1e-4
 
 
@@ -142,7 +150,7 @@ def test_what_a_pass_holds_is_no_reason_to_refuse_the_next_picture(models, monke
     """By default the budget is what is free, which a pass of another thread makes less."""
     predictor = Predictor.load(models["resnet"][0], device="cpu", precision="fp32")
     passing = threading.Event()
-    network = predictor.network
+    network = predictor.core.network
 
     def slowly(inputs: torch.Tensor) -> torch.Tensor:
         passing.set()
@@ -151,9 +159,9 @@ def test_what_a_pass_holds_is_no_reason_to_refuse_the_next_picture(models, monke
         passing.clear()
         return output
 
-    monkeypatch.setattr(predictor, "network", slowly)
+    monkeypatch.setattr(predictor.core, "network", slowly)
     monkeypatch.setattr(
-        "cyclegan_style.applying.predictor.free_memory",
+        "cyclegan_style.applying.prepared.free_memory",
         lambda _: 1000 if passing.is_set() else 10**9,
     )
     picture = noise(64, 64)
@@ -169,7 +177,7 @@ def test_predictors_of_one_loaded_generator(models):
     picture = noise(32, 32)
     expected = Predictor.load(models["resnet"][0], device="cpu", precision="fp32")
     assert exact.translate(picture).tobytes() == expected.translate(picture).tobytes()
-    assert rounded.network is not exact.network
+    assert rounded.core.network is not exact.core.network
 
 
 def test_a_trial_of_compiling_that_fails_changes_nothing(models, monkeypatch, caplog):
@@ -179,10 +187,36 @@ def test_a_trial_of_compiling_that_fails_changes_nothing(models, monkeypatch, ca
         raise torch.OutOfMemoryError("out of memory")
 
     monkeypatch.setattr(torch, "compile", lambda network, **_: network)
-    monkeypatch.setattr(predictor, "_seconds", out_of_memory)
-    assert not predictor.compile_if_faster(1, 32, 32)
+    monkeypatch.setattr(predictor.core, "_seconds", out_of_memory)
+    assert not predictor.core.compile_if_faster(1, 32, 32)
     assert caplog.messages == ["not compiled: out of memory"]
     assert predictor.translate(noise(32, 32)).size == (32, 32)
+
+
+@pytest.mark.parametrize(("offset", "kept"), [(0.0, True), (0.02, False), (0.05, False)])
+def test_a_compiled_network_must_be_as_near_to_float32_as_the_plain_one(
+    models, monkeypatch, offset, kept
+):
+    predictor = Predictor.load(models["resnet"][0], device="cpu", precision="bf16")
+    plain = predictor.core.network
+
+    def seconds(network: object, _: torch.Tensor) -> float:
+        return 2.0 if network is plain else 1.0
+
+    monkeypatch.setattr(torch, "compile", lambda network, **_: lambda x: network(x) + offset)
+    monkeypatch.setattr(predictor.core, "_seconds", seconds)
+    assert predictor.core.compile_if_faster(2, 32, 32) == kept
+
+
+def test_pixels_become_the_numbers_and_levels_of_single_pictures(predictor):
+    levels = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
+    assert torch.equal(normalised(torch.from_numpy(levels)).permute(2, 0, 1), to_tensor(levels))
+    values = torch.linspace(-1.01, 1.01, 4096).view(1, 64, 64)
+    assert np.array_equal(quantised(values).permute(1, 2, 0).numpy(), to_pixels(values))
+    pictures = [noise(20, 30, seed=seed) for seed in range(3)]
+    outputs = predictor.translate_pixels(pictures)
+    tensors = predictor.translate_tensor(torch.stack([to_tensor(p) for p in pictures]))
+    assert all(np.array_equal(o, to_pixels(t)) for o, t in zip(outputs, tensors, strict=True))
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
@@ -221,7 +255,7 @@ def test_bad_input_is_named(predictor, tmp_path):
 
 
 def test_weights_that_compute_no_numbers_give_no_picture(predictor):
-    next(predictor.network.parameters()).data.fill_(torch.nan)
+    next(predictor.core.network.parameters()).data.fill_(torch.nan)
     with pytest.raises(UserError, match=r"output is no number; .* too large for float32"):
         predictor.translate(noise(16, 16))
 
@@ -305,13 +339,13 @@ def test_what_surrounds_a_prediction_does_not_change_it(models, predictor):
 def test_a_group_of_pictures_keeps_to_the_budget(models, monkeypatch):
     predictor = Predictor.load(models["resnet"][0], device="cpu", memory_budget="2MB")
     sizes = []
-    in_one_pass = predictor.translate_tensor
+    network = predictor.core.network
 
     def counted(batch: torch.Tensor) -> torch.Tensor:
         sizes.append(len(batch))
-        return in_one_pass(batch)
+        return network(batch)
 
-    monkeypatch.setattr(predictor, "translate_tensor", counted)
+    monkeypatch.setattr(predictor.core, "network", counted)
     pictures = [noise(64, 64, seed=seed) for seed in range(10)]
     outputs = predictor.translate_batch(pictures)
     assert sizes == [predictor.require_memory(64, 64)] * (len(sizes) - 1) + sizes[-1:]
@@ -322,5 +356,5 @@ def test_a_group_of_pictures_keeps_to_the_budget(models, monkeypatch):
 
 def test_the_weights_of_a_prepared_network_are_those_of_a_generator(models):
     folder, generators = models["resnet"]
-    state = Predictor.load(folder, device="cpu", precision="fp32").network.state_dict()
+    state = Predictor.load(folder, device="cpu", precision="fp32").core.network.state_dict()
     generators["ab"].load_state_dict(state)

@@ -23,7 +23,9 @@ from test_video import write_video
 from tiny import enlarge_weights, make_pictures, tiny_config
 
 from cyclegan_style import Predictor
-from cyclegan_style.applying.translate import plan, translate_files
+from cyclegan_style.applying.jobs import plan
+from cyclegan_style.applying.origin import ORIGIN_FILE
+from cyclegan_style.applying.translate import default_threads, translate_files
 from cyclegan_style.benchmarks.translation import compare_translation
 from cyclegan_style.commands.main import main
 from cyclegan_style.config import GeneratorConfig, to_yaml
@@ -61,7 +63,9 @@ def translate(model, tmp_path, capsys):
 
 
 def files_below(folder: Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    """Names of all files, but for what remembers which model made them."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != ORIGIN_FILE]
+    return sorted(str(path.relative_to(folder)) for path in files)
 
 
 def test_folders_files_and_globs(translate, tmp_path):
@@ -105,6 +109,53 @@ def test_finished_files_are_skipped_and_overwrite_redoes_them(translate, tmp_pat
     _, result = translate(tmp_path / "in", options=("--overwrite",))
     assert (result["translated"], result["skipped"]) == (3, 0)
     assert read_image(tmp_path / "out" / "002.png").shape == (32, 32, 3)
+
+
+def test_what_another_model_or_option_made_is_skipped_with_a_warning(
+    translate, model, tmp_path, caplog
+):
+    folder, out = make_pictures(tmp_path / "in", 2), tmp_path / "out"
+    other = tiny_config(train__seed=1)
+    export_model(tmp_path / "other", build_generators(other), to_yaml(other))
+
+    def warnings(*options: str) -> list[str]:
+        caplog.clear()
+        translate(folder, options=options)
+        return caplog.messages
+
+    assert warnings() == []
+    assert warnings("--batch-size", "2", "--format", "jpg") == []  # each file tells its format
+    for options, difference in (
+        (("--model", str(tmp_path / "other")), "weights [0-9a-f]{8} instead of [0-9a-f]{8}"),
+        (("--direction", "ba"), "direction ab instead of ba, weights "),
+        (("--working-size", "8", "--side-by-side"), "working_size null .*, side_by_side false"),
+        (("--quality", "80"), "quality 95 instead of 80; use --overwrite or another folder"),
+    ):
+        (message,) = warnings(*options)
+        assert re.search(f"out: finished files there are skipped.* made with {difference}", message)
+    # Where others are made meanwhile, the last is remembered.
+    (out / "001.png").unlink()
+    assert len(warnings("--quality", "80")) == 1
+    assert warnings("--quality", "80") == []
+    assert warnings("--overwrite") == []
+    assert warnings() == []
+    (out / ORIGIN_FILE).write_text("[")
+    assert warnings("--quality", "80") == []
+    assert files_below(out) == ["000.jpg", "000.png", "001.jpg", "001.png"]
+
+
+def test_the_record_is_no_input(model, tmp_path, capsys):
+    folder = make_pictures(tmp_path / "in", 1)
+    assert main(["translate", *command(model, folder, tmp_path / "once")]) == 0
+    assert (tmp_path / "once" / ORIGIN_FILE).is_file()
+    assert main(["translate", *command(model, tmp_path / "once", tmp_path / "twice")]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["translated"] == 1
+
+
+def test_only_beside_a_gpu_threads_take_all_cores(monkeypatch):
+    monkeypatch.setattr("cyclegan_style.applying.translate.fair_share_of_cores", lambda: 12)
+    assert default_threads(torch.device("cpu")) == 2
+    assert default_threads(torch.device("cuda", 1)) == 12
 
 
 @pytest.mark.parametrize(("name", "kind"), [("png", "PNG"), ("jpg", "JPEG"), ("webp", "WEBP")])
@@ -251,7 +302,7 @@ def test_bad_files_are_named_and_cost_no_other(translate, tmp_path):
     assert failed["nowhere.jpg"] == "no such file or folder"
     assert read_image(tmp_path / "out" / "line of pixels.png").shape == (1, 100_000, 3)
     assert (tmp_path / "out" / "folder.png" / "000.png").is_file()
-    assert not list((tmp_path / "out").glob(".*"))
+    assert [path.name for path in (tmp_path / "out").glob(".*")] == [ORIGIN_FILE]
 
 
 def test_links_to_nothing_cost_no_other_when_the_shell_names_them(translate, tmp_path):
@@ -339,7 +390,7 @@ def test_killed_in_the_middle_the_same_command_goes_on(model, tmp_path, capsys):
     assert (result["translated"], result["skipped"]) == (40 - len(finished), len(finished))
     assert len(list(output.glob("*.png"))) == 40
     assert all(path.read_bytes() == content for path, content in finished.items())
-    assert not list(output.glob(".*"))
+    assert [path.name for path in output.glob(".*")] == [ORIGIN_FILE]
 
 
 def free_port() -> int:
@@ -422,7 +473,7 @@ def test_a_killed_process_costs_only_a_second_run(model, tmp_path, capsys):
     result = json.loads(capsys.readouterr().out)
     assert (result["translated"], result["skipped"]) == (40 - len(finished), len(finished))
     assert files_below(output) == [f"{number:03}.png" for number in range(40)]
-    assert all(read_image(path).shape == (128, 128, 3) for path in output.iterdir())
+    assert all(read_image(path).shape == (128, 128, 3) for path in output.glob("*.png"))
     assert all(path.stat().st_mtime_ns == time for path, time in finished.items())
 
 
@@ -445,15 +496,16 @@ def test_long_jobs_are_compiled_and_as_exact_as_before(model, tmp_path, monkeypa
     translate_files(predictor, plan([str(folder)], tmp_path / "plain", "png"))
     monkeypatch.setattr("cyclegan_style.applying.translate.WORTH_COMPILING", 0.0)
     considered = []
-    compile_if_faster = predictor.compile_if_faster
+    core = predictor.core
+    compile_if_faster = core.compile_if_faster
     monkeypatch.setattr(
-        predictor, "compile_if_faster", lambda *shape: considered.append(compile_if_faster(*shape))
+        core, "compile_if_faster", lambda *shape: considered.append(compile_if_faster(*shape))
     )
 
     summary = translate_files(predictor, plan([str(folder)], tmp_path / "compiled", "png"))
 
     assert summary.translated == 6
-    assert considered == [bool(predictor.compiled)]
+    assert considered == [bool(core.compiled)]
     translate_files(Predictor.load(model), plan([str(folder)], tmp_path / "exact", "png"))
     exact, plain, compiled = (
         np.stack([read_image(path) for path in sorted((tmp_path / name).iterdir())]).astype(int)
@@ -569,7 +621,7 @@ def test_an_interruption_is_one_line_and_leaves_whole_files(model, tmp_path):
     assert (process.returncode, printed) == (130, "")
     assert errors.splitlines()[-1] == "interrupted"
     assert "Traceback" not in errors
-    assert all(read_image(path).shape == (128, 128, 3) for path in (tmp_path / "out").iterdir())
+    assert all(read_image(path).shape == (128, 128, 3) for path in (tmp_path / "out").glob("*.png"))
 
 
 def test_what_a_bomb_would_take_is_known_before_it_is_unpacked(translate, tmp_path):

@@ -5,13 +5,11 @@ pictures each. A file that cannot be read, translated or written is named and co
 """
 
 import logging
-import os
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,35 +18,22 @@ from accelerate import PartialState
 from accelerate.utils import gather_object
 from tqdm import tqdm
 
+from cyclegan_style.applying.jobs import Job, is_finished
 from cyclegan_style.applying.predictor import Predictor
-from cyclegan_style.applying.video import VIDEO_ENDINGS, is_video, translate_video
-from cyclegan_style.data.domains import list_images
-from cyclegan_style.data.images import (
-    IMAGE_ENDINGS,
-    ImageError,
-    Pixels,
-    from_pillow,
-    to_pillow,
-    write_image,
-)
+from cyclegan_style.applying.video import is_video, translate_video
+from cyclegan_style.data.images import ImageError, Pixels, from_pillow, to_pillow, write_image
 from cyclegan_style.data.metadata import Metadata
 from cyclegan_style.errors import UserError, printable
-from cyclegan_style.system.hardware import trim_heap
+from cyclegan_style.system.hardware import fair_share_of_cores, trim_heap
 from cyclegan_style.system.whole_files import remove_leftovers
 
 PICTURES_BETWEEN_TRIMS = 32
-THREADS = 2
+FEWEST_THREADS = 2
 """Threads that read and threads that write; Pillow does both without Python's lock."""
+WORTH_COMPILING = 120.0
+"""Seconds of work that must be left; compiling takes a sixth of it or less."""
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Job:
-    """One picture to translate."""
-
-    source: Path
-    target: Path
 
 
 @dataclass(frozen=True)
@@ -78,10 +63,6 @@ class Failure:
 
     path: str
     error: str
-
-
-WORTH_COMPILING = 120.0
-"""Seconds of work that must be left; compiling takes a sixth of it or less."""
 
 
 @dataclass
@@ -125,27 +106,6 @@ def gathered(summary: Summary) -> Summary:
     )
 
 
-def plan(inputs: Sequence[str], output: Path, ending: str) -> list[Job]:
-    """Sorted jobs for files, folders (searched recursively, structure kept) and glob patterns.
-
-    Videos keep their ending. Two inputs that would become one file, or an output in place of an
-    input, are a UserError.
-    """
-    jobs: dict[Path, Job] = {}
-    for spec in inputs:
-        for source, relative in _found(spec, output):
-            own = source.suffix.lower() if is_video(source) else f".{ending}"
-            job = Job(source, output / relative.with_suffix(own))
-            other = jobs.setdefault(job.target, job)
-            if _real(other.source) != _real(source):
-                raise UserError(
-                    printable(f"{other.source} and {source} would both become {job.target}")
-                )
-    _refuse_overwritten_inputs(jobs.values())
-    _refuse_files_as_folders(jobs)
-    return sorted(jobs.values(), key=lambda job: job.target)
-
-
 def translate_files(
     predictor: Predictor,
     jobs: Sequence[Job],
@@ -155,14 +115,14 @@ def translate_files(
     overwrite: bool = False,
     progress: bool = False,
 ) -> Summary:
-    """Translate what is not finished yet; a finished file is whole, since it is renamed last."""
+    """Translate what is not finished yet."""
     started = time.perf_counter()
     predictor.require_picture_channels()
     for folder in {job.target.parent for job in jobs}:
         remove_leftovers(folder)
-    waiting = [job for job in jobs if overwrite or not _is_finished(job)]
+    waiting = [job for job in jobs if overwrite or not is_finished(job)]
     summary = Summary(skipped=len(jobs) - len(waiting))
-    size = batch_size or default_batch_size(predictor.device)
+    size = batch_size or default_batch_size(predictor.core.device)
     bar = tqdm(total=len(waiting), unit="image", disable=None if progress else True)
     pipeline = _Pipeline(predictor, output or Output(), size, summary, bar)
     with bar:
@@ -179,16 +139,18 @@ def default_batch_size(device: torch.device) -> int:
     return 1 if device.type == "cpu" else 8
 
 
-class CompilationChoice:
-    """Compiles the network once enough pictures of one size are left to pay for it.
+def default_threads(device: torch.device) -> int:
+    """A GPU outruns few threads: a PNG of 256 × 256 takes 14 ms. On a CPU the network needs it."""
+    return FEWEST_THREADS if device.type == "cpu" else max(FEWEST_THREADS, fair_share_of_cores())
 
-    In float32 the convolutions take nearly all the time, and compiling gained nothing.
-    """
+
+class CompilationChoice:
+    """Compiles the network once enough pictures of one size are left to pay for it."""
 
     def __init__(self, predictor: Predictor, count: int) -> None:
         self.predictor = predictor
         self.left = count
-        self.due = predictor.dtype != torch.float32 and predictor.working_size is None
+        self.due = predictor.working_size is None
         self.usual: tuple[int, ...] | None = None
         self.began = 0.0
         self.done = 0
@@ -202,7 +164,7 @@ class CompilationChoice:
         elif self.due and self.done >= 2 * len(pictures):
             self.due = False
             if self.left * (now - self.began) / self.done > WORTH_COMPILING:
-                self.predictor.compile_if_faster(*shape[:3])
+                self.predictor.core.compile_if_faster(*shape[:3])
         self.done += len(pictures)
         self.left -= len(pictures)
 
@@ -223,11 +185,12 @@ class _Pipeline:
         self.batch_size = batch_size
         self.summary = summary
         self.bar = bar
-        self.queued = 2 * batch_size + THREADS
+        self.threads = default_threads(predictor.core.device)
+        self.queued = 2 * batch_size + self.threads
         self.until_trim = PICTURES_BETWEEN_TRIMS
 
     def run(self, jobs: Sequence[Job]) -> None:
-        readers, writers = ThreadPoolExecutor(THREADS), ThreadPoolExecutor(THREADS)
+        readers, writers = ThreadPoolExecutor(self.threads), ThreadPoolExecutor(self.threads)
         writing: deque[tuple[Job, Future[None]]] = deque()
         chooser = CompilationChoice(self.predictor, len(jobs))
         try:
@@ -352,79 +315,6 @@ def side_by_side(pixels: Pixels, output: Pixels) -> Pixels:
     return np.concatenate(
         [from_pillow(to_pillow(part), channels) for part in (pixels, output)], axis=1
     )
-
-
-def _found(spec: str, output: Path) -> Iterator[tuple[Path, Path]]:
-    """Files of one input, each with its path below the folder or the pattern's fixed part."""
-    files = list_images(
-        spec,
-        split="test",
-        field="--input",
-        progress=False,
-        endings=IMAGE_ENDINGS | VIDEO_ENDINGS,
-        closed_folders=True,
-    )
-    path = Path(spec).expanduser()
-    if files == [path]:
-        yield path, Path(path.name)
-        return
-    root = _root(path) if not spec.startswith("demo:") else files[0].parent
-    finished, searched = _real(output), _real(root)
-    if path.is_dir() and finished == searched:
-        raise UserError(
-            printable(
-                f"--output: {output} is the folder of the inputs, which the next run could not tell"
-                " from translations; choose another folder"
-            )
-        )
-    # What an earlier run wrote is no input, unless all inputs lie below the output.
-    all_below = searched.is_relative_to(finished)
-    for file in files:
-        if all_below or not _real(file.parent).is_relative_to(finished):
-            yield file, file.relative_to(root)
-
-
-def _is_finished(job: Job) -> bool:
-    try:
-        return job.target.is_file()
-    except OSError:  # a name too long, for example, which fails when it is written
-        return False
-
-
-def _root(path: Path) -> Path:
-    if path.is_dir():
-        return path
-    fixed = Path(path.anchor)
-    for part in path.relative_to(path.anchor).parts[:-1]:
-        if any(sign in part for sign in "*?["):
-            break
-        fixed /= part
-    return fixed
-
-
-def _real(path: Path) -> Path:
-    """The path without links and steps back; it need not exist."""
-    return Path(os.path.realpath(path))
-
-
-def _refuse_files_as_folders(jobs: Mapping[Path, Job]) -> None:
-    for target, job in jobs.items():
-        for folder in target.parents:
-            if folder in jobs:
-                file = jobs[folder].source
-                raise UserError(
-                    printable(f"{file} would become {folder}, the folder for {job.source}")
-                )
-
-
-def _refuse_overwritten_inputs(jobs: Iterable[Job]) -> None:
-    jobs = list(jobs)
-    sources = {_real(job.source) for job in jobs}
-    for job in jobs:
-        if _real(job.target) in sources:
-            raise UserError(
-                printable(f"--output: {job.target} is itself an input; choose another folder")
-            )
 
 
 def _reason(error: Exception) -> str:

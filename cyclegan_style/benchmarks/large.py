@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from cyclegan_style.applying.predictor import PrecisionName, Predictor, choose_device, choose_dtype
+from cyclegan_style.applying.prepared import PreparedGenerator
 from cyclegan_style.applying.tiling import StripedGenerator, default_stripe_height
 from cyclegan_style.benchmarks.training import (
     device_name,
@@ -18,7 +18,13 @@ from cyclegan_style.errors import UserError
 from cyclegan_style.models.model_files import LoadedGenerator
 from cyclegan_style.networks import build_generator
 from cyclegan_style.networks.sizes import size_divisor
-from cyclegan_style.system.hardware import reuse_freed_memory
+from cyclegan_style.system.hardware import (
+    PrecisionName,
+    choose_device,
+    choose_dtype,
+    name_of_format,
+    reuse_freed_memory,
+)
 
 PRACTICE_SIDE = 64
 NO_LIMIT = 2**62
@@ -55,7 +61,7 @@ def measure_large_picture(
         seconds / megapixels,
         gigabytes,
         min(stripe_height, side),
-        str(dtype).removeprefix("torch."),
+        name_of_format(dtype),
         device_name(),
     )
 
@@ -67,14 +73,14 @@ def translate_square(
     reuse_freed_memory()
     torch.manual_seed(0)
     generator = LoadedGenerator(build_generator(config), config, 3, 3, "ab")
-    predictor = Predictor(generator, choose_device("auto"), dtype, memory_budget=NO_LIMIT)
+    prepared = PreparedGenerator(generator, choose_device("auto"), dtype, NO_LIMIT)
     picture = torch.rand(1, 3, side, side) * 2 - 1
-    predictor.translate_tensor(picture[:, :, :PRACTICE_SIDE, :PRACTICE_SIDE])
+    prepared.translate_tensor(picture[:, :, :PRACTICE_SIDE, :PRACTICE_SIDE])
     started = time.perf_counter()
     if stripe_height is None:
-        predictor.translate_tensor(picture)
+        prepared.translate_tensor(picture)
     else:
         with torch.inference_mode():
-            StripedGenerator(predictor.network, stripe_height)(picture)
+            StripedGenerator(prepared.network, stripe_height)(picture)
     synchronise()
     return time.perf_counter() - started, own_peak_gigabytes()

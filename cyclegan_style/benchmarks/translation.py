@@ -11,8 +11,9 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from cyclegan_style.applying.predictor import PrecisionName, Predictor, choose_device, choose_dtype
-from cyclegan_style.applying.translate import Job, translate_files
+from cyclegan_style.applying.jobs import Job
+from cyclegan_style.applying.predictor import Predictor
+from cyclegan_style.applying.translate import translate_files
 from cyclegan_style.benchmarks.training import device_name, seconds_of
 from cyclegan_style.config import GeneratorConfig
 from cyclegan_style.data.images import (
@@ -28,6 +29,12 @@ from cyclegan_style.errors import UserError
 from cyclegan_style.models.model_files import LoadedGenerator
 from cyclegan_style.networks import build_generator
 from cyclegan_style.networks.sizes import size_divisor
+from cyclegan_style.system.hardware import (
+    PrecisionName,
+    choose_device,
+    choose_dtype,
+    name_of_format,
+)
 
 
 @dataclass(frozen=True)
@@ -89,7 +96,7 @@ def compare_translation(
         images_per_second=count / seconds,
         mean_difference=float(differences.mean()),
         largest_difference=int(differences.max()),
-        precision=str(dtype).removeprefix("torch."),
+        precision=name_of_format(dtype),
         device=device_name(),
     )
 

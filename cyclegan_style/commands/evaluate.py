@@ -8,7 +8,7 @@ from typing import Any
 from accelerate import PartialState
 from jsonargparse import ArgumentParser, Namespace
 
-from cyclegan_style.applying.predictor import Predictor, choose_device, choose_dtype
+from cyclegan_style.applying.predictor import Predictor
 from cyclegan_style.commands.parser import command_parser
 from cyclegan_style.errors import UserError
 from cyclegan_style.evaluation.collect import BATCH_SIZE
@@ -27,7 +27,7 @@ from cyclegan_style.evaluation.pairs import evaluate_pairs
 from cyclegan_style.evaluation.ranking import Ranking, rank_folders, rank_models
 from cyclegan_style.evaluation.statistics import write_statistics
 from cyclegan_style.models.model_files import load_generators
-from cyclegan_style.system.hardware import join_processes
+from cyclegan_style.system.hardware import choose_device, choose_dtype, join_processes
 
 USAGE = """usage: cyclegan-style evaluate PART [options]; PART --help says more
 

@@ -117,8 +117,10 @@ def shipped_config(name: str) -> Path:
 
 def translate_command(arguments: list[str]) -> int:
     """``translate``: files and folders of pictures."""
+    from cyclegan_style.applying.jobs import plan
+    from cyclegan_style.applying.origin import note_origin
     from cyclegan_style.applying.predictor import Predictor
-    from cyclegan_style.applying.translate import Output, gathered, plan, translate_files
+    from cyclegan_style.applying.translate import Output, gathered, translate_files
     from cyclegan_style.system.hardware import join_processes, reuse_freed_memory
     from cyclegan_style.system.processes import on_main_process
 
@@ -137,10 +139,14 @@ def translate_command(arguments: list[str]) -> int:
         working_size=options.working_size,
         keep_alpha=options.keep_alpha,
     )
+    output = Output(options.quality, options.side_by_side, not options.strip_metadata)
+    on_main_process(
+        lambda: note_origin(options.output, jobs, predictor, output, overwrite=options.overwrite)
+    )
     own = translate_files(
         predictor,
         jobs[processes.process_index :: processes.num_processes],
-        Output(options.quality, options.side_by_side, not options.strip_metadata),
+        output,
         batch_size=options.batch_size,
         overwrite=options.overwrite,
         progress=processes.is_main_process,

@@ -165,9 +165,18 @@ def to_tensor(pixels: Pixels) -> torch.Tensor:
 
 def to_pixels(tensor: torch.Tensor) -> Pixels:
     """Pixels nearest to a channels × height × width tensor, values beyond [-1, 1] clamped."""
-    scaled = (tensor.detach().float() + 1) * 127.5
-    pixels: Pixels = scaled.round().clamp(0, 255).byte().permute(1, 2, 0).contiguous().cpu().numpy()
+    pixels: Pixels = quantised(tensor.detach()).permute(1, 2, 0).contiguous().cpu().numpy()
     return pixels
+
+
+def normalised(levels: torch.Tensor) -> torch.Tensor:
+    """Levels from 0 to 255 as ``to_tensor`` makes them, in any order and on any device."""
+    return levels.to(torch.float32, copy=True).div_(255).sub_(0.5).div_(0.5)
+
+
+def quantised(values: torch.Tensor) -> torch.Tensor:
+    """The nearest levels to values in [-1, 1], those beyond clamped, as uint8 on their device."""
+    return values.float().add(1).mul_(127.5).round_().clamp_(0, 255).byte()
 
 
 @contextmanager

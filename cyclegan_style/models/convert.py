@@ -4,14 +4,14 @@ import io
 import logging
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from cyclegan_style.config import DiscriminatorConfig, GeneratorConfig, model_yaml
+from cyclegan_style.config import model_yaml
 from cyclegan_style.errors import UserError, printable
+from cyclegan_style.models.configurations import differing_fields
 from cyclegan_style.models.discriminator_files import (
     OUR_DISCRIMINATORS,
     REFERENCE_DISCRIMINATORS,
@@ -116,10 +116,13 @@ def refuse_unlike(
     discriminators: Mapping[str, LoadedDiscriminator],
 ) -> None:
     """A model has one architecture, and one generator takes what the other gives."""
-    differences = [
-        *_differences("generator", [loaded.config for loaded in generators.values()]),
-        *_differences("discriminator", [loaded.config for loaded in discriminators.values()]),
-    ]
+    differences: list[str] = []
+    if len(generators) == 2:
+        both = differing_fields(*(loaded.config for loaded in generators.values()))
+        differences += [f"generator.{name} is {one} and {other}" for name, one, other in both]
+    if discriminators:
+        both = differing_fields(*(loaded.config for loaded in discriminators.values()))
+        differences += [f"discriminator.{name} is {one} and {other}" for name, one, other in both]
     seen = {
         domain: {
             *(g.in_channels for name, g in generators.items() if name[0] == domain),
@@ -135,16 +138,3 @@ def refuse_unlike(
     ]
     if differences:
         raise UserError(printable(f"{model}: its networks do not match: {'; '.join(differences)}"))
-
-
-def _differences(
-    kind: str, configs: list[GeneratorConfig] | list[DiscriminatorConfig]
-) -> list[str]:
-    if len(configs) < 2:
-        return []
-    first, second = asdict(configs[0]), asdict(configs[1])
-    return [
-        f"{kind}.{name} is {first[name]} and {second[name]}"
-        for name in first
-        if first[name] != second[name]
-    ]

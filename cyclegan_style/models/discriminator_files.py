@@ -14,6 +14,7 @@ from torch.nn.utils import parametrize
 
 from cyclegan_style.config import DiscriminatorConfig
 from cyclegan_style.errors import UserError, printable
+from cyclegan_style.models.configurations import depth_of
 from cyclegan_style.models.export import discriminator_file
 from cyclegan_style.models.model_files import (
     State,
@@ -75,6 +76,7 @@ def built_discriminator(
         state,
         lambda: build_discriminator(config, in_channels),
         f"{config.architecture} discriminator",
+        depth_of(config),
     )
     for module in network.modules():
         if parametrize.is_parametrized(module, "weight"):

@@ -5,6 +5,7 @@ generator file of the reference implementation or a folder of two, whose archite
 their tensors.
 """
 
+import hashlib
 import pickle
 import re
 from collections.abc import Callable, Mapping
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from cyclegan_style.config import DataConfig, GeneratorConfig
 from cyclegan_style.errors import UserError, printable
+from cyclegan_style.models.configurations import depth_of
 from cyclegan_style.models.export import CONFIG_FILE, MODEL_FOLDER, generator_file
 from cyclegan_style.models.hub import download_model
 from cyclegan_style.networks import build_generator
@@ -46,6 +48,14 @@ class LoadedGenerator:
     in_channels: int
     out_channels: int
     direction: DirectionName
+
+    def checksum(self) -> str:
+        """SHA-256 of the weights, which tells models apart."""
+        digest = hashlib.sha256()
+        for key, tensor in sorted(self.network.state_dict().items()):
+            digest.update(key.encode())
+            digest.update(tensor.cpu().contiguous().numpy().data)
+        return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -114,13 +124,13 @@ def find_model_folder(model: str | Path) -> Path:
                 f" {' and '.join(REFERENCE_GENERATORS.values())}"
             )
         )
-    if not path.exists() and _HUB_ID.fullmatch(str(model)):
+    if not _HUB_ID.fullmatch(str(model)):
+        reason = "and no repository id of the Hub (user/name) either"
+    elif path.parent.is_dir():
+        reason = f"and not looked for on the Hub, since there is a folder {path.parent}"
+    else:
         return find_model_folder(download_model(str(model)))
-    raise UserError(
-        printable(
-            f"{model}: no such file or folder, and no repository id of the Hub (user/name) either"
-        )
-    )
+    raise UserError(printable(f"{model}: no such file or folder, {reason}"))
 
 
 def read_generator_file(path: Path) -> tuple[State, GeneratorConfig, int, int]:
@@ -315,17 +325,24 @@ def _build(path: Path, state: State, shape: _Shape) -> nn.Module:
         state,
         lambda: build_generator(shape.config, shape.in_channels, shape.out_channels),
         f"{shape.config.architecture} generator",
+        depth_of(shape.config),
     )
 
 
 def network_of(
-    path: Path, state: State, build: Callable[[], nn.Module], description: str
+    path: Path, state: State, build: Callable[[], nn.Module], description: str, depth: int
 ) -> nn.Module:
-    """The network with these tensors, if they are exactly the ones it has."""
+    """The network with these tensors, if they are exactly the ones it has.
+
+    Each of its ``depth`` repeated parts has some of them, so that no file asks for a network that
+    takes for ever to build.
+    """
     try:
+        if depth > len(state):
+            raise ValueError(f"its depth is {depth:,}, and there are {len(state)} tensors")
         with torch.device("meta"):
             network = build()
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise UserError(
             printable(f"{path}: no {description} can be built for it: {error}")
         ) from None

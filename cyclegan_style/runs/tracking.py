@@ -16,8 +16,8 @@ from accelerate.tracking import GeneralTracker
 from tqdm import tqdm
 
 from cyclegan_style.config import Config, to_dict
-from cyclegan_style.errors import UserError
 from cyclegan_style.data.images import Pixels, write_image
+from cyclegan_style.errors import UserError
 from cyclegan_style.system.processes import say
 from cyclegan_style.system.whole_files import write_durably
 

@@ -7,7 +7,7 @@ import sys
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import psutil
 import torch
@@ -18,8 +18,12 @@ from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined
 from cyclegan_style.config import Config, TrainConfig
 from cyclegan_style.errors import UserError
 
+PrecisionName = Literal["auto", "fp32", "bf16", "fp16"]
+
 LONGEST_WAIT = timedelta(days=30)
 """How long a process that is done waits for those that still have files."""
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 # Of malloc.h.
 _M_TRIM_THRESHOLD = -1
@@ -220,3 +224,37 @@ def compiler_options(device: torch.device) -> dict[str, Any]:
     2.15, a residual generator of 32 channels); channels_last gives the layout anyway.
     """
     return {"layout_optimization": False} if device.type == "cpu" else {}
+
+
+def choose_device(name: str | torch.device) -> torch.device:
+    """The device of that name; ``auto`` takes the fastest there is.
+
+    A GPU comes with its number: which one is meant without differs from thread to thread.
+    """
+    try:
+        probe = torch.ones(1, device=_fastest_device() if name == "auto" else name)
+        probe.item()
+    except (RuntimeError, AssertionError, ImportError, TypeError) as error:
+        reason = str(error).strip().splitlines()[0].partition(". ")[0]
+        raise UserError(f"device {name!r} cannot be used: {reason}") from None
+    return probe.device
+
+
+def _fastest_device() -> str:
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """The number format; ``auto`` takes 16 bits only where the hardware is fast at them."""
+    if precision != "auto":
+        if precision not in _DTYPES:
+            raise UserError(f"precision {precision!r} is none of auto, {', '.join(_DTYPES)}")
+        return _DTYPES[precision]
+    return fastest_format(device.type)
+
+
+def name_of_format(dtype: torch.dtype) -> str:
+    """Such as ``bfloat16``."""
+    return str(dtype).removeprefix("torch.")

@@ -1,26 +1,19 @@
 """Weights of a trained model that a fresh run begins with, instead of random ones."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 from torch import nn
 
-from cyclegan_style.config import Config, DiscriminatorConfig, GeneratorConfig
+from cyclegan_style.config import Config, DiscriminatorConfig
 from cyclegan_style.directions import DIRECTIONS
 from cyclegan_style.errors import UserError, printable
+from cyclegan_style.models.configurations import differing_fields
 from cyclegan_style.models.discriminator_files import LoadedDiscriminator
 from cyclegan_style.models.model_files import LoadedGenerator, load_generators
 from cyclegan_style.networks import bound_spectrally, build_discriminator
 from cyclegan_style.runs.discriminators import load_discriminators
 from cyclegan_style.training.step import TrainingStep
-
-# Fields that decide about tensors, by architecture.
-_SHAPED_BY = {
-    "resnet": ("architecture", "channels", "blocks", "norm", "dropout"),
-    "unet": ("architecture", "channels", "levels", "norm"),
-    "patch": ("architecture", "channels", "layers", "norm"),
-    "pixel": ("architecture", "channels", "norm"),
-}
 
 
 def begin_from(model: str, config: Config, step: TrainingStep) -> str:
@@ -64,11 +57,17 @@ def _refuse_others(
                 printable(f"train.start_from: {model}: has no generator {name}; both are needed")
             )
         found = generators[name]
-        differences |= _differences("generator", found.config, config.generator)
+        differences |= {
+            f"generator.{field} is {there} there and {here} here"
+            for field, there, here in differing_fields(found.config, config.generator)
+        }
         differences |= _of_channels(source, found.in_channels, channels[source])
         differences |= _of_channels(target, found.out_channels, channels[target])
     for domain, judge in discriminators.items():
-        differences |= _differences("discriminator", judge.config, config.discriminator)
+        differences |= {
+            f"discriminator.{field} is {there} there and {here} here"
+            for field, there, here in differing_fields(judge.config, config.discriminator)
+        }
         differences |= _of_channels(domain, judge.in_channels, channels[domain])
     if differences:
         raise UserError(
@@ -77,19 +76,6 @@ def _refuse_others(
                 f" {'; '.join(sorted(differences))}"
             )
         )
-
-
-def _differences(
-    section: str,
-    found: GeneratorConfig | DiscriminatorConfig,
-    configured: GeneratorConfig | DiscriminatorConfig,
-) -> set[str]:
-    there, here = asdict(found), asdict(configured)
-    return {
-        f"{section}.{field} is {there[field]} there and {here[field]} here"
-        for field in _SHAPED_BY[found.architecture]
-        if there[field] != here[field]
-    }
 
 
 def _of_channels(domain: str, found: int, configured: int) -> set[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from cyclegan_style.applying.predictor import Predictor, choose_dtype
+from cyclegan_style.applying.predictor import Predictor
 from cyclegan_style.config import Config
 from cyclegan_style.data.domains import ImageDomain
 from cyclegan_style.data.images import Pixels
@@ -22,6 +22,7 @@ from cyclegan_style.evaluation.folders import (
 from cyclegan_style.evaluation.model import Translation, as_rgb
 from cyclegan_style.models.model_files import LoadedGenerator
 from cyclegan_style.networks import build_generator
+from cyclegan_style.system.hardware import choose_dtype
 from cyclegan_style.training.cyclegan import Generators
 
 METRICS_WITHOUT_CURVE = ("kid_std",)

@@ -1,0 +1,73 @@
+"""Which model and options made the files of a folder, remembered in a hidden file among them."""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cyclegan_style.applying.jobs import Job, is_finished
+from cyclegan_style.applying.predictor import Predictor
+from cyclegan_style.applying.translate import Output
+from cyclegan_style.errors import UserError, printable
+from cyclegan_style.system.whole_files import write_durably
+
+ORIGIN_FILE = ".cyclegan-style.json"
+SHOWN = 8
+"""Digits of a checksum that people are shown."""
+
+logger = logging.getLogger(__name__)
+
+
+def note_origin(
+    folder: Path, jobs: Sequence[Job], predictor: Predictor, output: Output, *, overwrite: bool
+) -> None:
+    """Remember what is about to make files, and warn if it is not what made those to be skipped.
+
+    Of a folder to which several have written, the last is known.
+    """
+    skipped = 0 if overwrite else sum(map(is_finished, jobs))
+    origin = {
+        "direction": predictor.direction,
+        "weights": predictor.checksum,
+        "working_size": predictor.working_size,
+        "keep_alpha": predictor.keep_alpha,
+        "side_by_side": output.side_by_side,
+        "quality": output.quality,
+    }
+    if skipped and (differences := different(read_origin(folder), origin)):
+        logger.warning(
+            "%s",
+            printable(
+                f"{folder}: finished files there are skipped, though they were made with"
+                f" {', '.join(differences)}; use --overwrite or another folder to make them anew"
+            ),
+        )
+    if skipped < len(jobs):
+        try:
+            write_durably(folder / ORIGIN_FILE, json.dumps(origin, indent=1).encode())
+        except OSError as error:
+            raise UserError(printable(f"--output: {folder}: {error.strerror}")) from None
+
+
+def read_origin(folder: Path) -> dict[str, Any]:
+    """What is remembered of a folder; nothing of one that was written before this was done."""
+    try:
+        origin = json.loads((folder / ORIGIN_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return origin if isinstance(origin, dict) else {}
+
+
+def different(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    """What is remembered and not the same now, for people."""
+    return [
+        f"{name} {shown(there[name])} instead of {shown(value)}"
+        for name, value in here.items()
+        if name in there and there[name] != value
+    ]
+
+
+def shown(value: object) -> str:
+    """A value of the record in a few letters."""
+    return str(value)[:SHOWN] if isinstance(value, str) else json.dumps(value)

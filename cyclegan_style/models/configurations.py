@@ -1,0 +1,36 @@
+"""What a configuration says about a network's tensors."""
+
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+from cyclegan_style.config import DiscriminatorConfig, GeneratorConfig
+
+NetworkConfig = TypeVar("NetworkConfig", GeneratorConfig, DiscriminatorConfig)
+
+SHAPED_BY = {
+    "resnet": ("architecture", "channels", "blocks", "norm", "dropout"),
+    "unet": ("architecture", "channels", "levels", "norm"),
+    "patch": ("architecture", "channels", "layers", "norm"),
+    "pixel": ("architecture", "channels", "norm"),
+}
+"""Fields that decide about tensors, by architecture."""
+
+
+def differing_fields(first: NetworkConfig, second: NetworkConfig) -> Iterator[tuple[str, Any, Any]]:
+    """Fields in which tensors of the two would differ, with both values."""
+    for field in SHAPED_BY[first.architecture]:
+        one, other = getattr(first, field), getattr(second, field)
+        if one != other:
+            yield field, one, other
+
+
+def depth_of(config: GeneratorConfig | DiscriminatorConfig) -> int:
+    """How often something is repeated that has tensors of its own."""
+    match config.architecture:
+        case "resnet":
+            return config.blocks
+        case "unet":
+            return config.levels
+        case "patch":
+            return config.layers
+    return 0
