@@ -1,7 +1,12 @@
 # Build: docker build -t cyclegan-style .
 # Train: docker run --gpus all --shm-size 2g -v "$PWD/data:/app/data" -v "$PWD/runs:/app/runs" \
 #          cyclegan-style train.py --config configs/paper.yaml --data.a data/photos --data.b data/paintings
-FROM nvidia/cuda:12.8.1-cudnn-runtime-ubuntu24.04
+#
+# The CUDA of the image and of PyTorch's wheels (cu130 below) is the same and is changed together.
+# The wheels bring all of CUDA and cuDNN but the driver, which is the host's: what the image adds is
+# the check, when a container starts, that the driver is new enough for this CUDA (580 or later, or
+# on GPUs of data centres an older one that NVIDIA lists as compatible). So its smallest kind will do.
+FROM nvidia/cuda:13.0.2-base-ubuntu24.04
 
 # g++ and the Python headers serve torch.compile.
 RUN apt-get update \
@@ -15,6 +20,10 @@ RUN useradd --create-home --uid 10001 painter \
 USER painter
 WORKDIR /app
 ENV PATH="/opt/venv/bin:$PATH"
+
+# From an index with wheels for this CUDA alone: PyPI's are for whichever is newest at their release.
+# What follows finds them installed, and they stay in their layer while the program changes.
+RUN pip install --no-cache-dir torch torchvision --index-url https://download.pytorch.org/whl/cu130
 
 COPY --chown=painter pyproject.toml README.md LICENSE ./
 COPY --chown=painter cyclegan_style cyclegan_style

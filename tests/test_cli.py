@@ -3,11 +3,14 @@
 import dataclasses
 import json
 import re
+import subprocess
+import sys
 
 import pytest
 from tiny import make_pictures
 
-from cyclegan_style.commands.main import main, parse_training_options
+from cyclegan_style.commands.main import main
+from cyclegan_style.commands.train import parse_training_options, small_recipe_note
 from cyclegan_style.config import Config
 from cyclegan_style.data.training_data import name_domains
 from cyclegan_style.training.config_checks import validate
@@ -69,6 +72,8 @@ MISTAKES = [
     (["export", "empty", "--onnx", "x.onnx"], "empty: no model there"),
     (["export", "empty", "--onnx", "x.onnx", "--direction", "aa"], "direction"),
     (["convert", "empty", "x"], "empty: no model there"),
+    (["evaluate", "paintings"], "paintings"),
+    (["runs", "list", "nowhere"], "nowhere"),
     (["replay"], "trajectory"),
     (["replay", "nowhere.safetensors"], "nowhere.safetensors"),
     (["replay", "nowhere.safetensors", "--jsn"], "--jsn"),
@@ -128,10 +133,12 @@ def test_training_ends_stdout_with_one_json_object(empty_folder, capsys):
 
     status = exit_status("train", *TINY, "--data.a", "a", "--data.b", "b", "--json")
 
-    lines = capsys.readouterr().out.splitlines()
+    captured = capsys.readouterr()
+    lines = captured.out.splitlines()
     assert status == 0
     assert json.loads(lines[-1]) == {"run": "runs/demo", "step": 1, "scores": {}}
     assert len(lines) == 1  # what is meant for people goes to stderr
+    assert captured.err.count("no --config: your pictures") == 1
 
 
 def test_a_folder_in_the_reference_layout_is_named_without_a_config(empty_folder):
@@ -142,6 +149,39 @@ def test_a_folder_in_the_reference_layout_is_named_without_a_config(empty_folder
 
     validate(name_domains(config))
     assert name_domains(config).data.a == "pictures/trainA"
+
+
+OWN_PICTURES = [
+    ["--data.a", "photos", "--data.b", "paintings"],
+    ["--data.b", "paintings"],
+    ["--data.root", "pictures"],
+]
+
+
+@pytest.mark.parametrize("options", OWN_PICTURES, ids=" ".join)
+def test_who_chose_no_recipe_for_their_pictures_is_told_of_the_papers(options):
+    _, config = parse_training_options(options)
+
+    _, _, named = small_recipe_note(options, config.data).partition("--config ")
+
+    _, paper = parse_training_options(["--config", named])
+    assert config.generator != paper.generator == Config().generator
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        ["--data.a", "demo:painting", "--data.b", "demo:photo"],
+        ["--config=mine.yaml", *OWN_PICTURES[0]],
+    ],
+    ids=" ".join,
+)
+def test_the_demo_and_a_chosen_recipe_need_no_word(options, empty_folder):
+    (empty_folder / "mine.yaml").write_text("train: {seed: 5}\n")
+    _, config = parse_training_options(options)
+
+    assert small_recipe_note(options, config.data) == ""
 
 
 @pytest.mark.parametrize("command", ["train", "convert", "export", "replay", "benchmark"])
@@ -161,7 +201,7 @@ def test_every_command_explains_itself(command, capsys):
         "export",
         "runs",
         "replay",
-        "benchmark",
+        "benchmark train",
         "benchmark translate",
         "benchmark large",
         "benchmark evaluate",
@@ -176,10 +216,26 @@ def test_help_explains_every_option(command, capsys):
     assert exit_status(*command.split(), "--help") == 0
     _, _, text = capsys.readouterr().out.partition("options:\n")
     options = re.split(r"(?m)^  (?=-)", text)[1:]
+    assert any(option.startswith("--json") for option in options)
     for option in options:
         invocation, _, explanation = re.sub(r"\n +", "  ", option.strip()).partition("  ")
         assert re.match(r" *[A-Za-z0-9]", explanation), invocation
         assert not re.search("null|class|%|default: (auto|False).*default", explanation), option
+
+
+def test_neither_help_nor_a_mistake_waits_for_torch():
+    tries = [["--help"], ["train", "--help"], ["translate"], ["export", "."], ["runs", "--help"]]
+    tries += [["convert"], ["replay", "--help"], ["benchmark", "train", "--size", "wide"]]
+    program = f"""
+import contextlib, sys
+from cyclegan_style.commands.main import main
+for arguments in {tries}:
+    with contextlib.suppress(SystemExit):
+        main(arguments)
+sys.exit("torch" in sys.modules)
+"""
+
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True).returncode == 0
 
 
 def test_help_explains_every_field_of_the_configuration(capsys):

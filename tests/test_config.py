@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import configure, with_fields
 
-from cyclegan_style.commands.main import parse_training_options
+from cyclegan_style.commands.train import parse_training_options
 from cyclegan_style.config import Config, DiscriminatorConfig, GeneratorConfig, parse_bytes, to_yaml
 from cyclegan_style.networks import build_discriminator, build_generator
 from cyclegan_style.training.config_checks import ConfigError, validate

@@ -72,6 +72,6 @@ def test_a_model_translates_as_it_did(direction):
 
     output = Predictor.load(EARLIER, direction, "cpu", "fp32").translate_tensor(image)
 
-    # Outputs of up to 0.6, computed in float32 through a dozen layers that may each round otherwise.
+    # Outputs of up to 0.6, in float32 through a dozen layers that may each round otherwise.
     expected = load_file(AFTER / "translations.safetensors")[direction]
     assert (output - expected).abs().max() < 1e-5

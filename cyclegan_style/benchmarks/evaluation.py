@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cyclegan_style.benchmarks.training import device_name
+from cyclegan_style.benchmarks.timing import device_name
 from cyclegan_style.data.images import resize, write_image
 from cyclegan_style.errors import UserError
 from cyclegan_style.features.weights import WEIGHTS_FILE, find_weights

@@ -7,7 +7,7 @@ import torch
 
 from cyclegan_style.applying.prepared import PreparedGenerator
 from cyclegan_style.applying.tiling import StripedGenerator, default_stripe_height
-from cyclegan_style.benchmarks.training import (
+from cyclegan_style.benchmarks.timing import (
     device_name,
     in_own_process,
     own_peak_gigabytes,

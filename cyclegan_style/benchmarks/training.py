@@ -1,25 +1,23 @@
-"""Timings of the product against the obvious way of doing the same, in pairs.
-
-The two take turns in one process, so that a machine whose speed drifts drifts for both.
-"""
+"""The training step, timed against the same step written the obvious way."""
 
 import itertools
 import math
-import multiprocessing
-import statistics
-import sys
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TypeVar
+from dataclasses import asdict, dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm import tqdm
 
+from cyclegan_style.benchmarks.timing import (
+    Timings,
+    device_name,
+    in_own_process,
+    own_peak_gigabytes,
+    seconds_of,
+    time_in_turns,
+)
 from cyclegan_style.config import Config, DataConfig, GeneratorConfig, TrainConfig
 from cyclegan_style.data.sampling import UnpairedBatchSampler, training_loader
 from cyclegan_style.data.training_data import open_dataset
@@ -31,13 +29,9 @@ from cyclegan_style.training.step import TrainingStep
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """Medians over paired runs, and the most memory that each needed in a process of its own."""
+class Comparison(Timings):
+    """Timings, and the most memory that each way needed in a process of its own."""
 
-    baseline_seconds: float
-    seconds: float
-    ratio: float
-    """Median of the ratios of the pairs."""
     warm_up_seconds: float
     """The product's first two steps, in which it compiles."""
     baseline_peak_gigabytes: float
@@ -48,14 +42,14 @@ class Comparison:
 
 
 def compare_training(
-    size: int, batch_size: int, channels: int, blocks: int, runs: int
+    size: int, batch_size: int, generator: GeneratorConfig, runs: int
 ) -> Comparison:
     """Time a step of the paper's networks, written plainly, against the product's own step."""
     config = Config(
         data=DataConfig(
             a="demo:photo", b="demo:painting", crop_size=size, load_size=size * 286 // 256
         ),
-        generator=GeneratorConfig(channels=channels, blocks=blocks),
+        generator=generator,
         train=TrainConfig(
             batch_size=batch_size, mixed_precision="auto", compile=True, channels_last=True
         ),
@@ -64,14 +58,9 @@ def compare_training(
     warm_up(plain)
     warm_up_seconds = warm_up(fast)
     refuse_nonsense(fast())
-    times = [
-        (seconds_of(plain), seconds_of(fast))
-        for _ in tqdm(range(runs), "timing pairs", file=sys.stderr)
-    ]
+    timings = time_in_turns(plain, fast, runs)
     return Comparison(
-        baseline_seconds=statistics.median(pair[0] for pair in times),
-        seconds=statistics.median(pair[1] for pair in times),
-        ratio=statistics.median(pair[0] / pair[1] for pair in times),
+        **asdict(timings),
         warm_up_seconds=warm_up_seconds,
         baseline_peak_gigabytes=in_own_process(peak_of_steps, plain_step, config),
         peak_gigabytes=in_own_process(peak_of_steps, product_step, config),
@@ -80,7 +69,6 @@ def compare_training(
     )
 
 
-Result = TypeVar("Result")
 Step = Callable[[], object]
 
 
@@ -110,28 +98,12 @@ def random_images(config: Config, device: torch.device) -> dict[str, Tensor]:
     }
 
 
-def in_own_process(function: Callable[..., Result], *arguments: object) -> Result:
-    """Result of the function in a fresh process, whose memory holds nothing else."""
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max_workers=1, mp_context=context) as pool:
-        return pool.submit(function, *arguments).result()
-
-
 def peak_of_steps(build: Callable[[Config], Step], config: Config) -> float:
     """Gigabytes that a few steps need at most."""
     step = build(config)
     for _ in range(4):
         step()
     return own_peak_gigabytes()
-
-
-def own_peak_gigabytes() -> float:
-    """Most memory that this process, or the GPU for it, has held."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 1e9
-    # Linux counts the parent's memory into ru_maxrss; VmHWM is this process's own.
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    return int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e9
 
 
 def loader_speed(config: Config) -> float:
@@ -218,25 +190,3 @@ def refuse_nonsense(losses: Mapping[str, Tensor]) -> None:
 def warm_up(step: Step) -> float:
     """Seconds of the first two steps."""
     return seconds_of(lambda: (step(), step()))
-
-
-def seconds_of(function: Callable[[], object]) -> float:
-    """Wall time of one call, with the device waited for."""
-    synchronise()
-    start = time.perf_counter()
-    function()
-    synchronise()
-    return time.perf_counter() - start
-
-
-def synchronise() -> None:
-    """Wait until the device has done all it was given."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-
-
-def device_name() -> str:
-    """What the device calls itself."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    return f"cpu, {torch.get_num_threads()} threads"

@@ -1,20 +1,17 @@
 """Timing of ``translate`` against the obvious way of translating a folder, in pairs."""
 
-import statistics
-import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from cyclegan_style.applying.jobs import Job
 from cyclegan_style.applying.predictor import Predictor
 from cyclegan_style.applying.translate import translate_files
-from cyclegan_style.benchmarks.training import device_name, seconds_of
+from cyclegan_style.benchmarks.timing import Timings, device_name, time_in_turns
 from cyclegan_style.config import GeneratorConfig
 from cyclegan_style.data.images import (
     Pixels,
@@ -38,14 +35,9 @@ from cyclegan_style.system.hardware import (
 
 
 @dataclass(frozen=True)
-class TranslationComparison:
-    """Medians over paired runs on the same pictures."""
+class TranslationComparison(Timings):
+    """Timings on the same pictures, of which the baseline takes one at a time, in float32."""
 
-    baseline_seconds: float
-    """float32, eager, one picture at a time, decoded and encoded in line."""
-    seconds: float
-    ratio: float
-    """Median of the ratios of the pairs."""
     images_per_second: float
     mean_difference: float
     """Between the PNG files of the two, in levels of 0 to 255."""
@@ -75,25 +67,18 @@ def compare_translation(
         jobs, obvious_jobs = picture_jobs(Path(folder), size, count)
         plainly(plain, obvious_jobs[:1], device)
         ours(jobs[:1])
-        times = [
-            (
-                seconds_of(lambda: plainly(plain, obvious_jobs, device)),
-                seconds_of(lambda: ours(jobs)),
-            )
-            for _ in tqdm(range(runs), "timing pairs", file=sys.stderr)
-        ]
+        timings = time_in_turns(
+            lambda: plainly(plain, obvious_jobs, device), lambda: ours(jobs), runs
+        )
         differences = np.stack(
             [
                 np.abs(read_image(ours.target).astype(int) - read_image(theirs.target))
                 for ours, theirs in zip(jobs, obvious_jobs, strict=True)
             ]
         )
-    seconds = statistics.median(pair[1] for pair in times)
     return TranslationComparison(
-        baseline_seconds=statistics.median(pair[0] for pair in times),
-        seconds=seconds,
-        ratio=statistics.median(pair[0] / pair[1] for pair in times),
-        images_per_second=count / seconds,
+        **asdict(timings),
+        images_per_second=count / timings.seconds,
         mean_difference=float(differences.mean()),
         largest_difference=int(differences.max()),
         precision=name_of_format(dtype),

@@ -1,7 +1,6 @@
-"""The command ``evaluate`` and its parts."""
+"""``evaluate`` and its parts: scores of folders, models and pairs, and files of statistics."""
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ from accelerate import PartialState
 from jsonargparse import ArgumentParser, Namespace
 
 from cyclegan_style.applying.predictor import Predictor
-from cyclegan_style.commands.parser import command_parser
+from cyclegan_style.commands.parser import Command, command_parser, print_result, run_named
 from cyclegan_style.errors import UserError
 from cyclegan_style.evaluation.collect import BATCH_SIZE
 from cyclegan_style.evaluation.definitions import DEFINITIONS
@@ -29,33 +28,18 @@ from cyclegan_style.evaluation.statistics import write_statistics
 from cyclegan_style.models.model_files import load_generators
 from cyclegan_style.system.hardware import choose_device, choose_dtype, join_processes
 
-USAGE = """usage: cyclegan-style evaluate PART [options]; PART --help says more
 
-  folders   scores of one folder of pictures against another
-  model     scores of both directions of a trained model, or a ranking of several
-  compare   rank several folders by one metric
-  paired    PSNR, SSIM and LPIPS of pictures whose truth is known
-  stats     write the statistics of a folder, to be used in its place
-"""
-
-
-def evaluate(arguments: list[str]) -> int:
+def evaluate_command(arguments: list[str]) -> int:
     """Run one part; exit status 1 if pictures could not be read."""
-    commands: dict[str, Callable[[list[str]], int]] = {
-        "folders": folders_command,
-        "model": model_command,
-        "compare": compare_command,
-        "paired": paired_command,
-        "stats": stats_command,
+    parts: dict[str, tuple[Command, str]] = {
+        "folders": (folders_command, "scores of one folder of pictures against another"),
+        "model": (model_command, "scores of a trained model, or a ranking of several"),
+        "compare": (compare_command, "rank several folders by one metric"),
+        "paired": (paired_command, "PSNR, SSIM and LPIPS of pictures whose truth is known"),
+        "stats": (stats_command, "write the statistics of a folder, to be used in its place"),
     }
-    name = arguments[0] if arguments else "--help"
-    if name in ("-h", "--help"):
-        print(USAGE)
-        return 0
-    if name not in commands:
-        raise UserError(f"evaluate: {name!r} is not one of {', '.join(commands)}")
     join_processes()
-    return commands[name](arguments[1:])
+    return run_named("cyclegan-style evaluate", "part", parts, arguments)
 
 
 def folders_command(arguments: list[str]) -> int:
@@ -128,7 +112,6 @@ def paired_command(arguments: list[str]) -> int:
         "--metrics", default="psnr,ssim", help=f"some of {','.join(PAIRED_METRICS)}"
     )
     _add_lpips_weights(parser)
-    parser.add_argument("--json", action="store_true", help="end stdout with one JSON object")
     options = parser.parse_args(arguments)
     scores = evaluate_pairs(
         options.truth, options.fake, _listed(options.metrics), options.lpips_weights
@@ -188,7 +171,6 @@ def _add_options(parser: ArgumentParser, metrics: Sequence[str] = METRICS) -> No
     parser.add_argument(
         "--no-cache", action="store_true", help="neither use nor keep features on disk"
     )
-    parser.add_argument("--json", action="store_true", help="end stdout with one JSON object")
 
 
 def _add_lpips_weights(parser: ArgumentParser) -> None:
@@ -253,10 +235,9 @@ def _show(values: Mapping[str, Any], as_json: bool) -> None:
     if not PartialState().is_main_process:
         return
     if as_json:
-        print(json.dumps(values))
-        return
-    for line in table(values):
-        print(line)
+        print_result(values, as_json=True)
+    else:
+        print("\n".join(table(values)))
 
 
 def table(values: Mapping[str, Any]) -> list[str]:

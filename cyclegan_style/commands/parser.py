@@ -1,8 +1,34 @@
-"""One kind of parser for every command but ``train``."""
+"""What the commands share: their parsers, how one of several is found, how results are printed."""
 
+import json
 from argparse import OPTIONAL, SUPPRESS, Action
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
+from jsonargparse.typing import PositiveInt
+
+from cyclegan_style.errors import UserError
+
+Command = Callable[[list[str]], int]
+"""Takes the arguments after its name and returns the exit status."""
+
+
+def run_named(
+    program: str, kind: str, commands: Mapping[str, tuple[Command, str]], arguments: list[str]
+) -> int:
+    """Run the command that the first argument names with those after it; without one, list all."""
+    name = arguments[0] if arguments else "--help"
+    if name in ("-h", "--help"):
+        word = kind.upper()
+        print(f"usage: {program} {word} [options]; {word} --help says more\n")
+        for command, (_, purpose) in commands.items():
+            print(f"  {command:<12}{purpose}")
+        return 0
+    if name not in commands:
+        raise UserError(f"unknown {kind} {name!r}; there are {', '.join(commands)}")
+    function, _ = commands[name]
+    return function(arguments[1:])
 
 
 class CommandHelpFormatter(DefaultHelpFormatter):
@@ -17,11 +43,47 @@ class CommandHelpFormatter(DefaultHelpFormatter):
 
 
 def command_parser(command: str, description: str) -> ArgumentParser:
-    """A parser that raises errors, and takes no option by half of its name."""
-    return ArgumentParser(
+    """A parser with ``--json`` that raises errors and takes no option by half of its name."""
+    parser = ArgumentParser(
         prog=f"cyclegan-style {command}",
         description=description,
         formatter_class=CommandHelpFormatter,
         exit_on_error=False,
         allow_abbrev=False,
     )
+    parser.add_argument("--json", action="store_true", help="end stdout with one JSON object")
+    return parser
+
+
+def add_direction_option(parser: ArgumentParser) -> None:
+    """Which of a model's two networks is meant."""
+    parser.add_argument(
+        "--direction", choices=["ab", "ba"], help="ab, or what the file's name tells, by default"
+    )
+
+
+def add_network_options(parser: ArgumentParser) -> None:
+    """The size of a residual generator."""
+    parser.add_argument(
+        "--channels", type=PositiveInt, default=64, help="filters of the first layer"
+    )
+    parser.add_argument("--blocks", type=PositiveInt, default=9, help="residual blocks")
+
+
+def add_precision_option(parser: ArgumentParser) -> None:
+    """The number format in which a model is applied."""
+    parser.add_argument(
+        "--precision",
+        choices=["auto", "fp32", "bf16", "fp16"],
+        default="auto",
+        help="number format; auto: 16 bits where the hardware is fast at them",
+    )
+
+
+def print_result(values: Mapping[str, Any], as_json: bool) -> None:
+    """Print numbers as one JSON object, or as lines for people."""
+    if as_json:
+        print(json.dumps(values))
+    else:
+        for name, value in values.items():
+            print(f"{name.replace('_', ' '):<32}{value}")

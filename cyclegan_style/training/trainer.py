@@ -79,13 +79,19 @@ class TrainingResult:
     scores: Scores
 
 
-def train(config: Config) -> TrainingResult:
-    """Train a CycleGAN, or go on with the run in the folder, until its last step."""
+def train(config: Config, note: str = "") -> TrainingResult:
+    """Train a CycleGAN, or go on with the run in the folder, until its last step.
+
+    The note is for the person at the terminal, who gets it before the first step but not on top of
+    a mistake.
+    """
     config = name_domains(config)
     validate(config)
     accelerator = build_accelerator(config)
     run = on_main_process(lambda: claim_run_folder(config))
     dataset = open_dataset(config.data, accelerator)
+    if note:
+        say(note)
     return Trainer(config, accelerator, run, dataset).fit()
 
 

@@ -1,0 +1,137 @@
+"""``benchmark``: paired timings on this machine, and what each subject is timed with."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+from jsonargparse import Namespace
+from jsonargparse.typing import PositiveInt
+
+from cyclegan_style.commands.parser import (
+    Command,
+    add_network_options,
+    add_precision_option,
+    command_parser,
+    print_result,
+    run_named,
+)
+from cyclegan_style.config import GeneratorConfig
+from cyclegan_style.errors import UserError
+
+
+def benchmark_command(arguments: list[str]) -> int:
+    """Time one subject."""
+    subjects: dict[str, tuple[Command, str]] = {
+        "train": (train_command, "one training step"),
+        "translate": (translate_command, "a folder of pictures"),
+        "large": (large_command, "a large picture, in one pass and in stripes"),
+        "evaluate": (evaluate_command, "FID of two folders"),
+    }
+    if not arguments:
+        raise UserError(f"benchmark: name a subject: {', '.join(subjects)}")
+    return run_named("cyclegan-style benchmark", "subject", subjects, arguments)
+
+
+def train_command(arguments: list[str]) -> int:
+    """``benchmark train``: the trainer's own step against a plain one."""
+    parser = command_parser(
+        "benchmark train",
+        "Time a training step against the same step written the obvious way, in turns and in"
+        " one process; prints the medians and the ratio.",
+    )
+    parser.add_argument(
+        "--size", type=PositiveInt, default=128, help="side of the images in pixels"
+    )
+    parser.add_argument("--batch-size", type=PositiveInt, default=1, help="images of each domain")
+    add_network_options(parser)
+    parser.add_argument("--runs", type=PositiveInt, default=7, help="timed pairs")
+    options = parser.parse_args(arguments)
+
+    from cyclegan_style.benchmarks.training import compare_training
+
+    comparison = compare_training(
+        options.size, options.batch_size, chosen_network(options), options.runs
+    )
+    print_result(asdict(comparison), options.json)
+    return 0
+
+
+def translate_command(arguments: list[str]) -> int:
+    """``benchmark translate``: a folder of pictures against one picture after the other."""
+    parser = command_parser(
+        "benchmark translate",
+        "Time the translation of a folder against the obvious way: float32, one picture"
+        " after the other, decoded and encoded in line. Prints medians, ratio and differences.",
+    )
+    parser.add_argument("--images", type=PositiveInt, default=200, help="pictures to translate")
+    parser.add_argument(
+        "--size", type=PositiveInt, default=256, help="side of the pictures in pixels"
+    )
+    add_network_options(parser)
+    add_precision_option(parser)
+    parser.add_argument("--runs", type=PositiveInt, default=3, help="timed pairs")
+    options = parser.parse_args(arguments)
+
+    from cyclegan_style.benchmarks.translation import compare_translation
+
+    comparison = compare_translation(
+        options.size, options.images, chosen_network(options), options.precision, options.runs
+    )
+    print_result(asdict(comparison), options.json)
+    return 0
+
+
+def large_command(arguments: list[str]) -> int:
+    """``benchmark large``: time and memory of one picture, in one pass and in stripes."""
+    parser = command_parser(
+        "benchmark large",
+        "Measure time and peak memory of one square picture, in one pass and in stripes, each in a"
+        " process of its own.",
+    )
+    parser.add_argument(
+        "--side", type=PositiveInt, default=1024, help="side of the picture in pixels"
+    )
+    add_network_options(parser)
+    add_precision_option(parser)
+    parser.add_argument(
+        "--stripes-only", action="store_true", help="where one pass needs more than there is"
+    )
+    options = parser.parse_args(arguments)
+
+    from cyclegan_style.benchmarks.large import measure_large_picture
+
+    figures = measure_large_picture(
+        options.side,
+        chosen_network(options),
+        options.precision,
+        stripes_only=options.stripes_only,
+    )
+    print_result(asdict(figures), options.json)
+    return 0
+
+
+def evaluate_command(arguments: list[str]) -> int:
+    """``benchmark evaluate``: FID against the installed pytorch-fid."""
+    parser = command_parser(
+        "benchmark evaluate",
+        "Time FID of two folders against the installed pytorch-fid, on the same files and weights.",
+    )
+    parser.add_argument("--real", type=Path, help="folder; generated pictures unless given")
+    parser.add_argument("--fake", type=Path, help="folder; generated pictures unless given")
+    parser.add_argument(
+        "--images", type=PositiveInt, default=300, help="generated pictures per folder"
+    )
+    parser.add_argument("--weights", type=Path, help="file of the FID Inception")
+    options = parser.parse_args(arguments)
+
+    from cyclegan_style.benchmarks.evaluation import compare_with_pytorch_fid
+
+    comparison = compare_with_pytorch_fid(
+        options.images, options.weights, options.real, options.fake
+    )
+    print_result(asdict(comparison), options.json)
+    return 0
+
+
+def chosen_network(options: Namespace) -> GeneratorConfig:
+    """The generator that ``add_network_options`` lets choose."""
+    return GeneratorConfig(channels=options.channels, blocks=options.blocks)

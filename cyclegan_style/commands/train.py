@@ -1,0 +1,86 @@
+"""``train``: every field of the configuration is an option."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from jsonargparse import SUPPRESS, ArgumentParser, Namespace, set_parsing_settings
+
+from cyclegan_style.commands.parser import print_result
+from cyclegan_style.config import Config, DataConfig
+from cyclegan_style.errors import UserError
+
+set_parsing_settings(docstring_parse_attribute_docstrings=True)
+
+PACKAGE = Path(__file__).parents[1]
+
+
+def train_command(arguments: list[str]) -> int:
+    """Train, and with ``--json`` tell where the run is and how it scored."""
+    options, config = parse_training_options(arguments)
+
+    from accelerate import PartialState
+
+    from cyclegan_style.training.trainer import train
+
+    result = train(config, small_recipe_note(arguments, config.data))
+    if "json" in options and PartialState().is_main_process:
+        scores = {
+            direction: {method: asdict(score) for method, score in methods.items()}
+            for direction, methods in result.scores.items()
+        }
+        print_result({"run": str(result.run), "step": result.step, "scores": scores}, as_json=True)
+    return 0
+
+
+def parse_training_options(arguments: list[str]) -> tuple[Namespace, Config]:
+    """Read ``--config`` and the options that override it; without one, the demo is configured."""
+    parser = ArgumentParser(
+        prog="cyclegan-style train",
+        exit_on_error=False,
+        allow_abbrev=False,
+        description="Train a CycleGAN on pictures of two domains that need not be paired. Without"
+        " --config it trains the built-in demo; the other configurations lie in configs/. Every"
+        " field can be set on the command line, such as --train.batch_size 4.",
+    )
+    parser.add_argument("--config", action="config", help="YAML file with fields of these sections")
+    parser.add_argument(
+        "--json", action="store_true", default=SUPPRESS, help="end stdout with one JSON object"
+    )
+    parser.add_class_arguments(Config)
+    if not has_option(arguments, "--config"):
+        demo = ["--config", str(shipped_config("demo"))]
+        if has_option(arguments, "--data.root"):
+            demo += ["--data.a=null", "--data.b=null"]  # it names both domains
+        arguments = [*demo, *arguments]
+    try:
+        options = parser.parse_args(arguments)
+    except UnicodeDecodeError:
+        raise UserError("config: not a text file in UTF-8") from None
+    built = parser.instantiate(options)
+    sections = {name: built[name] for name in Config.__dataclass_fields__}
+    return options, Config(**sections)
+
+
+def has_option(arguments: Sequence[str], name: str) -> bool:
+    """Whether an option is given, in one word with its value or in two."""
+    return any(argument.partition("=")[0] == name for argument in arguments)
+
+
+def small_recipe_note(arguments: Sequence[str], data: DataConfig) -> str:
+    """What to tell those who train on their own pictures without having chosen a recipe."""
+    if has_option(arguments, "--config") or {data.a, data.b} <= {"demo:photo", "demo:painting"}:
+        return ""
+    return (
+        "no --config: your pictures are trained on with the small recipe of configs/demo.yaml;"
+        f" the paper's is --config {shipped_config('paper')}"
+    )
+
+
+def shipped_config(name: str) -> Path:
+    """A configuration of the repository, or of the package where that was installed alone."""
+    candidates = [PACKAGE.parent / "configs", PACKAGE / "configs"]
+    return next(
+        (path for folder in candidates if (path := folder / f"{name}.yaml").exists()),
+        candidates[0] / f"{name}.yaml",
+    )
