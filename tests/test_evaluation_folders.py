@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from cyclegan_style.commands.main import main
 from cyclegan_style.config import to_yaml
 from cyclegan_style.data.images import Pixels, read_image, read_stored_rgb, write_image
-from cyclegan_style.evaluation import folders
+from cyclegan_style.evaluation import evaluator
 from cyclegan_style.evaluation.collect import collect_features
 from cyclegan_style.evaluation.definitions import DEFINITIONS
-from cyclegan_style.evaluation.folders import EvaluationOptions, evaluate_folders
+from cyclegan_style.evaluation.evaluator import EvaluationOptions, evaluate_folders
 from cyclegan_style.evaluation.model import evaluate_model
 from cyclegan_style.evaluation.pairs import evaluate_pairs
 from cyclegan_style.evaluation.ranking import rank_models
@@ -59,8 +59,8 @@ def network(monkeypatch, tmp_path) -> SmallNetwork:
     small = SmallNetwork()
     weights = tmp_path / "small.pth"
     weights.write_text("small")
-    monkeypatch.setattr(folders, "find_weights", lambda file: weights)
-    monkeypatch.setattr(folders, "load_inception", lambda path: small)
+    monkeypatch.setattr(evaluator, "find_weights", lambda file: weights)
+    monkeypatch.setattr(evaluator, "load_inception", lambda path: small)
     return small
 
 
@@ -135,7 +135,7 @@ def test_neither_batches_nor_order_of_the_files_change_scores(capsys, sets, netw
 def test_a_large_set_is_streamed(capsys, sets, network, monkeypatch):
     options = [*of(sets), "--metrics", "fid", "--batch-size", 2]
     kept = run(capsys, *options, "--no-intervals", "--no-cache")
-    monkeypatch.setattr(folders, "STREAMED", 5)
+    monkeypatch.setattr(evaluator, "STREAMED", 5)
     streamed = run(capsys, *options)
 
     assert streamed["fid"] == pytest.approx(kept["fid"], abs=1e-8)
@@ -151,7 +151,7 @@ def test_equal_folders(capsys, sets, network):
 
 def test_swd_needs_no_weights(capsys, sets, monkeypatch, tmp_path):
     monkeypatch.setenv("CYCLEGAN_STYLE_CACHE", str(tmp_path))
-    monkeypatch.setattr(folders, "find_weights", None)
+    monkeypatch.setattr(evaluator, "find_weights", None)
     scores = run(capsys, *of(sets), "--metrics", "swd", "--no-intervals")
 
     assert scores["swd"] > 0

@@ -9,7 +9,7 @@ import torch
 from inception_weights import soft_picture
 
 from cyclegan_style.errors import UserError
-from cyclegan_style.evaluation.folders import frechet_at_infinity
+from cyclegan_style.evaluation.evaluator import frechet_at_infinity
 from cyclegan_style.evaluation.frechet import (
     Moments,
     frechet_distance,

@@ -13,7 +13,7 @@ from cyclegan_style.commands.parser import command_parser
 from cyclegan_style.errors import UserError
 from cyclegan_style.evaluation.collect import BATCH_SIZE
 from cyclegan_style.evaluation.definitions import DEFINITIONS
-from cyclegan_style.evaluation.folders import (
+from cyclegan_style.evaluation.evaluator import (
     METRICS,
     OF_TRANSLATIONS,
     EvaluationOptions,

@@ -13,7 +13,7 @@ from torch import Tensor
 from cyclegan_style.data.images import ImageError, Pixels, to_tensor
 from cyclegan_style.directions import DIRECTIONS
 from cyclegan_style.evaluation.collect import values_of_all
-from cyclegan_style.evaluation.folders import (
+from cyclegan_style.evaluation.evaluator import (
     METRICS,
     OF_TRANSLATIONS,
     EvaluationOptions,

@@ -14,7 +14,7 @@ from cyclegan_style.data.images import ImageError, Pixels, read_image, to_tensor
 from cyclegan_style.errors import UserError
 from cyclegan_style.evaluation import lpips
 from cyclegan_style.evaluation.collect import exact_products, on_device
-from cyclegan_style.evaluation.folders import refuse_unknown
+from cyclegan_style.evaluation.evaluator import refuse_unknown
 from cyclegan_style.evaluation.intervals import mean_interval
 from cyclegan_style.evaluation.paired import psnr, ssim
 from cyclegan_style.synthetic import demo_folder

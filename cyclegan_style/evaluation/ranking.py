@@ -11,7 +11,7 @@ from typing import Any
 from cyclegan_style.data.images import ImageError
 from cyclegan_style.directions import DIRECTIONS
 from cyclegan_style.errors import UserError
-from cyclegan_style.evaluation.folders import (
+from cyclegan_style.evaluation.evaluator import (
     OF_TRANSLATIONS,
     Circumstances,
     EvaluationOptions,

@@ -12,7 +12,7 @@ from cyclegan_style.data.domains import ImageDomain
 from cyclegan_style.data.images import Pixels
 from cyclegan_style.data.training_data import spread
 from cyclegan_style.directions import DIRECTIONS, Direction
-from cyclegan_style.evaluation.folders import (
+from cyclegan_style.evaluation.evaluator import (
     METRICS,
     OF_TRANSLATIONS,
     EvaluationOptions,
