@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import record_trajectory as plain
 import torch
-from cyclegan_style.runs.discriminators import load_discriminators
 from runs_in_tests import run_training
 from safetensors.torch import load_file
 from tiny import enlarge_weights, equal_tensors
@@ -23,6 +22,7 @@ from cyclegan_style.config import DiscriminatorConfig
 from cyclegan_style.errors import UserError
 from cyclegan_style.models.discriminator_files import read_discriminator_file
 from cyclegan_style.models.model_files import load_generator
+from cyclegan_style.runs.discriminators import load_discriminators
 
 NETWORKS = ("G_A", "G_B", "D_A", "D_B")
 RECIPE = plain.RECIPE | {"ngf": 4, "ndf": 4, "netG": "resnet_1blocks", "n_layers_D": 1}

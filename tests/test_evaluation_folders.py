@@ -2,6 +2,9 @@
 
 import json
 import os
+import socket
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,13 +12,12 @@ import lpips
 import numpy as np
 import pytest
 import torch
+from evaluation_processes import FEATURE_COUNT, SmallNetwork
 from inception_weights import soft_picture, write_soft_pictures
 from lpips_weights import distance_of_files, random_lpips, write_alexnet
 from PIL import Image
 from scipy import stats
-from test_distributed import launch
 from tiny import tiny_config
-from torch import Tensor, nn
 
 from cyclegan_style.commands.main import main
 from cyclegan_style.config import to_yaml
@@ -23,10 +25,11 @@ from cyclegan_style.data.images import Pixels, read_image, read_stored_rgb, writ
 from cyclegan_style.evaluation import evaluator
 from cyclegan_style.evaluation.collect import collect_features
 from cyclegan_style.evaluation.definitions import DEFINITIONS
-from cyclegan_style.evaluation.evaluator import EvaluationOptions, evaluate_folders
+from cyclegan_style.evaluation.folders import evaluate_folders
 from cyclegan_style.evaluation.model import evaluate_model
 from cyclegan_style.evaluation.pairs import evaluate_pairs
 from cyclegan_style.evaluation.ranking import rank_models
+from cyclegan_style.evaluation.scores import EvaluationOptions
 from cyclegan_style.evaluation.statistics import Statistics, write_statistics
 from cyclegan_style.models.export import export_model
 from cyclegan_style.synthetic import demo_folder
@@ -34,22 +37,6 @@ from cyclegan_style.training.cyclegan import build_generators
 from cyclegan_style.training.demo import known_translations, score
 
 ROOT = Path(__file__).parent.parent
-FEATURE_COUNT = 24
-
-
-class SmallNetwork(nn.Module):
-    """Random projections of small pictures."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        weight = torch.randn(FEATURE_COUNT, 300, generator=torch.Generator().manual_seed(0))
-        self.register_buffer("weight", weight / 10)
-        self.calls = 0
-
-    def forward(self, images: Tensor) -> Tensor:
-        self.calls += 1
-        small = nn.functional.adaptive_avg_pool2d(images, 10).flatten(1)
-        return torch.relu(small @ self.get_buffer("weight").T)
 
 
 @pytest.fixture
@@ -448,23 +435,48 @@ def test_a_ranking(capsys, sets, network, tmp_path):
     assert "the same pictures of each" in told
 
 
-def test_several_processes_count_each_image_once(tmp_path, sets):
-    script = ROOT / "tests" / "evaluation_processes.py"
-    outcome = launch(script, sets["real"], tmp_path / "two.npz")
-    assert outcome.returncode == 0, outcome.stderr
-    scores, pairs = map(json.loads, outcome.stdout.splitlines())  # of one process
-    assert scores["swd"] == 0
+def run_on_two_processes(*arguments: object) -> str:
+    """What the first of two processes says that evaluate together, started without a launcher."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    shared = {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "1"}
+    shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+    command = [sys.executable, "tests/evaluation_processes.py", *map(str, arguments)]
+    processes = [
+        subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    said, told = zip(*(process.communicate(timeout=200) for process in processes), strict=True)
+    assert [process.returncode for process in processes] == [0, 0], "".join(told)
+    assert not said[1]
+    return said[0]
+
+
+def test_several_processes_count_each_image_once(capsys, tmp_path, sets):
+    said = run_on_two_processes(sets["real"], sets["fake"], tmp_path / "two.npz")
+    scores, pairs = map(json.loads, said.splitlines())
+    assert scores == run(capsys, *of(sets), "--metrics", "swd", "--no-cache")
     assert (scores["n_real"], pairs["n"]) == (9, 9)
     assert pairs["ssim"] == pytest.approx(1)
     paths = sorted(sets["real"].iterdir())
     alone = collect_features(
-        paths, SmallNetwork(), DEFINITIONS["pytorch-fid"].prepare, with_descriptors=True
+        paths, SmallNetwork(), DEFINITIONS["pytorch-fid"].prepare, with_thumbnails=True
     )
 
     with np.load(tmp_path / "two.npz") as two:
         assert two["indices"].tolist() == list(range(9))
+        # Batches of another size may sum the 300 products in another order.
         np.testing.assert_allclose(two["features"], alone.features, atol=1e-6)
-        assert np.array_equal(two["descriptors"], alone.descriptors)
+        assert np.array_equal(two["thumbnails"], alone.thumbnails)
 
 
 def test_the_truth_of_the_demo_is_known_by_name(tmp_path):

@@ -9,7 +9,7 @@ import torch
 from inception_weights import soft_picture
 
 from cyclegan_style.errors import UserError
-from cyclegan_style.evaluation.evaluator import frechet_at_infinity
+from cyclegan_style.evaluation.comparison import frechet_at_infinity
 from cyclegan_style.evaluation.frechet import (
     Moments,
     frechet_distance,
@@ -22,9 +22,11 @@ from cyclegan_style.evaluation.intervals import jackknife_interval, mean_interva
 from cyclegan_style.evaluation.kid import kernel_distance, squared_mmd
 from cyclegan_style.evaluation.precision_recall import precision_recall
 from cyclegan_style.evaluation.sliced_wasserstein import (
-    descriptors_of_image,
+    Descriptors,
+    descriptors_of_images,
     laplacian_pyramid,
     level_sizes,
+    part_of,
     sliced_wasserstein,
 )
 
@@ -145,22 +147,20 @@ def test_precision_and_recall_of_torch_fidelity():
     assert (ours.precision, ours.recall) == pytest.approx((precision, recall), abs=1e-6)
 
 
-def descriptors(seed: int, count: int = 4, contrast: float = 1.0) -> np.ndarray:
-    pictures = [soft_picture(128, 128, 10 * seed + index) for index in range(count)]
-    dimmed = [(picture * contrast).astype(np.uint8) for picture in pictures]
-    return np.stack([descriptors_of_image(picture) for picture in dimmed])
+def descriptors(pictures: np.ndarray) -> Descriptors:
+    return descriptors_of_images(pictures, range(len(level_sizes())))
 
 
 def test_sliced_wasserstein():
-    x, y = descriptors(1), descriptors(2)
+    soft = np.stack([soft_picture(128, 128, number) for number in range(8)])
+    x, y = descriptors(soft[:4]), descriptors(soft[4:])
     noise = np.random.default_rng(0).integers(0, 256, (4, 128, 128, 3), dtype=np.uint8)
-    of_noise = np.stack([descriptors_of_image(picture) for picture in noise])
 
     assert sliced_wasserstein(x, x) == 0
-    assert sliced_wasserstein(x, x[::-1]) < 1e-6
+    assert sliced_wasserstein(x, part_of(x, np.arange(4)[::-1])) < 1e-6
     assert sliced_wasserstein(x, y) == pytest.approx(sliced_wasserstein(y, x), abs=1e-9)
-    assert 0 < sliced_wasserstein(x, y) < sliced_wasserstein(x, of_noise)
-    assert sliced_wasserstein(np.concatenate([x, x]), x) < 1e-6
+    assert 0 < sliced_wasserstein(x, y) < sliced_wasserstein(x, descriptors(noise))
+    assert sliced_wasserstein(part_of(x, np.arange(8) % 4), x) < 1e-6
 
 
 def test_the_pyramid_adds_up():

@@ -12,8 +12,8 @@ from inception_weights import write_random_weights, write_soft_pictures
 from torch import nn
 
 from cyclegan_style.evaluation.collect import collect_features
+from cyclegan_style.evaluation.comparison import kernel
 from cyclegan_style.evaluation.definitions import DEFINITIONS
-from cyclegan_style.evaluation.evaluator import kernel
 from cyclegan_style.evaluation.frechet import frechet_of_features
 from cyclegan_style.features.weights import load_inception
 

@@ -15,13 +15,12 @@ from cyclegan_style.commands.main import main
 from cyclegan_style.errors import UserError
 from cyclegan_style.evaluation import lpips as ours
 from cyclegan_style.evaluation.lpips import (
-    ALEXNET,
     LINEAR,
-    SMALLEST,
     PerceptualDistance,
     find_lpips,
     load_lpips,
 )
+from cyclegan_style.features.alexnet import ALEXNET, SMALLEST
 from cyclegan_style.system.whole_files import checksum
 
 

@@ -14,8 +14,8 @@ from cyclegan_style.commands.evaluate import load_both
 from cyclegan_style.config import Config
 from cyclegan_style.data.training_data import spread
 from cyclegan_style.errors import UserError
-from cyclegan_style.evaluation.evaluator import EvaluationOptions
 from cyclegan_style.evaluation.model import evaluate_model
+from cyclegan_style.evaluation.scores import EvaluationOptions
 from cyclegan_style.runs.best import BestScores
 from cyclegan_style.training.config_checks import ConfigError, validate
 
