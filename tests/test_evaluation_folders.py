@@ -55,8 +55,8 @@ def network(monkeypatch, tmp_path) -> SmallNetwork:
 def sets(tmp_path_factory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("sets")
     return {
-        "real": write_soft_pictures(root / "real", 9, seed=3),
-        "fake": write_soft_pictures(root / "fake", 7, seed=4),
+        "real": write_soft_pictures(root / "real", 9, seed=3, longest=160),
+        "fake": write_soft_pictures(root / "fake", 7, seed=4, longest=160),
     }
 
 
@@ -115,8 +115,9 @@ def test_neither_batches_nor_order_of_the_files_change_scores(capsys, sets, netw
     first = run(capsys, *of(sets), *options, "--batch-size", 1)
     second = run(capsys, *of(sets | {"fake": turned}), *options, "--batch-size", 5)
 
-    for name in ("fid", "swd"):
-        assert second[name] == pytest.approx(first[name], abs=1e-6)
+    assert second["swd"] == pytest.approx(first["swd"], rel=1e-6)
+    # Batches of another size may sum the 300 products of a float32 feature in another order.
+    assert second["fid"] == pytest.approx(first["fid"], rel=1e-5)
 
 
 def test_a_large_set_is_streamed(capsys, sets, network, monkeypatch):
@@ -125,7 +126,8 @@ def test_a_large_set_is_streamed(capsys, sets, network, monkeypatch):
     monkeypatch.setattr(evaluator, "STREAMED", 5)
     streamed = run(capsys, *options)
 
-    assert streamed["fid"] == pytest.approx(kept["fid"], abs=1e-8)
+    # The same features; only their sums are made in another order, in float64.
+    assert streamed["fid"] == pytest.approx(kept["fid"], rel=1e-10)
     assert streamed.keys() == kept.keys()
 
 
@@ -185,7 +187,8 @@ def test_statistics_stand_for_their_folder(capsys, sets, network, tmp_path):
     direct = run(capsys, *of(sets), "--metrics", "fid")
     by_file = run(capsys, *of(sets | {"real": file}), "--metrics", "fid")
 
-    assert by_file["fid"] == pytest.approx(direct["fid"], abs=1e-6)
+    # Beside the features' own factor, the covariance's is the root of what float64 holds.
+    assert by_file["fid"] == pytest.approx(direct["fid"], rel=1e-7)
     assert by_file["n_real"] == 9
     told = complaint(capsys, *of(sets | {"real": file}), "--metrics", "fid", "--definition=clean")
     assert "made with the definition pytorch-fid" in told
@@ -319,7 +322,8 @@ def test_translations_are_compared_with_what_they_were_made_from(
     paths = sorted(sets["fake"].iterdir())
     distances = lpips_of_darker(theirs, paths, 0.5, tmp_path / "darker")
     assert direction == "ab"
-    assert found["lpips"] == pytest.approx(np.mean(distances), abs=1e-6)
+    # Networks in float32 that see one picture at a time or two.
+    assert found["lpips"] == pytest.approx(np.mean(distances), rel=1e-5)
     assert found["art_fid"] == pytest.approx((1 + found["lpips"]) * (1 + found["fid"]))
     by_files = evaluate_folders(b, str(tmp_path / "darker"), EvaluationOptions(("fid",)))
     assert found["fid"] == pytest.approx(by_files.values["fid"], rel=1e-6)
@@ -357,7 +361,7 @@ def test_models_are_ranked_on_the_same_pictures(sets, network, perceptual, tmp_p
     assert list(rankings) == ["ab"]
     assert [rank.name for rank in ranking.ranks] == ["light", "dark"]
     behind = distances["dark"] - distances["light"]
-    assert ranking.ranks[1].behind == pytest.approx(behind.mean(), abs=1e-6)
+    assert ranking.ranks[1].behind == pytest.approx(behind.mean(), rel=1e-4)
     # Of a mean, leaving out one of three groups in turn is Student's interval of three values.
     left_out = np.array([np.delete(behind, np.s_[group::3]).mean() for group in range(3)])
     values = 3 * behind.mean() - 2 * left_out
@@ -412,7 +416,7 @@ def test_models_compared_by_command(capsys, pictures, network, configured, tmp_p
 
 
 def test_a_ranking(capsys, sets, network, tmp_path):
-    near = write_soft_pictures(tmp_path / "near", 7, seed=4)
+    near = write_soft_pictures(tmp_path / "near", 7, seed=4, longest=160)
     write_image(near / "000.png", soft_picture(90, 90, 3))
     far = tmp_path / "far"
     far.mkdir()

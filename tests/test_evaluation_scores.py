@@ -46,7 +46,8 @@ def naive_frechet(x: np.ndarray, y: np.ndarray) -> float:
 def test_frechet_is_the_defined_distance(counts):
     x, y = normal(counts[0], 40, 1), 1.5 * normal(counts[1], 40, 2, 0.3)
 
-    assert frechet_of_features(x, y) == pytest.approx(naive_frechet(x, y), abs=1e-4)
+    # The naive root makes 1e-7 of each eigenvalue that should be 0 and is 1e-14.
+    assert frechet_of_features(x, y) == pytest.approx(naive_frechet(x, y), abs=4e-5)
 
 
 def test_frechet_of_known_gaussians():
@@ -62,8 +63,9 @@ def test_frechet_of_known_gaussians():
 def test_equal_sets_have_no_distance(count):
     x = 20 * normal(count, 64, 3, 5.0)
 
-    assert frechet_of_features(x, x) < 1e-9
-    assert frechet_of_features(x, x[::-1]) < 1e-9
+    rounding = 1e-13 * gaussian_of_features(x).trace  # which is added and subtracted
+    assert frechet_of_features(x, x) < rounding
+    assert frechet_of_features(x, x[::-1]) < rounding
 
 
 def test_frechet_of_a_constant_set():
@@ -92,7 +94,8 @@ def test_moments_of_shifted_and_badly_scaled_batches():
     expected = np.cov(values, rowvar=False)
     error = np.abs(moments.comoment / 999 - expected)
     scale = np.sqrt(np.outer(np.diag(expected), np.diag(expected)))
-    assert (error / scale).max() < 1e-6
+    # The mean's last place beside the smallest deviation.
+    assert (error / scale).max() < np.spacing(1e6) / 1e-4
 
 
 def test_statistics_give_the_distance_of_the_features():
@@ -157,10 +160,12 @@ def test_sliced_wasserstein():
     noise = np.random.default_rng(0).integers(0, 256, (4, 128, 128, 3), dtype=np.uint8)
 
     assert sliced_wasserstein(x, x) == 0
-    assert sliced_wasserstein(x, part_of(x, np.arange(4)[::-1])) < 1e-6
-    assert sliced_wasserstein(x, y) == pytest.approx(sliced_wasserstein(y, x), abs=1e-9)
+    # Elsewhere in a float32 product, a row may be rounded in another way.
+    rounding = 1e-5 * sliced_wasserstein(x, y)
+    assert sliced_wasserstein(x, part_of(x, np.arange(4)[::-1])) < rounding
+    assert sliced_wasserstein(x, y) == pytest.approx(sliced_wasserstein(y, x), rel=1e-12)
     assert 0 < sliced_wasserstein(x, y) < sliced_wasserstein(x, descriptors(noise))
-    assert sliced_wasserstein(part_of(x, np.arange(8) % 4), x) < 1e-6
+    assert sliced_wasserstein(part_of(x, np.arange(8) % 4), x) < rounding
 
 
 def test_the_pyramid_adds_up():

@@ -181,15 +181,18 @@ def test_other_files_are_refused(tmp_path):
 
 
 def test_folded_batch_norms_leave_the_features():
-    state = random_state(1)
-    images = torch.rand(1, 3, 299, 299, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    state = random_state(2015)
+    exact = {name: tensor.double() for name, tensor in state.items()}
+    images = torch.rand(1, 3, 96, 96, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
     with torch.no_grad():
-        plain, folded = (build_inception(state, fold)(images) for fold in (False, True))
+        plain, folded = (
+            build_inception(exact, fold)(images.double()).double() for fold in (False, True)
+        )
         halved = HalfPrecision(build_inception(state))(images)
 
     assert plain.shape == (1, 2048)
     assert plain.std() > 0.01
-    assert (plain - folded).abs().max() < 1e-4
+    assert (plain - folded).abs().max() < 1e-6  # features are averaged in float32
     assert halved.dtype == torch.float32
     assert 1e-5 < (plain - halved).abs().mean() < 0.05 * plain.std()
