@@ -1,4 +1,4 @@
-"""What test_evaluation_folders.py runs on two processes: arguments are a folder and an output."""
+"""What test_evaluation_folders.py runs on two processes: real and fake pictures, and an output."""
 
 import sys
 from pathlib import Path
@@ -6,44 +6,52 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import PartialState
-from test_evaluation_folders import SmallNetwork
+from torch import Tensor, nn
 
 from cyclegan_style.commands.main import main
 from cyclegan_style.evaluation.collect import collect_features
 from cyclegan_style.evaluation.definitions import DEFINITIONS
-from cyclegan_style.system.launch import launched_as_asked, leave
+from cyclegan_style.system.launch import leave
 
-if __name__ == "__main__" and launched_as_asked(__file__, sys.argv[1:]):
-    folder = sys.argv[1]
-    sets = [
-        "--real",
-        folder,
-        "--fake",
-        folder,
-        "--metrics",
-        "swd",
-        "--no-cache",
-        "--no-intervals",
-        "--json",
-    ]
-    assert main(["evaluate", "folders", *sets]) == 0
-    assert main(["evaluate", "paired", "--truth", folder, "--fake", folder, "--json"]) == 0
+FEATURE_COUNT = 24
+
+
+class SmallNetwork(nn.Module):
+    """Random projections of small pictures."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        weight = torch.randn(FEATURE_COUNT, 300, generator=torch.Generator().manual_seed(0))
+        self.register_buffer("weight", weight / 10)
+        self.calls = 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.calls += 1
+        small = nn.functional.adaptive_avg_pool2d(images, 10).flatten(1)
+        return torch.relu(small @ self.get_buffer("weight").T)
+
+
+if __name__ == "__main__":
+    real, fake, output = sys.argv[1:]
     torch.set_num_threads(1)
+    options = ["--metrics", "swd", "--no-cache", "--json"]
+    assert main(["evaluate", "folders", "--real", real, "--fake", fake, *options]) == 0
+    assert main(["evaluate", "paired", "--truth", real, "--fake", real, "--json"]) == 0
     state = PartialState()
     assert state.num_processes == 2
     whole = collect_features(
-        sorted(Path(sys.argv[1]).iterdir()),
+        sorted(Path(real).iterdir()),
         SmallNetwork(),
         DEFINITIONS["pytorch-fid"].prepare,
-        with_descriptors=True,
+        with_thumbnails=True,
         batch_size=2,
     )
     if state.is_main_process:
         np.savez(
-            sys.argv[2],
+            output,
             indices=whole.indices,
             features=whole.features,
-            descriptors=whole.descriptors,
+            thumbnails=whole.thumbnails,
         )
     state.wait_for_everyone()
     leave(0)

@@ -1,5 +1,6 @@
 """Random weights for the FID Inception that behave like trained ones, and pictures to look at."""
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ def write_random_weights(torch_home: Path, seed: int = 2015) -> Path:
     return target
 
 
+@cache
 def random_state(seed: int) -> dict[str, Tensor]:
     """Convolutions of mixed gains, and batch norms that have seen a few pictures."""
     generator = torch.Generator().manual_seed(seed)
@@ -57,11 +59,11 @@ def soft_picture(height: int, width: int, seed: int) -> np.ndarray:
     return (waves * 45 + colour).clip(0, 255).astype(np.uint8).transpose(1, 2, 0)
 
 
-def write_soft_pictures(folder: Path, count: int, seed: int) -> Path:
-    """PNG files of mixed sizes, some smaller and some larger than the network's input."""
+def write_soft_pictures(folder: Path, count: int, seed: int, longest: int = 420) -> Path:
+    """PNG files of mixed sizes, by default smaller and larger ones than the network's input."""
     folder.mkdir(parents=True, exist_ok=True)
     chance = np.random.default_rng(seed)
     for number in range(count):
-        height, width = chance.integers(90, 420, 2)
+        height, width = chance.integers(90, longest, 2)
         write_image(folder / f"{number:03}.png", soft_picture(height, width, 1000 * seed + number))
     return folder

@@ -9,7 +9,7 @@ import torch
 from inception_weights import soft_picture
 
 from cyclegan_style.errors import UserError
-from cyclegan_style.evaluation.folders import frechet_at_infinity
+from cyclegan_style.evaluation.comparison import frechet_at_infinity
 from cyclegan_style.evaluation.frechet import (
     Moments,
     frechet_distance,
@@ -22,9 +22,11 @@ from cyclegan_style.evaluation.intervals import jackknife_interval, mean_interva
 from cyclegan_style.evaluation.kid import kernel_distance, squared_mmd
 from cyclegan_style.evaluation.precision_recall import precision_recall
 from cyclegan_style.evaluation.sliced_wasserstein import (
-    descriptors_of_image,
+    Descriptors,
+    descriptors_of_images,
     laplacian_pyramid,
     level_sizes,
+    part_of,
     sliced_wasserstein,
 )
 
@@ -44,7 +46,8 @@ def naive_frechet(x: np.ndarray, y: np.ndarray) -> float:
 def test_frechet_is_the_defined_distance(counts):
     x, y = normal(counts[0], 40, 1), 1.5 * normal(counts[1], 40, 2, 0.3)
 
-    assert frechet_of_features(x, y) == pytest.approx(naive_frechet(x, y), abs=1e-4)
+    # The naive root makes 1e-7 of each eigenvalue that should be 0 and is 1e-14.
+    assert frechet_of_features(x, y) == pytest.approx(naive_frechet(x, y), abs=4e-5)
 
 
 def test_frechet_of_known_gaussians():
@@ -60,8 +63,9 @@ def test_frechet_of_known_gaussians():
 def test_equal_sets_have_no_distance(count):
     x = 20 * normal(count, 64, 3, 5.0)
 
-    assert frechet_of_features(x, x) < 1e-9
-    assert frechet_of_features(x, x[::-1]) < 1e-9
+    rounding = 1e-13 * gaussian_of_features(x).trace  # which is added and subtracted
+    assert frechet_of_features(x, x) < rounding
+    assert frechet_of_features(x, x[::-1]) < rounding
 
 
 def test_frechet_of_a_constant_set():
@@ -90,7 +94,8 @@ def test_moments_of_shifted_and_badly_scaled_batches():
     expected = np.cov(values, rowvar=False)
     error = np.abs(moments.comoment / 999 - expected)
     scale = np.sqrt(np.outer(np.diag(expected), np.diag(expected)))
-    assert (error / scale).max() < 1e-6
+    # The mean's last place beside the smallest deviation.
+    assert (error / scale).max() < np.spacing(1e6) / 1e-4
 
 
 def test_statistics_give_the_distance_of_the_features():
@@ -145,22 +150,22 @@ def test_precision_and_recall_of_torch_fidelity():
     assert (ours.precision, ours.recall) == pytest.approx((precision, recall), abs=1e-6)
 
 
-def descriptors(seed: int, count: int = 4, contrast: float = 1.0) -> np.ndarray:
-    pictures = [soft_picture(128, 128, 10 * seed + index) for index in range(count)]
-    dimmed = [(picture * contrast).astype(np.uint8) for picture in pictures]
-    return np.stack([descriptors_of_image(picture) for picture in dimmed])
+def descriptors(pictures: np.ndarray) -> Descriptors:
+    return descriptors_of_images(pictures, range(len(level_sizes())))
 
 
 def test_sliced_wasserstein():
-    x, y = descriptors(1), descriptors(2)
+    soft = np.stack([soft_picture(128, 128, number) for number in range(8)])
+    x, y = descriptors(soft[:4]), descriptors(soft[4:])
     noise = np.random.default_rng(0).integers(0, 256, (4, 128, 128, 3), dtype=np.uint8)
-    of_noise = np.stack([descriptors_of_image(picture) for picture in noise])
 
     assert sliced_wasserstein(x, x) == 0
-    assert sliced_wasserstein(x, x[::-1]) < 1e-6
-    assert sliced_wasserstein(x, y) == pytest.approx(sliced_wasserstein(y, x), abs=1e-9)
-    assert 0 < sliced_wasserstein(x, y) < sliced_wasserstein(x, of_noise)
-    assert sliced_wasserstein(np.concatenate([x, x]), x) < 1e-6
+    # Elsewhere in a float32 product, a row may be rounded in another way.
+    rounding = 1e-5 * sliced_wasserstein(x, y)
+    assert sliced_wasserstein(x, part_of(x, np.arange(4)[::-1])) < rounding
+    assert sliced_wasserstein(x, y) == pytest.approx(sliced_wasserstein(y, x), rel=1e-12)
+    assert 0 < sliced_wasserstein(x, y) < sliced_wasserstein(x, descriptors(noise))
+    assert sliced_wasserstein(part_of(x, np.arange(8) % 4), x) < rounding
 
 
 def test_the_pyramid_adds_up():

@@ -12,8 +12,8 @@ from inception_weights import write_random_weights, write_soft_pictures
 from torch import nn
 
 from cyclegan_style.evaluation.collect import collect_features
+from cyclegan_style.evaluation.comparison import kernel
 from cyclegan_style.evaluation.definitions import DEFINITIONS
-from cyclegan_style.evaluation.folders import kernel
 from cyclegan_style.evaluation.frechet import frechet_of_features
 from cyclegan_style.features.weights import load_inception
 
@@ -24,8 +24,10 @@ clean_fid = pytest.importorskip("cleanfid.fid")
 clean_inception = pytest.importorskip("cleanfid.inception_torchscript")
 
 FID_TOLERANCE = 1e-3
+"""A tenth of what the smallest known mistake makes, a resize that is rounded."""
 KID_TOLERANCE = 2e-6
 FEATURE_TOLERANCE = 1e-4
+"""Of values of about 1, after 94 layers in float32; measured were 1.5e-5."""
 KID_SEED = 2020
 
 
@@ -34,8 +36,8 @@ def pairs(tmp_path_factory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("pairs")
     return {
         "weights": write_random_weights(root / "torch"),
-        "real": write_soft_pictures(root / "real", 5, seed=1),
-        "fake": write_soft_pictures(root / "fake", 4, seed=2),
+        "real": write_soft_pictures(root / "real", 4, seed=1),
+        "fake": write_soft_pictures(root / "fake", 3, seed=2),
     }
 
 

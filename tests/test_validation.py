@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 
 import pytest
-from inception_weights import write_random_weights
+from evaluation_processes import SmallNetwork
 from runs_in_tests import assert_equal_state, metrics_of, run_training
 from safetensors.torch import load_file
 from tiny import make_pictures
@@ -14,8 +14,9 @@ from cyclegan_style.commands.evaluate import load_both
 from cyclegan_style.config import Config
 from cyclegan_style.data.training_data import spread
 from cyclegan_style.errors import UserError
-from cyclegan_style.evaluation.folders import EvaluationOptions
+from cyclegan_style.evaluation import evaluator
 from cyclegan_style.evaluation.model import evaluate_model
+from cyclegan_style.evaluation.scores import EvaluationOptions
 from cyclegan_style.runs.best import BestScores
 from cyclegan_style.training.config_checks import ConfigError, validate
 
@@ -54,9 +55,11 @@ def test_evaluation_leaves_no_trace_in_what_is_trained(configured, evaluated):
 
 
 def test_scores_are_those_of_the_evaluate_command_for_the_model_of_that_step(
-    evaluated, pictures, tmp_path
+    evaluated, pictures, tmp_path, monkeypatch
 ):
-    weights = write_random_weights(tmp_path)
+    weights = tmp_path / "small.pth"
+    weights.touch()
+    monkeypatch.setattr(evaluator, "load_inception", lambda path: SmallNetwork())
     config = evaluated(
         evaluation__metrics=("swd", "fid"),
         evaluation__weights=str(weights),

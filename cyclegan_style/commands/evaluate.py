@@ -12,18 +12,12 @@ from cyclegan_style.commands.parser import Command, command_parser, print_result
 from cyclegan_style.errors import UserError
 from cyclegan_style.evaluation.collect import BATCH_SIZE
 from cyclegan_style.evaluation.definitions import DEFINITIONS
-from cyclegan_style.evaluation.folders import (
-    METRICS,
-    OF_TRANSLATIONS,
-    EvaluationOptions,
-    Scores,
-    evaluate_folders,
-    statistics_of,
-)
+from cyclegan_style.evaluation.folders import evaluate_folders, statistics_of
 from cyclegan_style.evaluation.model import evaluate_model
 from cyclegan_style.evaluation.pairs import METRICS as PAIRED_METRICS
 from cyclegan_style.evaluation.pairs import evaluate_pairs
 from cyclegan_style.evaluation.ranking import Ranking, rank_folders, rank_models
+from cyclegan_style.evaluation.scores import METRICS, OF_TRANSLATIONS, EvaluationOptions, Scores
 from cyclegan_style.evaluation.statistics import write_statistics
 from cyclegan_style.models.model_files import load_generators
 from cyclegan_style.system.hardware import choose_device, choose_dtype, join_processes

@@ -16,7 +16,7 @@ import numpy as np
 from cyclegan_style.evaluation.collect import Collected
 from cyclegan_style.system.whole_files import checksum, whole_file
 
-_ARRAYS = ("sizes", "features", "descriptors")
+_ARRAYS = ("sizes", "features", "thumbnails")
 
 
 def cache_folder() -> Path:
@@ -43,10 +43,10 @@ def recall(file: Path) -> Collected | None:
     """Kept features, None if there are none or they are damaged."""
     try:
         with np.load(file, allow_pickle=False) as kept:
-            sizes, features, descriptors = (kept[name] for name in _ARRAYS)
+            sizes, features, thumbnails = (kept[name] for name in _ARRAYS)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError):
         return None
-    return Collected(list(range(len(features))), sizes, features, descriptors, [])
+    return Collected(list(range(len(features))), sizes, features, thumbnails, [])
 
 
 def keep(file: Path, collected: Collected) -> None:

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from cyclegan_style.data.images import ImageError, Pixels, read_stored_rgb
 from cyclegan_style.evaluation.frechet import Moments, merged
-from cyclegan_style.evaluation.sliced_wasserstein import Descriptors, descriptors_of_image
+from cyclegan_style.evaluation.sliced_wasserstein import Thumbnails, thumbnail
 from cyclegan_style.system.hardware import trim_heap
 
 BATCH_SIZE = 8
@@ -42,7 +42,7 @@ class Looks:
     index: int
     size: tuple[int, int]
     image: Tensor | None
-    descriptors: Descriptors | None
+    thumbnail: Pixels | None
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ class Collected:
     """Images × width and height."""
     features: NDArray[np.float32]
     """Images × dimensions; no dimensions without a network."""
-    descriptors: Descriptors
-    """Images × levels × patches × values; no levels unless asked for."""
+    thumbnails: Thumbnails
+    """What swd looks at; without pixels unless asked for."""
     errors: list[ImageError]
     moments: Moments | None = None
     """Mean and co-moment of the features where these were not kept."""
@@ -71,7 +71,7 @@ def collect_features(
     network: Callable[[Tensor], Tensor] | None,
     prepare: Prepare,
     *,
-    with_descriptors: bool = False,
+    with_thumbnails: bool = False,
     keep_features: bool = True,
     read: Read = read_stored_rgb,
     batch_size: int = BATCH_SIZE,
@@ -91,8 +91,7 @@ def collect_features(
             return error
         height, width = pixels.shape[:2]
         image = None if network is None else prepare(pixels)
-        descriptors = descriptors_of_image(pixels) if with_descriptors else None
-        return Looks(index, (width, height), image, descriptors)
+        return Looks(index, (width, height), image, thumbnail(pixels) if with_thumbnails else None)
 
     hidden = progress is None or not state.is_main_process
     bar = tqdm(total=len(share), desc=progress, disable=hidden or None, delay=1, leave=False)
@@ -114,15 +113,13 @@ def collect_features(
             bar.update(len(batch))
     # gather_object joins the processes' lists.
     own = [replace(_join(parts, errors), moments=moments)]
-    gathered: list[Collected] = gather_object(own) if state.num_processes > 1 else own
+    gathered: list[Collected] = gather_object(own)
     return _in_order(gathered)
 
 
 def values_of_all(values: Mapping[Path, float]) -> list[float]:
     """What the processes noted of their own pictures, in the order of the paths."""
-    own = list(values.items())
-    everyone = gather_object(own) if PartialState().num_processes > 1 else own
-    return [value for _, value in sorted(everyone)]
+    return [value for _, value in sorted(gather_object(list(values.items())))]
 
 
 def on_device(network: Network) -> Network:
@@ -158,21 +155,21 @@ def _measure(
     if network is not None:
         batch = torch.stack(images).to(device, memory_format=fastest_order(device))
         features = network(batch).float().cpu().numpy()
-    described = [item.descriptors for item in seen if item.descriptors is not None]
-    descriptors = np.stack(described) if described else _no_descriptors(len(seen))
+    small = [item.thumbnail for item in seen if item.thumbnail is not None]
+    thumbnails = np.stack(small) if small else _no_thumbnails(len(seen))
     sizes = np.array([item.size for item in seen])
-    return Collected([item.index for item in seen], sizes, features, descriptors, [])
+    return Collected([item.index for item in seen], sizes, features, thumbnails, [])
 
 
 def _join(parts: Sequence[Collected], errors: list[ImageError]) -> Collected:
     if not parts:
         no_sizes, no_features = np.zeros((0, 2), np.int64), np.zeros((0, 0), np.float32)
-        return Collected([], no_sizes, no_features, _no_descriptors(0), errors)
+        return Collected([], no_sizes, no_features, _no_thumbnails(0), errors)
     return Collected(
         [index for part in parts for index in part.indices],
         np.concatenate([part.sizes for part in parts]),
         np.concatenate([part.features for part in parts]),
-        np.concatenate([part.descriptors for part in parts]),
+        np.concatenate([part.thumbnails for part in parts]),
         [*errors, *(error for part in parts for error in part.errors)],
     )
 
@@ -189,14 +186,14 @@ def _in_order(gathered: Sequence[Collected]) -> Collected:
         sorted(whole.indices),
         whole.sizes[order],
         whole.features[order],
-        whole.descriptors[order],
+        whole.thumbnails[order],
         sorted(errors, key=lambda error: error.path),
         moments,
     )
 
 
-def _no_descriptors(count: int) -> Descriptors:
-    return np.zeros((count, 0, 0, 0), np.float32)
+def _no_thumbnails(count: int) -> Thumbnails:
+    return np.zeros((count, 0, 0, 3), np.uint8)
 
 
 def _ahead(

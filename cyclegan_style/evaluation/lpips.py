@@ -7,19 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from cyclegan_style.data.images import Pixels, to_tensor
+from cyclegan_style.features.alexnet import ALEXNET, CHANNELS, load_alexnet
 from cyclegan_style.features.weights import Published, built_from, find_weights
 from cyclegan_style.system.whole_files import checksum
 
-SMALLEST = 31
-"""Side in pixels below which nothing is left for AlexNet's deeper layers."""
-
-ALEXNET = Published(
-    "AlexNet weights",
-    ("alexnet-owt-7be5be79.pth",),
-    "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
-    "7be5be79",
-    "name it with --lpips-weights",
-)
 LINEAR = Published(
     "LPIPS weights",
     ("alex.pth", "LPIPS_v0.1_alex-df73285e.pth"),
@@ -27,10 +18,6 @@ LINEAR = Published(
     "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0",
     "pip install lpips, which brings it along",
 )
-
-_CHANNELS = (64, 192, 384, 256, 256)
-_LAYERS = 12
-"""AlexNet's convolutions with their activations, up to the fifth."""
 
 
 class PerceptualDistance(nn.Module):
@@ -75,7 +62,7 @@ def find_lpips(file: Path | None = None) -> tuple[Path, Path]:
 
 def load_lpips(files: tuple[Path, Path]) -> PerceptualDistance:
     """The network with the weights of these files, at rest."""
-    features = built_from(files[0], _alexnet_features, "torchvision's AlexNet")
+    features = load_alexnet(files[0])
     linear = built_from(files[1], _linear_weights, "LPIPS 0.1 with AlexNet")
     return PerceptualDistance(features, linear).eval().requires_grad_(False)
 
@@ -95,22 +82,10 @@ def _of_installed_package() -> Path | None:
     return None
 
 
-def _alexnet_features(state: dict[str, Tensor]) -> nn.Sequential:
-    # Only here: it takes a second and 160 MB that no other score needs.
-    from torchvision.models import alexnet
-
-    with torch.device("meta"):
-        features = nn.Sequential(*alexnet(weights=None).features[:_LAYERS])
-    prefix = "features."
-    kept = {key.removeprefix(prefix): state[key] for key in state if key.startswith(prefix)}
-    features.load_state_dict(kept, assign=True)
-    return features.float()
-
-
 def _linear_weights(state: dict[str, Tensor]) -> list[Tensor]:
     return [
         state[f"lin{index}.model.1.weight"].float().view(1, channels, 1, 1)
-        for index, channels in enumerate(_CHANNELS)
+        for index, channels in enumerate(CHANNELS)
     ]
 
 

@@ -13,18 +13,18 @@ from torch import Tensor
 from cyclegan_style.data.images import ImageError, Pixels, to_tensor
 from cyclegan_style.directions import DIRECTIONS
 from cyclegan_style.evaluation.collect import values_of_all
-from cyclegan_style.evaluation.folders import (
+from cyclegan_style.evaluation.evaluator import Evaluator
+from cyclegan_style.evaluation.image_sets import ImageSet
+from cyclegan_style.evaluation.lpips import PerceptualDistance
+from cyclegan_style.evaluation.paired import ssim
+from cyclegan_style.evaluation.scores import (
     METRICS,
     OF_TRANSLATIONS,
     EvaluationOptions,
-    Evaluator,
-    ImageSet,
     Scores,
     warn_of_few,
 )
-from cyclegan_style.evaluation.lpips import SMALLEST as SMALLEST_OF_LPIPS
-from cyclegan_style.evaluation.lpips import PerceptualDistance
-from cyclegan_style.evaluation.paired import ssim
+from cyclegan_style.features.alexnet import SMALLEST as SMALLEST_OF_LPIPS
 
 SMALLEST = 13
 """Side in pixels below which the window of SSIM does not fit into the edges."""

@@ -14,15 +14,16 @@ from cyclegan_style.data.images import ImageError, Pixels, read_image, to_tensor
 from cyclegan_style.errors import UserError
 from cyclegan_style.evaluation import lpips
 from cyclegan_style.evaluation.collect import exact_products, on_device
-from cyclegan_style.evaluation.folders import refuse_unknown
 from cyclegan_style.evaluation.intervals import mean_interval
 from cyclegan_style.evaluation.paired import psnr, ssim
+from cyclegan_style.evaluation.scores import refuse_unknown
+from cyclegan_style.features.alexnet import SMALLEST
 from cyclegan_style.synthetic import demo_folder
 from cyclegan_style.synthetic.folders import Domain
 from cyclegan_style.system.processes import main_process_first
 
 METRICS = ("psnr", "ssim", "lpips")
-_SMALLEST = {"psnr": 1, "ssim": 11, "lpips": lpips.SMALLEST}
+_SMALLEST = {"psnr": 1, "ssim": 11, "lpips": SMALLEST}
 """Sides in pixels that a picture must have for these."""
 
 DEMO_SOURCES: dict[str, Domain] = {"demo:painting": "photo", "demo:photo": "painting"}
@@ -101,8 +102,8 @@ def _shared_out(
                 own.append((index, _compare(*pairs[index], measures)))
             except ImageError as error:
                 own.append((index, error))
-    everyone = gather_object(own) if state.num_processes > 1 else own
-    return [outcome for _, outcome in sorted(everyone, key=lambda indexed: indexed[0])]
+    everyone = sorted(gather_object(own), key=lambda indexed: indexed[0])
+    return [outcome for _, outcome in everyone]
 
 
 def _compare(truth: Path, fake: Path, measures: dict[str, Measure]) -> dict[str, float]:

@@ -11,17 +11,16 @@ from typing import Any
 from cyclegan_style.data.images import ImageError
 from cyclegan_style.directions import DIRECTIONS
 from cyclegan_style.errors import UserError
-from cyclegan_style.evaluation.folders import (
+from cyclegan_style.evaluation.evaluator import Evaluator
+from cyclegan_style.evaluation.image_sets import ImageSet, errors_of
+from cyclegan_style.evaluation.intervals import Interval, Kept
+from cyclegan_style.evaluation.model import Translator, translated
+from cyclegan_style.evaluation.scores import (
     OF_TRANSLATIONS,
     Circumstances,
     EvaluationOptions,
-    Evaluator,
-    ImageSet,
-    errors_of,
     warn_of_few,
 )
-from cyclegan_style.evaluation.intervals import Interval, Kept
-from cyclegan_style.evaluation.model import Translator, translated
 
 RANKING_METRICS = ("fid", "kid", "swd")
 """Of which less is better and whose intervals are known."""
@@ -102,23 +101,21 @@ def rank(evaluator: Evaluator, real: ImageSet, fakes: Mapping[str, ImageSet], wh
         told = ", ".join(f"{name} has {len(indices)}" for name, indices in pictures.items())
         raise UserError(f"a ranking needs the same pictures of each {what}: {told}")
     (metric,) = evaluator.options.metrics
-    values = {name: evaluator.value(metric, real, one) for name, one in fakes.items()}
+    compared = {name: evaluator.comparison(real, one) for name, one in fakes.items()}
+    values = {name: comparison.value(metric) for name, comparison in compared.items()}
     order = sorted(values, key=values.__getitem__)
     best = order[0]
 
     def behind(name: str) -> Rank:
         difference = values[name] - values[best]
-        if name == best:
+        if name == best or not evaluator.options.intervals:
             return Rank(name, values[name], difference, None)
 
         def of_part(i: Kept, j: Kept) -> float:
-            one, other = (
-                evaluator.value_of_part(metric, real, fakes[each], i, j) for each in (name, best)
-            )
+            one, other = (compared[each].value_of_part(metric, i, j) for each in (name, best))
             return one - other
 
-        interval = evaluator.interval(difference, of_part, real, fakes[name])
-        return Rank(name, values[name], difference, interval)
+        return Rank(name, values[name], difference, compared[name].interval(difference, of_part))
 
     circumstances = evaluator.circumstances(real, fakes[best])
     warn_of_few([metric], circumstances)

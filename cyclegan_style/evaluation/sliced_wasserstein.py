@@ -4,10 +4,13 @@ It needs no trained network. Each level of the pyramid tells about details of on
 """
 
 import zlib
+from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from accelerate.utils import gather_object
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -21,8 +24,10 @@ PATCHES = 128
 """Patches of each image and level."""
 PROJECTIONS = 512
 
-Descriptors = NDArray[np.float32]
-"""Levels × patches × (channels · 7 · 7) of an image; images × the same of a set."""
+Thumbnails = NDArray[np.uint8]
+"""Images × 128 × 128 × channels."""
+Descriptors = dict[int, NDArray[np.float32]]
+"""By the level, 0 being the finest: images × patches × (channels · 7 · 7)."""
 
 
 def level_sizes(size: int = SIZE) -> list[int]:
@@ -30,18 +35,34 @@ def level_sizes(size: int = SIZE) -> list[int]:
     return [size >> level for level in range(size.bit_length()) if size >> level >= COARSEST]
 
 
-def descriptors_of_image(pixels: Pixels, size: int = SIZE, patches: int = PATCHES) -> Descriptors:
-    """Random patches of every level of the image's pyramid.
+def thumbnail(pixels: Pixels) -> Pixels:
+    """All that is looked at of an image; its descriptors are six times as large."""
+    return pixels if pixels.shape[:2] == (SIZE, SIZE) else resize(pixels, (SIZE, SIZE))
+
+
+def descriptors_of_images(thumbnails: Thumbnails, levels: Collection[int]) -> Descriptors:
+    """Random patches of these levels of every image's pyramid."""
+    shape = (len(thumbnails), PATCHES, 3 * PATCH * PATCH)
+    descriptors = {level: np.empty(shape, np.float32) for level in levels}
+
+    def describe(index: int) -> None:
+        patches = descriptors_of_image(thumbnails[index])
+        for level, all_images in descriptors.items():
+            all_images[index] = patches[level]
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(describe, range(len(thumbnails)) if descriptors else ()))
+    return descriptors
+
+
+def descriptors_of_image(pixels: Pixels) -> NDArray[np.float32]:
+    """Random patches of every level of a thumbnail's pyramid: levels × patches × values.
 
     Their places follow from the pixels, so neither order nor number of processes changes them.
     """
-    if pixels.shape[:2] != (size, size):
-        pixels = resize(pixels, (size, size))
     chance = np.random.default_rng(zlib.crc32(np.ascontiguousarray(pixels).tobytes()))
     image = torch.from_numpy(pixels.transpose(2, 0, 1).astype(np.float32))
-    return np.stack(
-        [_patches(level, patches, chance) for level in laplacian_pyramid(image, size)]
-    ).astype(np.float32)
+    return np.stack([_patches(level, PATCHES, chance) for level in laplacian_pyramid(image)])
 
 
 def laplacian_pyramid(image: Tensor, size: int = SIZE) -> list[Tensor]:
@@ -55,16 +76,26 @@ def laplacian_pyramid(image: Tensor, size: int = SIZE) -> list[Tensor]:
 
 
 def sliced_wasserstein(
-    first: Descriptors, second: Descriptors, seed: int = 0, projections: int = PROJECTIONS
+    first: Descriptors, second: Descriptors, projections: int = PROJECTIONS
 ) -> float:
-    """Mean over levels of the distance × 1000, as it is usually given."""
-    distances = [
-        _distance(
-            _normalised(first[:, level]), _normalised(second[:, level]), seed + level, projections
+    """Mean over levels of the distance × 1000, as it is usually given.
+
+    Every process compares the levels that it has, and all get the mean of all of them.
+    """
+    own = [
+        (
+            level,
+            _distance(_normalised(first[level]), _normalised(second[level]), level, projections),
         )
-        for level in range(first.shape[1])
+        for level in first
     ]
-    return 1e3 * float(np.mean(distances))
+    distances: list[tuple[int, float]] = gather_object(own)
+    return 1e3 * float(np.mean([distance for _, distance in sorted(distances)]))
+
+
+def part_of(descriptors: Descriptors, kept: NDArray[np.intp]) -> Descriptors:
+    """Those of some of the images."""
+    return {level: all_images[kept] for level, all_images in descriptors.items()}
 
 
 def _distance(x: Tensor, y: Tensor, seed: int, projections: int) -> float:
@@ -90,7 +121,7 @@ def _quantiles(values: Tensor, count: int) -> Tensor:
     return values if len(values) == count else values[places.long()]
 
 
-def _normalised(descriptors: Descriptors) -> Tensor:
+def _normalised(descriptors: NDArray[np.float32]) -> Tensor:
     """Patches of all images as rows, every colour channel with mean 0 and deviation 1."""
     values = torch.from_numpy(np.ascontiguousarray(descriptors))
     values = values.reshape(-1, 3, PATCH * PATCH).double()
@@ -101,10 +132,10 @@ def _normalised(descriptors: Descriptors) -> Tensor:
     return values.reshape(len(values), -1).float()
 
 
-def _patches(level: Tensor, count: int, chance: np.random.Generator) -> Descriptors:
+def _patches(level: Tensor, count: int, chance: np.random.Generator) -> NDArray[np.float32]:
     places = level.unfold(1, PATCH, 1).unfold(2, PATCH, 1)  # channels × y × x × 7 × 7
     y, x = (torch.from_numpy(chance.integers(0, n, count)) for n in places.shape[1:3])
-    patches: Descriptors = places[:, y, x].transpose(0, 1).reshape(count, -1).numpy()
+    patches: NDArray[np.float32] = places[:, y, x].transpose(0, 1).reshape(count, -1).numpy()
     return patches
 
 

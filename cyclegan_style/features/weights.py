@@ -1,13 +1,15 @@
 """Find the weights of published networks: a file, the cache of other tools, or a download."""
 
+import os
 import sys
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 from urllib.error import HTTPError
 
 import torch
@@ -16,7 +18,11 @@ from tqdm import tqdm
 
 from cyclegan_style.errors import UserError
 from cyclegan_style.features.inception import Inception, build_inception
+from cyclegan_style.system.processes import say
 from cyclegan_style.system.whole_files import checksum
+
+if sys.platform != "win32":
+    import fcntl
 
 _BLOCK = 1 << 20
 _TIMEOUT = 20.0  # seconds without a byte
@@ -96,22 +102,68 @@ def download(published: Published, folder: Path) -> Path:
     target, part = folder / name, folder / f"{name}.part"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _fetch(published, part)
+        with _held_alone(part, published.what):
+            if not target.is_file():  # another process may have finished meanwhile
+                _fetch(published, part)
+                _take(published, part, target)
     except (OSError, HTTPException) as error:
         reason = getattr(error, "reason", None) or str(error) or type(error).__name__
         raise WeightsError(
             f"no {published.what}: put {name} into {folder} or {published.or_else};"
             f" {published.url} cannot be downloaded ({reason})"
         ) from error
+    return target
+
+
+def _take(published: Published, part: Path, target: Path) -> None:
+    """Give a whole download its name, or remove it if it is not the file."""
     found = checksum(part)
     if not found.startswith(published.sha256):
         part.unlink()
         raise WeightsError(
-            f"{published.url}: the download is damaged: its SHA-256 begins with"
-            f" {found[:8]}, not {published.sha256[:8]}; try again, or put {name} into {folder}"
+            f"{published.url}: the download is damaged: its SHA-256 begins with {found[:8]}, not"
+            f" {published.sha256[:8]}; try again, or put {target.name} into {target.parent}"
         )
     part.replace(target)
-    return target
+
+
+@contextmanager
+def _held_alone(part: Path, what: str) -> Iterator[None]:
+    """Let one process at a time append to the file, where there are locks."""
+    if sys.platform == "win32":  # which renames no open file
+        yield
+        return
+    while True:
+        with part.open("ab") as stream:
+            _wait_for(stream, what)
+            if not _is_there(stream, part):  # whoever had it has finished or removed it
+                continue
+            try:
+                yield
+            finally:
+                if _is_there(stream, part) and not part.stat().st_size:
+                    part.unlink()
+            return
+
+
+def _wait_for(stream: BinaryIO, what: str) -> None:
+    """Lock the file for as long as it is open."""
+    if sys.platform == "win32":
+        return
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        say(f"waiting for another process that downloads the {what}")
+        fcntl.flock(stream, fcntl.LOCK_EX)
+    except OSError:  # a file system without locks
+        pass
+
+
+def _is_there(stream: BinaryIO, path: Path) -> bool:
+    """Whether an open file still has this path."""
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(stream.fileno()), path.stat())
+    return False
 
 
 def _fetch(published: Published, part: Path) -> None:

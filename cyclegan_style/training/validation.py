@@ -12,14 +12,10 @@ from cyclegan_style.data.domains import ImageDomain
 from cyclegan_style.data.images import Pixels
 from cyclegan_style.data.training_data import spread
 from cyclegan_style.directions import DIRECTIONS, Direction
-from cyclegan_style.evaluation.folders import (
-    METRICS,
-    OF_TRANSLATIONS,
-    EvaluationOptions,
-    Evaluator,
-    ImageSet,
-)
+from cyclegan_style.evaluation.evaluator import Evaluator
+from cyclegan_style.evaluation.image_sets import ImageSet
 from cyclegan_style.evaluation.model import Translation, as_rgb
+from cyclegan_style.evaluation.scores import METRICS, OF_TRANSLATIONS, EvaluationOptions
 from cyclegan_style.models.model_files import LoadedGenerator
 from cyclegan_style.networks import build_generator
 from cyclegan_style.system.hardware import choose_dtype
