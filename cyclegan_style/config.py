@@ -108,7 +108,7 @@ class LossConfig:
     """Penalty on the discriminators' gradients: r1 on real images, zero_centred between real and
     translated ones. wgan_gp brings its own."""
     penalty_weight: float = 10.0
-    """Weight of the gradient penalty, wgan_gp's included."""
+    """Weight of the gradient penalty, wgan_gp's included; an image's score is its mean verdict."""
 
     @property
     def penalises_gradients(self) -> bool:

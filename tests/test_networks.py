@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from cyclegan_style.config import DiscriminatorConfig, GeneratorConfig
 from cyclegan_style.networks import build_discriminator, build_generator, mixes_samples
+from cyclegan_style.networks.layers import build_norm
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -167,6 +168,49 @@ def output_and_gradients(network: nn.Module, channels: int) -> tuple[Tensor, lis
     output = network(images)
     (output * torch.rand_like(output)).sum().backward()
     return output.detach(), [images.grad, *(p.grad for p in network.parameters())]
+
+
+@pytest.mark.parametrize("name", ["resnet", "unet", "patch", "pixel"])
+@pytest.mark.parametrize("count", [1, 2])
+def test_maps_and_gradients_keep_their_channels_last(name, count):
+    network, _ = pairs("instance")[name]
+    network.to(torch.float32, memory_format=torch.channels_last)
+    maps, gradients = [], []
+
+    def watch(_layer: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        maps.append(output)
+        output.register_hook(gradients.append)
+
+    for layer in network.modules():
+        if not list(layer.children()):
+            layer.register_forward_hook(watch)
+    images = torch.rand(count, 3, 64, 64, requires_grad=True)
+    output = network(images.contiguous(memory_format=torch.channels_last))
+    (output * torch.rand_like(output)).sum().backward()
+
+    assert len(maps) == len(gradients) >= 6
+    assert all(each.stride(1) == 1 or each.shape[1] == 1 for each in maps + gradients)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_instance_norm_is_the_same_in_either_order(count):
+    layer, maps = build_norm("instance", 4), random_maps(count)
+    results = []
+    for order in (torch.contiguous_format, torch.channels_last):
+        x = maps.contiguous(memory_format=order).requires_grad_(True)
+        y = layer(x)
+        (first,) = torch.autograd.grad((y**3).sum(), x, create_graph=True)
+        (second,) = torch.autograd.grad(first.square().sum(), x)
+        results.append((y, first, second))
+
+    torch.testing.assert_close(results[0][0], normalised(maps), rtol=0, atol=1e-12)
+    for contiguous, channels_last in zip(*results, strict=True):
+        torch.testing.assert_close(channels_last, contiguous, rtol=1e-9, atol=1e-9)
+
+
+def random_maps(count: int) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(count, 4, 5, 7, generator=generator, dtype=torch.float64) + 1
 
 
 def normalised(x: Tensor) -> Tensor:

@@ -2,15 +2,34 @@
 
 from typing import Literal
 
-from torch import nn
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 NormName = Literal["instance", "batch", "none"]
+
+
+class InstanceNorm(nn.InstanceNorm2d):
+    """Instance norm that leaves maps, and their gradients, in the order in which they come.
+
+    The layer of torch lays maps whose channels come last out anew, and so does the convolution
+    after it. Batch norm of a single picture is the same and has kernels for either order.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise each channel of each picture by itself."""
+        if x.is_contiguous() or not x.is_contiguous(memory_format=torch.channels_last):
+            return super().forward(x)
+        pictures = [
+            F.batch_norm(picture, None, None, training=True, eps=self.eps) for picture in x.split(1)
+        ]
+        return pictures[0] if len(pictures) == 1 else torch.cat(pictures)
 
 
 def build_norm(name: NormName, channels: int) -> nn.Module:
     """Normalisation layer; ``none`` keeps its place, so that state-dict keys do not move."""
     if name == "instance":
-        return nn.InstanceNorm2d(channels)
+        return InstanceNorm(channels)
     if name == "batch":
         return nn.BatchNorm2d(channels)
     return nn.Identity()

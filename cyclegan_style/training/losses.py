@@ -45,7 +45,9 @@ def gradient_penalty(
 ) -> Tensor:
     """Penalty on the gradient of ``judge`` with respect to its images, 0 if there is none.
 
-    It is meant to be weighted, added to the adversarial loss and halved with it.
+    It is meant to be weighted, added to the adversarial loss and halved with it. The papers'
+    D(x) is here the mean of an image's verdicts, of which the adversarial loss is an expectation
+    as well; ‖·‖ is over all values of the image.
     """
     if objective == "wgan_gp":  # Gulrajani et al. 2017, equation 3: E[(‖∇D(x̂)‖ − 1)²]
         gradients = image_gradients(judge, interpolate(real, fake))
@@ -65,9 +67,10 @@ def interpolate(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def image_gradients(judge: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-    """Gradient of each image's summed verdicts, one row per image, itself differentiable."""
+    """Gradient of each image's mean verdict, one row per image, itself differentiable."""
     images = images.detach().requires_grad_(True)
-    (gradients,) = torch.autograd.grad(judge(images).sum(), images, create_graph=True)
+    verdicts = judge(images).reshape(len(images), -1).mean(dim=1)
+    (gradients,) = torch.autograd.grad(verdicts.sum(), images, create_graph=True)
     return gradients.flatten(start_dim=1)
 
 
