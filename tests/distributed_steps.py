@@ -5,23 +5,29 @@ last of which is then tried once more with a changed field, which is to be refus
 """
 
 import sys
+from datetime import timedelta
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from safetensors.torch import save_file
 from tiny import enlarge_weights, random_batch, tiny_config
+from torch.distributed import ProcessGroup
 
 from cyclegan_style.commands.main import main
+from cyclegan_style.system.hardware import LONGEST_STEP, LONGEST_WAIT, build_accelerator
 from cyclegan_style.system.launch import launched_as_asked, leave
+from cyclegan_style.system.processes import patient_group
 from cyclegan_style.training.step import TrainingStep
 
 STEPS = 3
 IMAGES = 2
 
 
-def weights_after_steps(accelerator: Accelerator) -> dict[str, torch.Tensor]:
+def weights_after_steps(accelerator: Accelerator, **fields: Any) -> dict[str, torch.Tensor]:
     """All weights after steps on this process's part of the images of each step."""
-    step = TrainingStep(tiny_config(generator__norm="none"), accelerator, torch.float64)
+    config = tiny_config(generator__norm="none", **fields)
+    step = TrainingStep(config, accelerator, torch.float64)
     enlarge_weights(step.generators, 1)
     enlarge_weights(step.discriminators, 2)
     share = IMAGES // accelerator.num_processes
@@ -42,9 +48,17 @@ def weights_after_steps(accelerator: Accelerator) -> dict[str, torch.Tensor]:
     return moments | step.generators.state_dict() | step.discriminators.state_dict()
 
 
+def patience(group: ProcessGroup | None) -> timedelta:
+    """How long the processes of a group wait for each other."""
+    assert group is not None
+    timeout: timedelta = group._get_backend(torch.device("cpu")).options._timeout
+    return timeout
+
+
 if __name__ == "__main__" and launched_as_asked(__file__, sys.argv[1:]):
-    torch.set_num_threads(1)
-    accelerator = Accelerator(cpu=True)
+    accelerator = build_accelerator(tiny_config(train__mixed_precision="no"))
+    assert patience(torch.distributed.group.WORLD) == LONGEST_STEP
+    assert patience(patient_group()) == LONGEST_WAIT
     weights = weights_after_steps(accelerator)
     save_file(
         {name: tensor.contiguous() for name, tensor in weights.items()},

@@ -28,6 +28,7 @@ def launch(
     script: Path,
     *arguments: str | Path,
     options: Sequence[str] = ("--cpu", "--num_processes=2"),
+    timeout: int = 200,
 ) -> subprocess.CompletedProcess[str]:
     """Run a script with two processes on the CPU."""
     launcher = ["accelerate.commands.launch", *options]
@@ -41,7 +42,7 @@ def launch(
         capture_output=True,
         text=True,
         check=False,
-        timeout=200,
+        timeout=timeout,
     )
 
 
@@ -52,6 +53,7 @@ def config_file(folder: Path, name: str, max_steps: int) -> Path:
         data__a=str(folder / "a"),
         data__b=str(folder / "b"),
         train__max_steps=max_steps,
+        train__mixed_precision="no",
         train__pool_size=2,
         train__ema_decay=0.9,
         generator__dropout=True,
@@ -148,6 +150,25 @@ def test_two_processes_find_the_scores_that_one_finds(trained):
 
     assert {"swd_ab", "swd_ba", "structure_ab"} <= scores.keys()
     assert {name: metrics[-1][name] for name in scores} == pytest.approx(scores, rel=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(620)
+def test_two_processes_take_compiled_the_steps_they_take_uncompiled(tmp_path):
+    script = Path(__file__).with_name("compiled_steps.py")
+    result = launch(script, tmp_path / "weights", timeout=600)
+    assert result.returncode == 0, result.stderr
+
+    eager, *compiled = (
+        load_file(f"{tmp_path}/weights.{name}.safetensors")
+        for name in ("eager.0", "compiled.0", "compiled.1")
+    )
+
+    assert equal_tensors(*compiled)
+    gradients = [name for name in eager if name.startswith(("generators.", "discriminators."))]
+    assert max((compiled[0][name] - eager[name]).abs().max() for name in gradients) < 1e-10
+    # Adam makes much of the rounding of gradients near zero.
+    assert largest_difference(compiled[0], eager) < 1e-5
 
 
 @pytest.mark.slow

@@ -5,8 +5,16 @@ import sys
 
 import pytest
 import torch
+from distributed_steps import patience
+from torch.distributed import TCPStore
 
-from cyclegan_style.system.hardware import _free_in_container, choose_device, free_memory
+from cyclegan_style.system.hardware import (
+    LONGEST_STEP,
+    _free_in_container,
+    choose_device,
+    free_memory,
+    meet_after_a_restart,
+)
 
 COUNT_FAULTS = """
 import resource
@@ -37,6 +45,21 @@ def test_processes_share_the_memory(monkeypatch):
     alone = free_memory(torch.device("cpu"))
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     assert free_memory(torch.device("cpu")) == pytest.approx(alone / 2, rel=0.2)
+
+
+def test_processes_that_were_started_again_wait_as_long_for_a_step(monkeypatch):
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": store.port, "RANK": 0, "WORLD_SIZE": 1}
+    restart = {"TORCHELASTIC_RESTART_COUNT": 1, "GROUP_WORLD_SIZE": 1, "LOCAL_RANK": 0}
+    for name, value in (meeting | restart | {"ACCELERATE_USE_CPU": "true"}).items():
+        monkeypatch.setenv(name, str(value))
+
+    meet_after_a_restart()
+
+    try:
+        assert patience(torch.distributed.group.WORLD) == LONGEST_STEP
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 @pytest.mark.parametrize(

@@ -13,13 +13,17 @@ import yaml
 from PIL import Image
 from runs_in_tests import assert_equal_state, metrics_of, run_training
 from safetensors.torch import load_file
-from tiny import equal_tensors, make_pictures
+from tiny import equal_tensors, forget_accelerator, fp16_on_a_cpu, make_pictures
 
+from cyclegan_style.config import Config
 from cyclegan_style.data.domains import DomainError
+from cyclegan_style.data.training_data import open_dataset
 from cyclegan_style.errors import UserError
 from cyclegan_style.networks import build_generator
+from cyclegan_style.runs.run_folder import claim_run_folder
 from cyclegan_style.training.config_checks import ConfigError
 from cyclegan_style.training.schedule import learning_rate
+from cyclegan_style.training.trainer import Trainer
 
 LOSSES = {
     *("adversarial_ab", "adversarial_ba", "cycle_a", "cycle_b", "identity_a", "identity_b"),
@@ -164,6 +168,27 @@ def test_a_run_killed_between_checkpoints_goes_on_bit_for_bit(configured, monkey
     lines = zip(metrics_of(first), metrics_of(second), strict=True)
     for expected, line in lines:
         assert {**line, "images_per_second": 0} == {**expected, "images_per_second": 0}
+
+
+def fp16_trainer(config: Config, scale: float) -> Trainer:
+    """A trainer that stands where its run does, in fp16 with the scaler that CUDA would have."""
+    forget_accelerator()
+    accelerator = fp16_on_a_cpu(scale)
+    dataset = open_dataset(config.data, accelerator)
+    return Trainer(config, accelerator, claim_run_folder(config), dataset)
+
+
+def test_the_scale_of_fp16_goes_on_where_it_was(configured):
+    config = configured(train__max_steps=2)
+    trained = fp16_trainer(config, scale=2.0**127)  # at which every gradient overflows
+    trained.fit()
+
+    goes_on = fp16_trainer(config, scale=1024.0)
+
+    assert goes_on.progress.step == 2
+    state = goes_on.accelerator.scaler.state_dict()
+    assert state == trained.accelerator.scaler.state_dict()
+    assert state["scale"] == 2.0**123  # halved at both turns of both steps
 
 
 def test_a_damaged_checkpoint_is_passed_over(configured, capsys):

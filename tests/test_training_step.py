@@ -9,12 +9,15 @@ import torch
 from accelerate import Accelerator
 from tiny import (
     enlarge_weights,
+    equal_tensors,
     forget_accelerator,
+    fp16_on_a_cpu,
     largest_difference,
     random_batch,
     tiny_config,
 )
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from cyclegan_style.training.step import Losses, TrainingStep
 
@@ -123,9 +126,9 @@ def test_three_accumulated_batches_are_one_batch_of_three(pool_size, objective):
     assert largest_difference(all_weights(whole), all_weights(parts)) < 1e-10
 
 
-def gradient_norms(step: TrainingStep) -> list[float]:
+def gradient_norms(step: TrainingStep, batch: dict[str, Tensor] | None = None) -> list[float]:
     """Norms of each pair's gradients in the first step, which Adam's first mean keeps a part of."""
-    step.run([random_batch()])
+    step.run([batch or random_batch()])
     return [
         torch.stack([state["exp_avg"].norm() for state in optimizer.state.values()]).norm().item()
         / (1 - 0.5)
@@ -166,6 +169,16 @@ def test_the_moving_average_brings_the_statistics_of_batch_norm():
     assert statistics
     for key in statistics:
         assert torch.equal(average[key], trained[key])
+
+
+def test_the_moving_average_has_the_numbers_and_the_state_of_torch_s_own():
+    step = build_step(train__ema_decay=0.7, generator__norm="batch")
+    expected = AveragedModel(step.generators, multi_avg_fn=get_ema_multi_avg_fn(0.7))
+    for seed in range(3):
+        step.run([random_batch(seed=seed)])
+        expected.update_parameters(step.generators)
+
+    assert equal_tensors(step.average.state_dict(), expected.state_dict())
 
 
 def test_without_a_moving_average_the_trained_generators_are_exported():
@@ -251,6 +264,52 @@ def test_bf16_stays_close_to_fp32():
     assert turns[0].fakes["b"].dtype == torch.float32
     assert all(weight.dtype == torch.float32 for weight in all_weights(coarse).values())
     assert largest_difference(all_weights(coarse), all_weights(exact)) < 5e-4
+
+
+OVERFLOWING = 2.0**127
+"""A scale at which the gradients of no loss are finite."""
+
+
+def fp16_step(scale: float, **fields: Any) -> TrainingStep:
+    """A step in fp16 with the scaler that CUDA would have."""
+    return TrainingStep(tiny_config(**fields), fp16_on_a_cpu(scale), torch.float32)
+
+
+def moments(step: TrainingStep) -> list[Tensor]:
+    """A copy of all that both optimisers remember."""
+    optimizers = (step.generator_optimizer, step.discriminator_optimizer)
+    states = chain.from_iterable(optimizer.state.values() for optimizer in optimizers)
+    return [value.clone() for state in states for value in state.values()]
+
+
+def test_gradients_that_overflow_change_nothing_and_halve_the_scale_at_each_turn():
+    step = fp16_step(1024.0)
+    batch = {domain: images.float() for domain, images in random_batch().items()}
+    fresh = all_weights(step)
+    step.run([batch])
+    assert step.accelerator.scaler.get_scale() == 1024
+    weights, remembered = all_weights(step), moments(step)
+    assert largest_difference(weights, fresh) > 1e-5
+
+    step.accelerator.scaler.update(new_scale=OVERFLOWING)
+    losses, _ = step.run([batch])
+
+    assert all(loss.isfinite() for loss in losses.values())
+    assert step.accelerator.scaler.get_scale() == OVERFLOWING / 4
+    assert equal_tensors(all_weights(step), weights)
+    assert all(torch.equal(*pair) for pair in zip(moments(step), remembered, strict=True))
+
+
+def test_gradients_are_clipped_by_their_true_norm_whatever_their_scale():
+    batch = {domain: images.float() for domain, images in random_batch().items()}
+    norms = []
+    for scale, limit in ((1.0, None), (1024.0, None), (1024.0, 0.02)):
+        forget_accelerator()
+        norms.append(gradient_norms(fp16_step(scale, optimizer__clip_norm=limit), batch))
+
+    assert norms[1] == pytest.approx(norms[0], rel=0.05)
+    assert min(norms[0]) > 0.03
+    assert norms[2] == pytest.approx([0.02, 0.02], rel=1e-3)
 
 
 @pytest.mark.slow

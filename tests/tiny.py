@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
 from torch import Tensor, nn
 
@@ -98,3 +99,11 @@ def forget_accelerator() -> None:
     """Let the next Accelerator begin anew, in another precision for example."""
     AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()
+
+
+def fp16_on_a_cpu(scale: float = 2.0**16) -> Accelerator:
+    """An Accelerator for fp16 as it is on CUDA; on a CPU it leaves out autocast and the scaler."""
+    accelerator = Accelerator(cpu=True, mixed_precision="fp16")
+    accelerator.native_amp = True
+    accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+    return accelerator

@@ -12,7 +12,7 @@ from cyclegan_style.config import Config, DataConfig, parse_bytes
 from cyclegan_style.data.domains import ImageDomain, list_images, reference_layout
 from cyclegan_style.data.sampling import UnpairedDataset
 from cyclegan_style.networks.sizes import size_divisor
-from cyclegan_style.system.processes import main_process_first
+from cyclegan_style.system.processes import main_process_first, wait_for_all
 
 Item = TypeVar("Item")
 
@@ -54,6 +54,7 @@ def open_dataset(data: DataConfig, accelerator: Accelerator) -> UnpairedDataset:
         )
         for domain, spec in specs.items()
     ]
+    wait_for_all()  # one may take hours longer than another, which no training step waits for
     return UnpairedDataset(domains[0], domains[1], data.crop_size, data.flip)
 
 

@@ -12,7 +12,12 @@ from typing import Any, Literal
 import psutil
 import torch
 from accelerate import Accelerator, PartialState
-from accelerate.utils import DistributedDataParallelKwargs, parse_flag_from_env
+from accelerate.utils import (
+    DataLoaderConfiguration,
+    DistributedDataParallelKwargs,
+    InitProcessGroupKwargs,
+    parse_flag_from_env,
+)
 from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
 from cyclegan_style.config import Config, TrainConfig
@@ -22,6 +27,12 @@ PrecisionName = Literal["auto", "fp32", "bf16", "fp16"]
 
 LONGEST_WAIT = timedelta(days=30)
 """How long a process that is done waits for those that still have files."""
+LONGEST_STEP = timedelta(hours=1)
+"""How long a training process waits for another's gradients before it gives a hung one up.
+
+Longer than any checkpoint takes to write. What may take hours, to list a folder or to download
+weights, is waited for in another way: see processes.py.
+"""
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -42,7 +53,12 @@ def build_accelerator(config: Config) -> Accelerator:
         project_dir=config.run.dir,
         step_scheduler_with_optimizer=False,
         rng_types=[],  # samples follow from their keys, so there is nothing to synchronise
-        kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
+        # Batches lie in pinned memory on CUDA alone, where the host then need not wait for a copy.
+        dataloader_config=DataLoaderConfiguration(non_blocking=torch.cuda.is_available()),
+        kwargs_handlers=[
+            DistributedDataParallelKwargs(gradient_as_bucket_view=True),
+            InitProcessGroupKwargs(timeout=LONGEST_STEP),
+        ],
     )
     refuse_lost_processes(accelerator.num_processes)
     if accelerator.device.type == "cpu":
@@ -68,6 +84,7 @@ def meet_after_a_restart() -> None:
     store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
     torch.distributed.init_process_group(
         "nccl" if on_gpu else "gloo",
+        timeout=LONGEST_STEP,
         store=PrefixStore(f"restart-{restarts}", store),
         rank=int(os.environ["RANK"]),
         world_size=int(os.environ["WORLD_SIZE"]),

@@ -13,11 +13,11 @@ import torch
 from accelerate import Accelerator
 from accelerate.optimizer import AcceleratedOptimizer
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from cyclegan_style.config import Config, OptimizerConfig
 from cyclegan_style.directions import DOMAINS
 from cyclegan_style.system.hardware import compiler_options
+from cyclegan_style.training.average import MovingAverage
 from cyclegan_style.training.cyclegan import (
     Generators,
     GeneratorTurn,
@@ -49,7 +49,8 @@ class TrainingStep:
         torch.manual_seed(config.train.seed)
         self.generators = build_generators(config).to(**place)
         self.discriminators = build_discriminators(config).to(**place)
-        self.average = build_average(self.generators, config.train.ema_decay)
+        decay = config.train.ema_decay
+        self.average = MovingAverage(self.generators, decay) if decay else None
         self.pools = build_pools(config, accelerator.process_index)
         if config.train.compile:
             compile_networks(self.generators.values(), accelerator.device)
@@ -67,9 +68,7 @@ class TrainingStep:
     @property
     def exported_generators(self) -> Generators:
         """The generators a user receives: the moving average if there is one."""
-        generators = self.generators if self.average is None else self.average.module
-        assert isinstance(generators, Generators)
-        return generators
+        return self.generators if self.average is None else self.average.module
 
     def set_learning_rate(self, rate: float) -> None:
         """Use this rate from the next step on."""
@@ -87,7 +86,7 @@ class TrainingStep:
         turns = self._generators_turn(batches)
         discriminator_losses = self._discriminators_turn(batches, turns)
         if self.average is not None:
-            self.average.update_parameters(self.generators)
+            self.average.update(self.generators)
         losses = [
             {**turn.losses, **of_discriminators}
             for turn, of_discriminators in zip(turns, discriminator_losses, strict=True)
@@ -146,13 +145,6 @@ def build_optimizer(module: nn.Module, config: OptimizerConfig) -> torch.optim.A
         betas=(config.beta1, config.beta2),
         fused=True,
     )
-
-
-def build_average(generators: Generators, decay: float) -> AveragedModel | None:
-    """Exponential moving average of the generators' weights, or None if it is off."""
-    if not decay:
-        return None
-    return AveragedModel(generators, multi_avg_fn=get_ema_multi_avg_fn(decay))
 
 
 def build_pools(config: Config, process_index: int) -> dict[str, ImagePool]:

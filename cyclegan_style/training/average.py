@@ -1,0 +1,43 @@
+"""The moving average of the generators' weights, which is what a user receives."""
+
+from collections.abc import Iterable
+from copy import deepcopy
+
+import torch
+from torch import Tensor, nn
+
+from cyclegan_style.training.cyclegan import Generators
+
+
+class MovingAverage(nn.Module):
+    """Exponential moving average of the generators' weights, with a copy of their buffers.
+
+    Its numbers and its state dict are those of torch's ``AveragedModel``, which makes the host wait
+    for a GPU at each update: it copies its counter there, or compares it there with 0.
+    """
+
+    n_averaged: Tensor
+
+    def __init__(self, generators: Generators, decay: float) -> None:
+        super().__init__()
+        self.module = deepcopy(generators)
+        self.decay = decay
+        self.register_buffer("n_averaged", torch.tensor(0))  # stays on the CPU
+
+    @torch.no_grad()
+    def update(self, generators: Generators) -> None:
+        """Take in the weights of a step; the first are copied."""
+        averages: list[Tensor] = list(self.module.parameters())
+        weights: list[Tensor] = list(generators.parameters())
+        if self.n_averaged == 0:
+            copy_each(averages, weights)
+        else:
+            torch._foreach_lerp_(averages, weights, 1 - self.decay)
+        copy_each(self.module.buffers(), generators.buffers())
+        self.n_averaged += 1
+
+
+def copy_each(targets: Iterable[Tensor], sources: Iterable[Tensor]) -> None:
+    """Copy tensors one by one."""
+    for target, source in zip(targets, sources, strict=True):
+        target.copy_(source)

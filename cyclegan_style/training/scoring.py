@@ -1,0 +1,68 @@
+"""Scores along the way, and the models that were the best by them."""
+
+from pathlib import Path
+
+from accelerate import Accelerator
+
+from cyclegan_style.config import Config, to_yaml
+from cyclegan_style.data.domains import ImageDomain
+from cyclegan_style.runs.best import BestScores, keep_best_model
+from cyclegan_style.runs.checkpoint import chance_untouched
+from cyclegan_style.system.processes import on_main_process
+from cyclegan_style.training.cyclegan import Generators
+from cyclegan_style.training.demo import (
+    Scores,
+    compare_with_baselines,
+    flat_scores,
+    known_translations,
+)
+from cyclegan_style.training.validation import Validation
+
+
+class Scoring:
+    """Scores generators on the test pictures and remembers the best."""
+
+    def __init__(
+        self,
+        config: Config,
+        accelerator: Accelerator,
+        run: Path,
+        test_domains: dict[str, ImageDomain],
+    ) -> None:
+        self.config = config
+        self.accelerator = accelerator
+        self.run = run
+        self.known = known_translations(config.data)
+        self.validation = (
+            Validation(config, test_domains, accelerator.device)
+            if config.evaluation.every_steps
+            else None
+        )
+        self.best = BestScores({} if self.validation is None else self.validation.made_by())
+        self.against_truth: Scores = {}
+
+    def evaluate(self, generators: Generators) -> dict[str, float]:
+        """Score the test pictures' translations, without a trace in what is trained."""
+        values: dict[str, float] = {}
+        with chance_untouched():
+            if self.accelerator.is_main_process:
+                self.compare_with_truth(generators)
+                values = flat_scores(self.against_truth)
+            if self.validation is not None:
+                values |= self.validation.scores(generators)
+        return on_main_process(lambda: values)
+
+    def compare_with_truth(self, generators: Generators) -> None:
+        """Score the translations whose truth is known, beside what is simpler than a network."""
+        self.against_truth = {
+            known.direction.name: compare_with_baselines(generators, known) for known in self.known
+        }
+
+    def keep_best(self, step: int, scores: dict[str, float], generators: Generators) -> None:
+        """Keep the model for each score that is the best so far."""
+        names = self.best.update(step, scores)
+        if self.accelerator.is_main_process:
+            for name in names:
+                keep_best_model(
+                    self.run, name, self.best.best[name], generators, to_yaml(self.config)
+                )
