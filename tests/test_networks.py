@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from cyclegan_style.config import DiscriminatorConfig, GeneratorConfig
 from cyclegan_style.networks import build_discriminator, build_generator, mixes_samples
 
+pytestmark = pytest.mark.numeric
+
 Shapes = dict[str, tuple[int, ...]]
 
 

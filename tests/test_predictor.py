@@ -24,6 +24,8 @@ from cyclegan_style.models.export import export_model
 from cyclegan_style.models.model_files import load_generator
 from cyclegan_style.training.cyclegan import build_generators
 
+pytestmark = pytest.mark.numeric
+
 ARCHITECTURES = {
     "resnet": {},
     "unet": {"generator__architecture": "unet", "generator__levels": 5},

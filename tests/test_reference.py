@@ -85,10 +85,12 @@ def assert_equal(errors: ReplayErrors) -> None:
     assert errors.max_weight_error <= 1e-12
 
 
+@pytest.mark.numeric
 def test_the_reference_is_reproduced():
     assert_equal(replay(REFERENCE))
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize("name", VARIANTS)
 def test_other_recipes_are_reproduced(name, tmp_path):
     assert_equal(replay(record(tmp_path, **VARIANTS[name])))

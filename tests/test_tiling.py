@@ -47,7 +47,8 @@ def assert_equal_to_one_pass(generator: nn.Module, image: Tensor, stripe_height:
     torch.testing.assert_close(striped, whole, rtol=0, atol=1e-10)
 
 
-@settings(max_examples=60)
+@pytest.mark.numeric
+@settings(max_examples=30)
 @example(2, 2, 1)
 @example(17, 3, 4)
 @example(16, 2, 63)
@@ -56,6 +57,7 @@ def test_equal_to_one_pass_at_any_size_and_stripe_height(height, width, stripe_h
     assert_equal_to_one_pass(NETWORK, picture(4 * height, 4 * width).double(), stripe_height)
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize("norm", ["instance", "batch", "none"])
 @pytest.mark.parametrize("dropout", [False, True])
 @pytest.mark.parametrize("blocks", [0, 3])
@@ -64,7 +66,8 @@ def test_every_residual_generator(norm, dropout, blocks):
     assert_equal_to_one_pass(generator, picture(52, 36).double(), 9)
 
 
-@settings(max_examples=40)
+@pytest.mark.numeric
+@settings(max_examples=20)
 @example(1, 1, 1)
 @example(1, 2, 5)
 @example(4, 1, 127)
@@ -73,12 +76,14 @@ def test_the_unet_is_equal_to_one_pass(height, width, stripe_height):
     assert_equal_to_one_pass(UNET, picture(32 * height, 32 * width).double(), stripe_height)
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize("norm", ["instance", "batch", "none"])
 def test_every_unet(norm):
     generator = unet(7, norm=norm, dropout=True).double()
     assert_equal_to_one_pass(generator, picture(256, 128).double(), 24)
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(("exact", "size"), [(NETWORK, (64, 48)), (UNET, (64, 96))])
 def test_in_fewer_digits_it_strays_no_further_than_one_pass(dtype, exact, size):
@@ -91,6 +96,7 @@ def test_in_fewer_digits_it_strays_no_further_than_one_pass(dtype, exact, size):
     assert 0 < stray(striped, expected) < 3 * stray(whole, expected)
 
 
+@pytest.mark.numeric
 def test_statistics_of_parts_are_those_of_the_whole():
     values = torch.randn(1, 3, 50, 7, generator=torch.Generator().manual_seed(1)) * 0.1 + 100
     statistics = Statistics()

@@ -18,6 +18,8 @@ from torch import Tensor
 
 from cyclegan_style.training.step import Losses, TrainingStep
 
+pytestmark = pytest.mark.numeric
+
 OUR_NAMES = {
     "G_A": "adversarial_ab",
     "G_B": "adversarial_ba",
