@@ -6,9 +6,16 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from tiny import forget_accelerator, make_pictures, tiny_config
 
 from cyclegan_style.config import Config
+
+# No example fails for being slow: that is the machine's doing.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session", autouse=True)

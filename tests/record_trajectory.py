@@ -1,9 +1,9 @@
 """Record optimisation steps of a CycleGAN that is written down as plainly as possible.
 
-This is the other side of ``cyclegan_style.training.replay``: networks and step are written here a
-second time, from the description of the reference implementation and in its own terms, and share
-no code with the package. ``python tests/record_trajectory.py`` writes
-``tests/data/trajectory.safetensors`` and, beside it, ``trajectory.json``.
+This is the other side of ``cyclegan_style.training.replay`` for the recipes that the recording of
+the reference in ``tests/data`` does not have: networks and step are written here a second time,
+from the description of the reference implementation and in its own terms, and share no code with
+the package.
 
 The names are the reference's: ``G_A`` maps A to B, ``D_A`` judges domain B, ``cycle_A`` is
 ‖G_B(G_A(A)) − A‖ and ``idt_A`` is ‖G_A(B) − B‖, both with their weights.
@@ -28,8 +28,6 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
-
-DATA = Path(__file__).parent / "data"
 
 RECIPE = {
     "ngf": 2,
@@ -341,10 +339,5 @@ def record(
             tensors |= {f"step0.{name}": output for name, output in model.outputs.items()}
     tensors |= {f"final.{key}": value for key, value in model.weights().items()}
     facts = {"config": recipe, "batch": batch, "height": height, "width": width, "steps": steps}
-    path.parent.mkdir(parents=True, exist_ok=True)
     save_file(tensors, path)
     path.with_suffix(".json").write_text(json.dumps(facts | {"losses": losses}, indent=1) + "\n")
-
-
-if __name__ == "__main__":
-    record(DATA / "trajectory.safetensors", RECIPE, steps=4)

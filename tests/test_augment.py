@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -38,7 +38,6 @@ def test_draws_are_the_same_for_a_seed_and_different_for_each_image(name):
     assert len({tuple(image.flatten().tolist()) for image in first}) > 3
 
 
-@settings(deadline=None)
 @given(seed=st.integers(0, 2**32))
 def test_colours_change_within_the_bounds_of_the_paper(seed):
     torch.manual_seed(seed)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tiny import enlarge_weights
+from tiny import enlarge_weights, stray
 from torch import Tensor, nn
 
 from cyclegan_style.applying.cpu_layers import (
@@ -22,19 +22,30 @@ from cyclegan_style.networks import build_generator
 from cyclegan_style.networks.resnet import ResnetGenerator
 from cyclegan_style.networks.unet import UnetGenerator
 
+pytestmark = pytest.mark.numeric
+
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def error(faster: nn.Module, convolution: nn.Conv2d, x: Tensor) -> float:
+    """Largest error, in units of what rounding once makes of the largest sum without its signs.
+
+    In whatever order a processor adds n products, it is off by n/2 of these at most, and by fewer
+    than √n as a rule.
+    """
     output = faster(x)
-    expected = deepcopy(convolution).double()(x.double())
+    exact = deepcopy(convolution).double()
+    expected = exact(x.double())
     assert (output.shape, output.dtype) == (expected.shape, torch.float32)
-    return (output - expected).abs().max().item()
+    for parameter in exact.parameters():
+        parameter.copy_(parameter.abs())
+    unit = torch.finfo(torch.float32).eps * exact(x.double().abs()).max()
+    return ((output - expected).abs().max() / unit).item()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @example(1, 1, 1, 1, 1, True)
 @example(2, 130, 129, 6, 700, False)  # several chunks, the last of them cut off
 @given(
@@ -49,7 +60,8 @@ def test_winograd_is_the_convolution(count, inputs, outputs, height, width, bias
     convolution = nn.Conv2d(inputs, outputs, 3, bias=bias)
     x = noise(count, inputs, height + 2, width + 2)
     with torch.inference_mode():
-        assert error(WinogradConvolution(convolution), convolution, x) < 2e-5
+        # Its transforms enlarge errors about tenfold.
+        assert error(WinogradConvolution(convolution), convolution, x) < 100
 
 
 @pytest.mark.parametrize("kernel", [1, 3, 7])
@@ -58,13 +70,14 @@ def test_winograd_is_the_convolution(count, inputs, outputs, height, width, bias
 def test_few_outputs_are_those_of_the_convolution(kernel, outputs, bias):
     convolution = nn.Conv2d(5, outputs, kernel, bias=bias)
     with torch.inference_mode():
-        assert error(FewOutputsConvolution(convolution), convolution, noise(2, 5, 11, 13)) < 1e-5
+        assert error(FewOutputsConvolution(convolution), convolution, noise(2, 5, 11, 13)) < 10
 
 
 @pytest.mark.parametrize("size", [(1, 2), (7, 5), (700, 900)])
 def test_instance_norm_is_exact_at_every_size(size):
     x = (noise(2, 3, *size) * 0.5 + 1).contiguous(memory_format=torch.channels_last)
     expected = nn.InstanceNorm2d(3)(x.double())
+    # Rounding x costs 4e-7; a sum of all of the largest in float32 would cost 1e-3.
     assert (ExactInstanceNorm(3)(x) - expected).abs().max() < 2e-5
 
 
@@ -74,7 +87,8 @@ def test_instance_norm_in_16_bits_is_off_by_their_rounding_only(dtype, side):
     x = (noise(1, 1, side, side) + 10).to(dtype).contiguous(memory_format=torch.channels_last)
     expected = nn.InstanceNorm2d(1)(x.double())
     difference = GroupedInstanceNorm(1)(x).double() - expected
-    assert (difference.abs() / (1 + expected.abs())).max() < 0.01
+    # The rounding of the result alone is up to half of it.
+    assert (difference.abs() / (1 + expected.abs())).max() < torch.finfo(dtype).eps
 
 
 def generators() -> tuple[ResnetGenerator, ResnetGenerator]:
@@ -90,25 +104,27 @@ def generators() -> tuple[ResnetGenerator, ResnetGenerator]:
     return plain, quick
 
 
+PLAIN, QUICK = generators()
+EXACT = deepcopy(PLAIN).double()
+
+
 def test_a_quickened_generator_computes_the_same():
-    plain, quick = generators()
-    kinds = [type(module) for module in quick.modules()]
+    kinds = [type(module) for module in QUICK.modules()]
     assert kinds.count(WinogradConvolution) == 6
     assert kinds.count(FewOutputsConvolution) == 1
     image = noise(2, 3, 60, 76).clamp(-1, 1)
     with torch.inference_mode():
-        difference = quick(image) - plain.double()(image.double())
-    assert difference.abs().max() < 1e-4
+        exact = EXACT(image.double())
+        assert stray(QUICK(image), exact) < 5 * stray(PLAIN(image), exact)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(3, 20), st.integers(3, 12), st.integers(4, 90))
 def test_in_stripes_too(height, width, stripe_height):
-    _, quick = generators()
     image = noise(1, 3, 4 * height, 4 * width).clamp(-1, 1)
     with torch.inference_mode():
-        difference = StripedGenerator(quick, stripe_height)(image) - quick(image)
-    assert difference.abs().max() < 1e-4
+        exact, striped = EXACT(image.double()), StripedGenerator(QUICK, stripe_height)(image)
+        assert stray(striped, exact) < 3 * stray(QUICK(image), exact)
 
 
 def test_strided_padded_and_narrow_convolutions_stay():
@@ -136,6 +152,6 @@ def test_flat_pictures_are_as_exact(name):
     quick = deepcopy(plain)
     quicken(quick)
     with torch.inference_mode():
-        whole = quick(image)
-        assert (StripedGenerator(quick, 16)(image) - whole).abs().max() < 1e-4
-        assert (whole - plain.double()(image.double())).abs().max() < 2e-4
+        usual, exact = plain(image), deepcopy(plain).double()(image.double())
+        for output in (quick(image), StripedGenerator(quick, 16)(image)):
+            assert stray(output, exact) < 5 * stray(usual, exact)

@@ -14,6 +14,8 @@ from cyclegan_style.training.cyclegan import (
     build_generators,
 )
 
+pytestmark = pytest.mark.numeric
+
 WEIGHTED = {
     "loss__cycle_a": "cycle_a",
     "loss__cycle_b": "cycle_b",

@@ -30,6 +30,8 @@ from cyclegan_style.evaluation.sliced_wasserstein import (
     sliced_wasserstein,
 )
 
+pytestmark = pytest.mark.numeric
+
 
 def normal(count: int, dimensions: int, seed: int, shift: float = 0.0) -> np.ndarray:
     return np.random.default_rng(seed).normal(shift, 1, (count, dimensions))

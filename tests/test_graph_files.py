@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable
+from copy import deepcopy
 from itertools import product
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from tiny import enlarge_weights, make_pictures
+from tiny import enlarge_weights, make_pictures, stray
 from torch import Tensor
 
 from cyclegan_style.commands.main import main
@@ -66,14 +67,15 @@ def written(tmp_path_factory):
 def test_a_written_graph_computes_what_the_generator_does(written, name, ending):
     model, path, check = written[name, ending]
     assert check.path == str(path)
-    assert check.largest_error < 1e-4
+    assert 0 <= check.largest_error <= graph_files.TOLERANCE
     translate = FORMATS[ending][1](path)
     divisor = 4 if model.config.architecture == "resnet" else 32
     for batch, rows, columns in SIZES[model.config.architecture]:
         image = torch.rand(batch, model.in_channels, rows * divisor, columns * divisor) * 2 - 1
         expected = model.network(image)
         assert expected.std() > 0.1
-        assert (translate(image) - expected).abs().max() < 1e-4
+        exact = deepcopy(model.network).double()(image.double())
+        assert stray(translate(image), exact) < 5 * stray(expected, exact)
     assert {file.name for file in path.parent.iterdir()} == {"model.onnx", "model.pt2"}
 
 
@@ -140,13 +142,15 @@ def test_the_command_writes_everything_at_once(folder, tmp_path, capfd):
     (line,) = capfd.readouterr().out.splitlines()  # also of what torch prints
     told = json.loads(line)
     assert told["onnx"]["path"] == str(tmp_path / "a.onnx")
-    assert told["onnx"]["largest_error"] < 1e-4
+    assert told["onnx"]["largest_error"] <= graph_files.TOLERANCE
     assert told["onnx"]["sizes"][0] == [1, 1, 8, 8]
     assert [Path(path).parent.name for path in told["folder"]] == 3 * ["copy"]
     image = torch.rand(1, 1, 16, 8) * 2 - 1
-    expected = load_generator(tmp_path / "copy", "ba").network(image)
+    network = load_generator(tmp_path / "copy", "ba").network
+    expected = network(image)
     assert torch.equal(expected, load_generator(folder, "ba").network(image))
-    assert (open_onnx(tmp_path / "a.onnx")(image) - expected).abs().max() < 1e-4
+    exact = network.double()(image.double())
+    assert stray(open_onnx(tmp_path / "a.onnx")(image), exact) < 5 * stray(expected, exact)
 
 
 def test_one_reference_file_becomes_a_folder_of_one_direction(tmp_path, capsys):

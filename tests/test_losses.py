@@ -20,6 +20,8 @@ from cyclegan_style.training.losses import (
     interpolate,
 )
 
+pytestmark = pytest.mark.numeric
+
 VERDICTS = st.lists(st.floats(-20, 20), min_size=1, max_size=6)
 
 

@@ -24,6 +24,8 @@ from cyclegan_style.evaluation.lpips import (
 from cyclegan_style.features.alexnet import ALEXNET, SMALLEST
 from cyclegan_style.system.whole_files import checksum
 
+pytestmark = pytest.mark.numeric
+
 
 @pytest.fixture(scope="module")
 def theirs() -> lpips.LPIPS:

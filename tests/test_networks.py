@@ -13,6 +13,8 @@ from cyclegan_style.config import DiscriminatorConfig, GeneratorConfig
 from cyclegan_style.networks import build_discriminator, build_generator, mixes_samples
 from cyclegan_style.networks.layers import build_norm
 
+pytestmark = pytest.mark.numeric
+
 Shapes = dict[str, tuple[int, ...]]
 
 

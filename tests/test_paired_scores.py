@@ -7,6 +7,8 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from cyclegan_style.evaluation.paired import psnr, ssim
 
+pytestmark = pytest.mark.numeric
+
 SIZES = [(3, 32, 32), (3, 11, 40), (1, 23, 17)]
 
 

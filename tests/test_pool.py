@@ -32,7 +32,7 @@ def test_a_pool_fills_first_and_returns_what_it_stores():
     assert numbers(torch.stack(pool.images)) == [0, 1, 2, 3, 4]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     size=st.integers(1, 6),
     seed=st.integers(0, 2**63 - 1),

@@ -6,13 +6,15 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from PIL.ExifTags import Base
-from tiny import enlarge_weights, tiny_config
+from tiny import enlarge_weights, stray, tiny_config
+from torch import nn
 
 from cyclegan_style import Predictor
 from cyclegan_style.config import to_yaml
@@ -29,6 +31,8 @@ from cyclegan_style.errors import UserError
 from cyclegan_style.models.export import export_model
 from cyclegan_style.models.model_files import load_generator
 from cyclegan_style.training.cyclegan import build_generators
+
+pytestmark = pytest.mark.numeric
 
 ARCHITECTURES = {
     "resnet": {},
@@ -56,6 +60,10 @@ def predictor(models):
     return Predictor.load(models["resnet"][0], device="cpu", precision="fp32")
 
 
+def exactly(generator: nn.Module, image: torch.Tensor) -> torch.Tensor:
+    return deepcopy(generator).double()(image.double())
+
+
 def noise(height: int, width: int, channels: int = 3, seed: int = 0):
     return np.random.default_rng(seed).integers(0, 256, (height, width, channels), dtype=np.uint8)
 
@@ -67,8 +75,8 @@ def test_pictures_of_a_fitting_size_go_through_the_network_alone(models, archite
     predictor = Predictor.load(folder, direction, precision="fp32", device="cpu")
     image = torch.rand(2, 3, 64, 32) * 2 - 1
     with torch.inference_mode():
-        expected = generators[direction](image)
-    assert (predictor.translate_tensor(image) - expected).abs().max() < 5e-5
+        expected, exact = generators[direction](image), exactly(generators[direction], image)
+    assert stray(predictor.translate_tensor(image), exact) < 5 * stray(expected, exact)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -123,12 +131,15 @@ def test_grey_models(tmp_path):
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_a_small_budget_gives_the_same_picture(models, architecture):
-    folder, _ = models[architecture]
+    folder, generators = models[architecture]
     whole = Predictor.load(folder, precision="fp32", device="cpu", memory_budget="1GB")
     striped = Predictor.load(folder, precision="fp32", device="cpu", memory_budget="4MB")
-    image = torch.rand(2, 3, 415, 203) * 2 - 1
-    assert striped.core.whole_bytes(416, 204) > 4e6
-    assert (whole.translate_tensor(image) - striped.translate_tensor(image)).abs().max() < 1e-4
+    image = torch.rand(2, 3, 416, 224) * 2 - 1
+    assert striped.core.whole_bytes(416, 224) > 4e6
+    with torch.inference_mode():
+        exact = exactly(generators["ab"], image)
+    usual = stray(whole.translate_tensor(image), exact)
+    assert stray(striped.translate_tensor(image), exact) < 3 * usual
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -143,7 +154,9 @@ def test_many_threads_share_a_predictor(predictor):
     alone = [np.asarray(predictor.translate(picture)) for picture in pictures]
     with ThreadPoolExecutor(8) as pool:
         together = list(pool.map(predictor.translate, pictures))
-    assert all(np.array_equal(a, b) for a, b in zip(alone, together, strict=True))
+    for one, other in zip(alone, together, strict=True):
+        # New threads may share out a sum among more processors.
+        assert np.abs(np.asarray(other).astype(int) - one).max() <= 1
 
 
 def test_what_a_pass_holds_is_no_reason_to_refuse_the_next_picture(models, monkeypatch):
@@ -220,11 +233,15 @@ def test_pixels_become_the_numbers_and_levels_of_single_pictures(predictor):
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_16_bits_stay_close(models, predictor, precision):
-    rounded = Predictor.load(models["resnet"][0], precision=precision, device="cpu")
+def test_16_bits_stray_no_further_than_the_network_itself(models, precision):
+    folder, generators = models["resnet"]
+    rounded = Predictor.load(folder, precision=precision, device="cpu")
     image = to_tensor(noise(64, 64))[None]
-    difference = rounded.translate_tensor(image) - predictor.translate_tensor(image)
-    assert difference.abs().mean() < 0.05
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    with torch.inference_mode():
+        exact = exactly(generators["ab"], image)
+        usual = stray(deepcopy(generators["ab"]).to(dtype)(image.to(dtype)), exact)
+    assert stray(rounded.translate_tensor(image), exact) < 2 * usual
     assert to_pixels(rounded.translate_tensor(image)[0]).shape == (64, 64, 3)
 
 

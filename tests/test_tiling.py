@@ -1,10 +1,13 @@
 """A picture in stripes is the picture in one pass."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tiny import enlarge_weights
+from tiny import enlarge_weights, stray
+from torch import Tensor, nn
 
 from cyclegan_style.applying.tiling import (
     Statistics,
@@ -24,77 +27,76 @@ def network(**options) -> ResnetGenerator:
     return generator.requires_grad_(False)
 
 
-def picture(height: int, width: int, seed: int = 0) -> torch.Tensor:
-    return torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(seed)) * 2 - 1
-
-
-NETWORK = network()
-
-
-@settings(max_examples=60, deadline=None)
-@example(2, 2, 1)
-@example(17, 3, 4)
-@example(16, 2, 63)
-@given(st.integers(2, 20), st.integers(2, 12), st.integers(1, 100))
-def test_equal_to_one_pass_at_any_size_and_stripe_height(height, width, stripe_height):
-    image = picture(4 * height, 4 * width)
-    with torch.inference_mode():
-        difference = StripedGenerator(NETWORK, stripe_height)(image) - NETWORK(image)
-    assert difference.abs().max() < 1e-4
-
-
-@pytest.mark.parametrize("norm", ["instance", "batch", "none"])
-@pytest.mark.parametrize("dropout", [False, True])
-@pytest.mark.parametrize("blocks", [0, 3])
-def test_every_residual_generator(norm, dropout, blocks):
-    generator = network(norm=norm, dropout=dropout, blocks=blocks)
-    image = picture(52, 36)
-    with torch.inference_mode():
-        difference = StripedGenerator(generator, 9)(image) - generator(image)
-    assert difference.abs().max() < 1e-4
-
-
 def unet(levels: int, **options) -> UnetGenerator:
     generator = UnetGenerator(3, 3, channels=4, levels=levels, **options).eval()
     enlarge_weights(generator)
     return generator.requires_grad_(False)
 
 
-UNET = unet(5)
+def picture(height: int, width: int, seed: int = 0) -> Tensor:
+    return torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 
-@settings(max_examples=40, deadline=None)
+NETWORK, UNET = network().double(), unet(5).double()
+
+
+@torch.inference_mode()
+def assert_equal_to_one_pass(generator: nn.Module, image: Tensor, stripe_height: int) -> None:
+    """In float64, whose rounding stays below 1e-12 even where no norm keeps values small."""
+    striped, whole = StripedGenerator(generator, stripe_height)(image), generator(image)
+    torch.testing.assert_close(striped, whole, rtol=0, atol=1e-10)
+
+
+@pytest.mark.numeric
+@settings(max_examples=30)
+@example(2, 2, 1)
+@example(17, 3, 4)
+@example(16, 2, 63)
+@given(st.integers(2, 20), st.integers(2, 12), st.integers(1, 100))
+def test_equal_to_one_pass_at_any_size_and_stripe_height(height, width, stripe_height):
+    assert_equal_to_one_pass(NETWORK, picture(4 * height, 4 * width).double(), stripe_height)
+
+
+@pytest.mark.numeric
+@pytest.mark.parametrize("norm", ["instance", "batch", "none"])
+@pytest.mark.parametrize("dropout", [False, True])
+@pytest.mark.parametrize("blocks", [0, 3])
+def test_every_residual_generator(norm, dropout, blocks):
+    generator = network(norm=norm, dropout=dropout, blocks=blocks).double()
+    assert_equal_to_one_pass(generator, picture(52, 36).double(), 9)
+
+
+@pytest.mark.numeric
+@settings(max_examples=20)
 @example(1, 1, 1)
 @example(1, 2, 5)
 @example(4, 1, 127)
 @given(st.integers(1, 5), st.integers(1, 3), st.integers(1, 170))
 def test_the_unet_is_equal_to_one_pass(height, width, stripe_height):
-    image = picture(32 * height, 32 * width)
+    assert_equal_to_one_pass(UNET, picture(32 * height, 32 * width).double(), stripe_height)
+
+
+@pytest.mark.numeric
+@pytest.mark.parametrize("norm", ["instance", "batch", "none"])
+def test_every_unet(norm):
+    generator = unet(7, norm=norm, dropout=True).double()
+    assert_equal_to_one_pass(generator, picture(256, 128).double(), 24)
+
+
+@pytest.mark.numeric
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("exact", "size"), [(NETWORK, (64, 48)), (UNET, (64, 96))])
+def test_in_fewer_digits_it_strays_no_further_than_one_pass(dtype, exact, size):
+    image = picture(*size)
+    rounded = deepcopy(exact).to(dtype)
     with torch.inference_mode():
-        difference = StripedGenerator(UNET, stripe_height)(image) - UNET(image)
-    assert difference.abs().max() < 1e-4
+        striped, whole = StripedGenerator(rounded, 12)(image), rounded(image.to(dtype))
+        expected = exact(image.double())
+    assert striped.dtype == torch.float32
+    assert 0 < stray(striped, expected) < 3 * stray(whole, expected)
 
 
-# Without a norm, seven levels of such weights leave too little of float32.
-@pytest.mark.parametrize(("norm", "levels"), [("instance", 7), ("batch", 7), ("none", 5)])
-def test_every_unet(norm, levels):
-    generator = unet(levels, norm=norm, dropout=True)
-    image = picture(256, 128)
-    with torch.inference_mode():
-        difference = StripedGenerator(generator, 24)(image) - generator(image)
-    assert difference.abs().max() < 1e-4
-
-
-def test_in_16_bits_it_strays_no_further_than_one_pass():
-    image = picture(64, 48)
-    exact = NETWORK(image)
-    rounded = network().bfloat16()
-    with torch.inference_mode():
-        striped = (StripedGenerator(rounded, 12)(image) - exact).abs().mean()
-        whole = (rounded(image.bfloat16()).float() - exact).abs().mean()
-    assert striped < 1.5 * whole + 1e-3
-
-
+@pytest.mark.numeric
 def test_statistics_of_parts_are_those_of_the_whole():
     values = torch.randn(1, 3, 50, 7, generator=torch.Generator().manual_seed(1)) * 0.1 + 100
     statistics = Statistics()
@@ -105,6 +107,7 @@ def test_statistics_of_parts_are_those_of_the_whole():
     expected = (exact - exact.mean((2, 3), keepdim=True)) / exact.std(
         (2, 3), keepdim=True, correction=0
     )
+    # At a mean of a thousand deviations, the rounding of float32 is 6e-5 deviations.
     assert (normalised - expected).abs().max() < 1e-3
 
 

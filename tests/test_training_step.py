@@ -21,6 +21,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from cyclegan_style.training.step import Losses, TrainingStep
 
+pytestmark = pytest.mark.numeric
+
 OUR_NAMES = {
     "G_A": "adversarial_ab",
     "G_B": "adversarial_ba",

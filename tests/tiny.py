@@ -88,6 +88,16 @@ def largest_difference(first: dict[str, Tensor], second: dict[str, Tensor]) -> f
     return max((first[key] - second[key]).abs().max().item() for key in first)
 
 
+def stray(output: Tensor, exact: Tensor) -> float:
+    """Mean distance from what float64 gives.
+
+    How far rounding leads depends on the order in which a processor sums, so that no number bounds
+    it everywhere. Two ways to compute the same in float32 stray about equally far, though, and one
+    that computes something else strays a hundred times further.
+    """
+    return (output - exact).abs().mean().item()
+
+
 def equal_tensors(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
     """Whether two dictionaries hold the same tensors bit for bit."""
     return first.keys() == second.keys() and all(

@@ -160,6 +160,7 @@ class Statistics:
         self.count = 0
         self.mean: Tensor | float = 0.0
         self.squares: Tensor | float = 0.0
+        self.dtype = torch.float32
 
     def add(self, rows: Tensor) -> None:
         """Merge the elements of these rows."""
@@ -169,7 +170,8 @@ class Statistics:
 
     def _merge(self, rows: Tensor) -> None:
         count = rows.numel() // rows.shape[1]
-        rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
+        self.dtype = torch.promote_types(rows.dtype, torch.float32)
+        rows = rows.to(self.dtype)
         # Any value near the mean will do; of at most n rows, none is further from it than √n
         # deviations, so that the squares of the differences do not cancel either.
         near = rows[:, :, :1].mean((0, 2, 3))
@@ -186,8 +188,8 @@ class Statistics:
     def normaliser(self, epsilon: float, device: torch.device) -> Finish:
         """What subtracts the mean and divides by the deviation."""
         # In float32 beside 16-bit maps, too: rounding these parameters would shift colours.
-        mean = cast(Tensor, self.mean).to(device, torch.float32)
-        variance = (cast(Tensor, self.squares) / self.count).to(device, torch.float32)
+        mean = cast(Tensor, self.mean).to(device, self.dtype)
+        variance = (cast(Tensor, self.squares) / self.count).to(device, self.dtype)
         return lambda rows: F.batch_norm(rows, mean, variance, eps=epsilon)
 
 
@@ -208,12 +210,16 @@ class StripedGenerator:
         self.device = next(network.parameters()).device
 
     def __call__(self, picture: Tensor) -> Tensor:
-        """Translate a 1×C×H×W picture, of a size that the network maps to itself, to float32."""
+        """Translate a 1×C×H×W picture, of a size that the network maps to itself.
+
+        To float32, or float64 if the network computes in it.
+        """
         source = PictureRows(picture, next(self.network.parameters()))
+        dtype = torch.promote_types(source.like.dtype, torch.float32)
         rows = self.through(self.network.children(), source, shrink=1)
         output: Tensor | None = None
         for start, stop in self.stripes(rows.height, 1):
-            stripe = rows.read(start, stop).to(picture.device, torch.float32)
+            stripe = rows.read(start, stop).to(picture.device, dtype)
             if output is None:
                 output = stripe.new_empty((*stripe.shape[:2], rows.height, stripe.shape[3]))
             output[:, :, start:stop] = stripe
