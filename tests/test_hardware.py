@@ -5,8 +5,12 @@ import sys
 
 import pytest
 import torch
+from accelerate import Accelerator
 
-from cyclegan_style.system.hardware import _free_in_container, free_memory
+from cyclegan_style.config import TrainConfig
+from cyclegan_style.data.training_data import open_dataset
+from cyclegan_style.errors import UserError
+from cyclegan_style.system.hardware import _free_in_container, free_memory, resolve_precision
 
 COUNT_FAULTS = """
 import resource
@@ -37,6 +41,26 @@ def test_processes_share_the_memory(monkeypatch):
     alone = free_memory(torch.device("cpu"))
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     assert free_memory(torch.device("cpu")) == pytest.approx(alone / 2, rel=0.2)
+
+
+def test_a_format_that_a_processor_cannot_train_in_is_refused(monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+
+    with pytest.raises(UserError, match=r"train\.mixed_precision: fp16 needs a GPU"):
+        resolve_precision(TrainConfig(mixed_precision="fp16"))
+    assert resolve_precision(TrainConfig(mixed_precision="bf16")) == "bf16"
+    assert resolve_precision(TrainConfig(mixed_precision="auto")) in ("no", "bf16")
+
+
+def test_processes_share_the_memory_for_pictures(configured, monkeypatch):
+    data = configured(data__memory_budget="32KB").data  # a takes 15 KB, b 9 KB
+    accelerator = Accelerator(cpu=True)
+    alone = open_dataset(data, accelerator)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    shared = open_dataset(data, accelerator)
+
+    assert (alone.domain_a.in_memory, alone.domain_b.in_memory) == (True, True)
+    assert (shared.domain_a.in_memory, shared.domain_b.in_memory) == (False, False)
 
 
 @pytest.mark.parametrize(
