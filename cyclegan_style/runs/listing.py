@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cyclegan_style.runs.checkpoint import STATE_FILE, checkpoint_folders, read_checkpoint
 from cyclegan_style.errors import UserError
 from cyclegan_style.models.export import CONFIG_FILE
+from cyclegan_style.runs.checkpoint import STATE_FILE, checkpoint_folders, read_checkpoint
 from cyclegan_style.runs.report import read_metrics
 from cyclegan_style.runs.run_folder import is_locked
 from cyclegan_style.runs.tracking import METRICS_FILE
