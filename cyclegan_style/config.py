@@ -49,7 +49,8 @@ class DataConfig:
     num_workers: int = 2
     """Processes that prepare samples; 0 prepares them in the training process."""
     memory_budget: str = "4GB"
-    """Decoded pictures are kept in memory when a domain fits into half of this, such as 500MB."""
+    """Memory of a machine for decoded pictures, such as 500MB. Its processes share it, each with a
+    copy of its own: a domain is kept in memory when it fits into half of a process's share."""
     min_readable: float = 0.9
     """Share of a domain's files that must be readable for training to begin."""
 
@@ -154,7 +155,8 @@ class TrainConfig:
     pool_size: int = 50
     """Past translations kept per domain to show to the discriminators; 0: only the newest."""
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = "no"
-    """Number format of the networks' arithmetic; auto takes what the hardware is fast at."""
+    """Number format of the networks' arithmetic; auto takes what the hardware is fast at, and fp16
+    needs a GPU."""
     cpu_threads: int | None = None
     """Threads of each process that trains on the CPU; null shares out all cores."""
     compile: bool = False

@@ -62,6 +62,7 @@ BAD_VALUES = [
     ("train.batch_size", 0),
     ("train.accumulation_steps", 0),
     ("train.seed", -1),
+    ("train.seed", 2**32 - 1),
     ("train.pool_size", -1),
     ("train.ema_decay", 1.0),
     ("train.ema_decay", -0.1),
@@ -73,6 +74,8 @@ BAD_VALUES = [
     ("tracking.sample_count", 0),
 ]
 
+UNET = {"generator.architecture": "unet"}
+SCORED = {"evaluation.every_steps": 100}
 BAD_COMBINATIONS = [
     ({"train.epochs": 0, "train.decay_epochs": 0}, "train.epochs"),
     ({"data.channels_a": 1, "loss.identity_b": 0.0}, "loss.identity_a"),
@@ -87,6 +90,15 @@ BAD_COMBINATIONS = [
     ({"generator.architecture": "unet", "data.crop_size": 128}, "data.crop_size"),
     ({"discriminator.layers": 5, "data.crop_size": 92}, "discriminator.layers"),
     ({"data.crop_size": 4, "discriminator.architecture": "pixel"}, "data.crop_size"),
+    ({"generator.dropout": True, "generator.blocks": 0}, "generator.dropout"),
+    ({**UNET, "generator.dropout": True, "generator.levels": 5}, "generator.dropout"),
+    ({"tracking.log_model": True}, "tracking.log_model"),
+    ({"tracking.log_model": True, "tracking.backend": "tensorboard"}, "tracking.log_model"),
+    ({"evaluation.metrics": ("fid",)}, "evaluation.every_steps"),
+    ({"evaluation.weights": "inception.pth"}, "evaluation.weights"),
+    ({"evaluation.definition": "clean"}, "evaluation.definition"),
+    ({**SCORED, "evaluation.metrics": ("lpips",), "evaluation.weights": "x"}, "evaluation.weights"),
+    ({**SCORED, "evaluation.lpips_weights": "alexnet.pth"}, "evaluation.lpips_weights"),
 ]
 
 TWO_LAYERS = {"discriminator.layers": 2}
@@ -101,6 +113,11 @@ GOOD_COMBINATIONS = [
     {"data.resize": "none", "data.load_size": 16},
     {"discriminator.layers": 5, "data.crop_size": 96},
     {"optimizer.learning_rate": 0.0, "optimizer.clip_norm": 0.1, "train.ema_decay": 0.999},
+    {**UNET, "generator.dropout": True, "generator.levels": 6, "generator.blocks": 6},
+    {"tracking.log_model": True, "tracking.backend": "wandb"},
+    {"train.seed": 2**32 - 2**16},
+    {**SCORED, "evaluation.metrics": ("art_fid",), "evaluation.definition": "clean"}
+    | {"evaluation.weights": "inception.pth", "evaluation.lpips_weights": "alexnet.pth"},
 ]
 
 

@@ -5,15 +5,20 @@ import sys
 
 import pytest
 import torch
+from accelerate import Accelerator
 from distributed_steps import patience
 from torch.distributed import TCPStore
 
+from cyclegan_style.config import TrainConfig
+from cyclegan_style.data.training_data import open_dataset
+from cyclegan_style.errors import UserError
 from cyclegan_style.system.hardware import (
     LONGEST_STEP,
     _free_in_container,
     choose_device,
     free_memory,
     meet_after_a_restart,
+    resolve_precision,
 )
 
 COUNT_FAULTS = """
@@ -60,6 +65,26 @@ def test_processes_that_were_started_again_wait_as_long_for_a_step(monkeypatch):
         assert patience(torch.distributed.group.WORLD) == LONGEST_STEP
     finally:
         torch.distributed.destroy_process_group()
+
+
+def test_a_format_that_a_processor_cannot_train_in_is_refused(monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+
+    with pytest.raises(UserError, match=r"train\.mixed_precision: fp16 needs a GPU"):
+        resolve_precision(TrainConfig(mixed_precision="fp16"))
+    assert resolve_precision(TrainConfig(mixed_precision="bf16")) == "bf16"
+    assert resolve_precision(TrainConfig(mixed_precision="auto")) in ("no", "bf16")
+
+
+def test_processes_share_the_memory_for_pictures(configured, monkeypatch):
+    data = configured(data__memory_budget="32KB").data  # a takes 15 KB, b 9 KB
+    accelerator = Accelerator(cpu=True)
+    alone = open_dataset(data, accelerator)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    shared = open_dataset(data, accelerator)
+
+    assert (alone.domain_a.in_memory, alone.domain_b.in_memory) == (True, True)
+    assert (shared.domain_a.in_memory, shared.domain_b.in_memory) == (False, False)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,12 @@ from wandb.proto.wandb_internal_pb2 import Record
 from wandb_server import WandbServer
 
 from cyclegan_style.config import Config
-from cyclegan_style.runs.tracking import forget_metrics_after, wandb_has_key
+from cyclegan_style.errors import UserError
+from cyclegan_style.runs.tracking import (
+    check_wandb_environment,
+    forget_metrics_after,
+    wandb_has_key,
+)
 
 
 @pytest.fixture
@@ -190,6 +195,42 @@ def test_a_tracker_that_breaks_does_not_stop_the_run(configured, no_account, mon
     assert result.step == 6
     assert len(metrics_of(result.run)) == 3
     assert capsys.readouterr().err.count("the network is gone") == 1
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "told"),
+    [
+        ("WANDB_MODE", "sometimes", "'online', 'offline'"),
+        ("WANDB_INIT_TIMEOUT", "ten", "number"),
+        ("WANDB_PROJECT", "a/b", "cannot contain"),
+    ],
+)
+def test_a_variable_that_wandb_would_refuse_is_named(
+    no_account, monkeypatch, variable, value, told
+):
+    monkeypatch.setenv(variable, value)
+
+    with pytest.raises(UserError, match=f"{variable}: .*{told}") as caught:
+        check_wandb_environment()
+    assert "\n" not in str(caught.value)
+
+
+def test_empty_variables_are_as_unset(configured, no_account, monkeypatch, capsys):
+    for name in ("WANDB_MODE", "WANDB_TAGS", "WANDB_SILENT"):
+        monkeypatch.setenv(name, "")
+
+    run = run_tracked(configured(tracking__backend="wandb", train__max_steps=1))
+
+    assert "wandb sync" in capsys.readouterr().err
+    assert list(run.glob("wandb/offline-run-*/*.wandb"))
+
+
+def test_a_project_that_cannot_be_is_told(configured, no_account):
+    config = configured(tracking__backend="wandb", tracking__project="a/b")
+
+    with pytest.raises(UserError, match=r"tracking\.backend: wandb cannot start: .*a/b"):
+        run_training(config)
+    wandb.teardown()
 
 
 def test_a_key_is_found_where_wandb_looks(no_account, monkeypatch, tmp_path):

@@ -55,7 +55,7 @@ def test_a_run_folder_holds_what_is_promised(configured):
     }
     model = {"generator_ab.safetensors", "generator_ba.safetensors", "config.yaml"}
     assert files_of(run) == {
-        *("config.yaml", "metrics.jsonl", "report.html", ".lock"),
+        *("config.yaml", "metrics.jsonl", "report.html", ".lock", ".origins.json"),
         *("samples/step-00000004.png", "samples/step-00000006.png"),
         *(f"checkpoints/step-0000000{step}/{name}" for step in (3, 6) for name in checkpoint),
         *(f"model/{name}" for name in model),

@@ -12,6 +12,7 @@ from cyclegan_style.config import Config, DataConfig, parse_bytes
 from cyclegan_style.data.domains import ImageDomain, list_images, reference_layout
 from cyclegan_style.data.sampling import UnpairedDataset
 from cyclegan_style.networks.sizes import size_divisor
+from cyclegan_style.system.hardware import processes_here
 from cyclegan_style.system.processes import main_process_first, wait_for_all
 
 Item = TypeVar("Item")
@@ -49,7 +50,7 @@ def open_dataset(data: DataConfig, accelerator: Accelerator) -> UnpairedDataset:
             resize=data.resize,
             size=data.load_size,
             min_readable=data.min_readable,
-            memory_budget=parse_bytes(data.memory_budget) // 2,
+            memory_budget=parse_bytes(data.memory_budget) // 2 // processes_here(),
             progress=accelerator.is_main_process,
         )
         for domain, spec in specs.items()

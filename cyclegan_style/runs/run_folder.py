@@ -9,8 +9,9 @@ import yaml
 from cyclegan_style.config import Config, to_dict, to_yaml
 from cyclegan_style.errors import UserError
 from cyclegan_style.models.export import CONFIG_FILE
+from cyclegan_style.runs.origins import DOMAINS, WEIGHTS, difference, keep_origins, read_origins
 from cyclegan_style.runs.tracking import METRICS_FILE, flatten
-from cyclegan_style.system.whole_files import write_durably
+from cyclegan_style.system.whole_files import remove_leftovers, write_durably
 
 try:
     import fcntl
@@ -53,6 +54,8 @@ def claim_run_folder(config: Config) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock(folder)
+        for place in (folder, *folder.rglob("*/")):
+            remove_leftovers(place)
         if saved.exists():
             if config.run.resume == "never" and has_begun(folder):
                 raise UserError(
@@ -61,6 +64,7 @@ def claim_run_folder(config: Config) -> Path:
                 )
             refuse_differences(folder, saved, config)
         write_durably(saved, to_yaml(config).encode())
+        keep_origins(folder, config, read_origins(folder) if has_begun(folder) else {})
     except OSError as error:
         raise UserError(f"run.dir: {folder} cannot be used: {error.strerror}") from None
     return folder
@@ -108,17 +112,23 @@ def refuse_differences(folder: Path, saved: Path, config: Config) -> None:
         before = flatten(yaml.safe_load(saved.read_text(encoding="utf-8")))
     except (yaml.YAMLError, UnicodeDecodeError, AttributeError):
         raise UserError(f"{saved} is not a configuration; choose another run.dir") from None
+    # Without a single measured or saved step there is nothing that the change could contradict.
+    if not has_begun(folder):
+        return
     before = flatten(to_dict(Config())) | before  # fields that are newer than the run
     now = flatten(to_dict(config))
-    differences = [
-        f"{name} was {before.get(name, 'unset')} and is now {now.get(name, 'unset')}"
-        for name in sorted(before.keys() | now.keys())
-        if before.get(name) != now.get(name) and not name.startswith(FREE_TO_CHANGE)
-    ]
-    # Without a single measured or saved step there is nothing that the change could contradict.
-    if differences and has_begun(folder):
+    origins = read_origins(folder)
+    differences = []
+    for name in sorted(before.keys() | now.keys()):
+        was, value = before.get(name, "unset"), now.get(name, "unset")
+        if name in (*DOMAINS, WEIGHTS):
+            differences.append(difference(name, str(was), value, origins.get(name, {})))
+        elif was != value and not name.startswith(FREE_TO_CHANGE):
+            differences.append(f"{name} was {was} and is now {value}")
+    found = [each for each in differences if each is not None]
+    if found:
         raise UserError(
-            f"run.dir: {folder} holds a run of another configuration ({'; '.join(differences)});"
+            f"run.dir: {folder} holds a run of another configuration ({'; '.join(found)});"
             " choose another run.dir"
         )
 

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from cyclegan_style.config import Config, to_dict
 from cyclegan_style.data.images import Pixels, write_image
 from cyclegan_style.errors import UserError
-from cyclegan_style.system.processes import say
+from cyclegan_style.system.processes import on_main_process, say
 from cyclegan_style.system.whole_files import write_durably
 
 METRICS_FILE = "metrics.jsonl"
@@ -46,11 +46,7 @@ class Tracking:
             dynamic_ncols=True,
             smoothing=0.05,
         )
-        self.tracked_before = 0
-        if accelerator.is_main_process:
-            self.tracked_before = forget_metrics_after(run / METRICS_FILE, step)
-            if self.backend != "none":
-                self._start_tracker(config)
+        self.tracked_before = on_main_process(lambda: self._begin(config, step))
 
     def advance(self) -> None:
         """Count one step on the progress bar."""
@@ -104,6 +100,13 @@ class Tracking:
                 self.accelerator.trackers.clear()
                 return
 
+    def _begin(self, config: Config, step: int) -> int:
+        """Start the tracker, and return the last step that was reported before."""
+        before = forget_metrics_after(self.run / METRICS_FILE, step)
+        if self.backend != "none":
+            self._start_tracker(config)
+        return before
+
     def _start_tracker(self, config: Config) -> None:
         if importlib.util.find_spec(self.backend) is None:
             raise UserError(
@@ -115,8 +118,10 @@ class Tracking:
             return
         import wandb
 
+        check_wandb_environment()
         mode = os.environ.get("WANDB_MODE", "online")
-        offline = mode == "offline" or (mode == "online" and not wandb_has_key())
+        offline = mode in ("offline", "dryrun")
+        offline |= mode in ("online", "run") and not wandb_has_key()
         try:
             self._start_wandb(config.tracking.project, values, offline)
         except Exception as error:  # no network, a refused key: none is worth a run
@@ -125,7 +130,12 @@ class Tracking:
             # What failed still holds the run's id, and accelerate would start it again.
             wandb.teardown()
             self.accelerator.trackers.clear()
-            self._start_wandb(config.tracking.project, values, offline)
+            try:
+                self._start_wandb(config.tracking.project, values, offline)
+            except Exception as second:  # a project's name that cannot be, a folder of others
+                raise UserError(
+                    f"tracking.backend: wandb cannot start: {' '.join(str(second).split())}"
+                ) from second
         if offline:
             say(
                 "wandb: this run is kept offline; upload it later with:"
@@ -151,6 +161,29 @@ def wandb_id(run: Path) -> str:
     if not path.exists():
         write_durably(path, uuid.uuid4().hex[:12].encode())
     return path.read_text(encoding="ascii")
+
+
+def check_wandb_environment() -> None:
+    """Raise a UserError that names every variable of the environment that wandb would refuse.
+
+    Those that are empty, as containers hand them on, are taken out: they mean that none is set.
+    """
+    import wandb
+    from pydantic import ValidationError
+
+    problems = []
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        if not os.environ[name]:
+            del os.environ[name]
+            continue
+        try:
+            wandb.Settings().update_from_env_vars({name: os.environ[name]})
+        except ValidationError as error:
+            problems += [f"{name}: {problem['msg']}" for problem in error.errors()]
+        except wandb.Error as error:
+            problems.append(f"{name}: {error}")
+    if problems:
+        raise UserError("; ".join(problems))
 
 
 def wandb_has_key() -> bool:

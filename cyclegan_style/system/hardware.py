@@ -16,6 +16,7 @@ from accelerate.utils import (
     DataLoaderConfiguration,
     DistributedDataParallelKwargs,
     InitProcessGroupKwargs,
+    is_bf16_available,
     parse_flag_from_env,
 )
 from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
@@ -92,12 +93,28 @@ def meet_after_a_restart() -> None:
 
 
 def resolve_precision(train: TrainConfig) -> str:
-    """The number format that ``auto`` stands for on this machine, or the chosen one."""
-    if train.mixed_precision != "auto":
-        return train.mixed_precision
-    on_gpu = torch.cuda.is_available() and not parse_flag_from_env("ACCELERATE_USE_CPU")
-    formats = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "no"}
-    return formats[fastest_format("cuda" if on_gpu else "cpu")]
+    """The number format that ``auto`` stands for on this machine, or the chosen one.
+
+    A UserError if the device cannot train in it: accelerate would take fp16 on a CPU for float32,
+    and say that it is fp16.
+    """
+    device, chosen = training_device(), train.mixed_precision
+    if chosen == "auto":
+        formats = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "no"}
+        return formats[fastest_format(device)]
+    if chosen == "fp16" and device == "cpu":
+        raise UserError("train.mixed_precision: fp16 needs a GPU; on CPUs choose bf16, no or auto")
+    if chosen == "bf16" and device != "cpu" and not is_bf16_available():
+        raise UserError(f"train.mixed_precision: this {device} device has no bf16; choose auto")
+    return chosen
+
+
+def training_device() -> str:
+    """The kind of device that accelerate trains on: a GPU, unless there is none or told not to."""
+    if parse_flag_from_env("ACCELERATE_USE_CPU"):
+        return "cpu"
+    found = torch.accelerator.current_accelerator(check_available=True)
+    return "cpu" if found is None else found.type
 
 
 def fastest_format(device_type: str) -> torch.dtype:

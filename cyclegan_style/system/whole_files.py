@@ -17,17 +17,24 @@ _TEMPORARY_NAME = re.compile(r"\.[0-9a-f]{32}\.part")
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a hidden file beside the path that takes its name when the block ends without error."""
+def whole_file(path: Path, *, durable: bool = False) -> Iterator[BinaryIO]:
+    """Open a hidden file beside the path that takes its name when the block ends without error.
+
+    What is ``durable`` is on disk by then, so that a power cut leaves the old or the new content.
+    """
     temporary, opened = _opened_and_locked(path)
     try:
         with opened as stream:
             yield stream
             stream.flush()
+            if durable:
+                os.fsync(stream.fileno())
             if sys.platform != "win32":  # which renames no open file
                 temporary.replace(path)  # before the lock ends
         if sys.platform == "win32":
             temporary.replace(path)
+        if durable:
+            flush_folder(path.parent)
     finally:
         with suppress(OSError):
             temporary.unlink()
@@ -67,18 +74,8 @@ def _lock(stream: BinaryIO) -> None:
 
 def write_durably(path: Path, content: bytes) -> None:
     """Replace a file in one move, so that it holds the old or the new content whatever happens."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError:
-        with suppress(OSError):
-            partial.unlink()
-        raise
-    flush_folder(path.parent)
+    with whole_file(path, durable=True) as stream:
+        stream.write(content)
 
 
 def flush_folder(folder: Path) -> None:

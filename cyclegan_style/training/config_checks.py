@@ -2,9 +2,59 @@
 
 import math
 
-from cyclegan_style.config import Config, DataConfig, parse_bytes, to_dict
+from cyclegan_style.config import (
+    Config,
+    DataConfig,
+    EvaluationConfig,
+    GeneratorConfig,
+    parse_bytes,
+    to_dict,
+)
 from cyclegan_style.errors import UserError
 from cyclegan_style.networks.sizes import size_divisor
+
+_LEAST = {
+    "data.load_size": 1,
+    "data.crop_size": 1,
+    "data.num_workers": 0,
+    "data.channels_a": 1,
+    "data.channels_b": 1,
+    "generator.channels": 1,
+    "generator.blocks": 0,
+    "generator.levels": 5,
+    "discriminator.channels": 1,
+    "discriminator.layers": 1,
+    "loss.cycle_a": 0,
+    "loss.cycle_b": 0,
+    "loss.identity_a": 0,
+    "loss.identity_b": 0,
+    "loss.penalty_weight": 0,
+    "optimizer.learning_rate": 0,
+    "train.epochs": 0,
+    "train.decay_epochs": 0,
+    "train.epochs + train.decay_epochs": 1,
+    "train.max_steps": 1,
+    "train.batch_size": 1,
+    "train.accumulation_steps": 1,
+    "train.seed": 0,
+    "train.pool_size": 0,
+    "train.cpu_threads": 1,
+    "checkpoint.every_steps": 1,
+    "checkpoint.keep": 1,
+    "evaluation.every_steps": 0,
+    "evaluation.max_images": 2,
+    "evaluation.patience": 1,
+    "tracking.log_every_steps": 1,
+    "tracking.sample_every_steps": 1,
+    "tracking.sample_count": 1,
+}
+_MOST = {
+    "data.channels_a": 4,
+    "data.channels_b": 4,
+    # NumPy's seeds have 32 bits, and each process adds its number.
+    "train.seed": 2**32 - 2**16,
+}
+_BELOW_ONE = ("optimizer.beta1", "optimizer.beta2", "train.ema_decay")
 
 
 class ConfigError(UserError):
@@ -18,6 +68,7 @@ def validate(config: Config) -> None:
         *_problems_of_sizes(config),
         *_problems_of_ranges(config),
         *_problems_of_combinations(config),
+        *_problems_of_what_would_not_happen(config),
     ]
     if problems:
         raise ConfigError("; ".join(problems))
@@ -67,73 +118,35 @@ def _problems_of_sizes(config: Config) -> list[str]:
 
 
 def _problems_of_ranges(config: Config) -> list[str]:
-    data, train, patience = config.data, config.train, config.evaluation.patience
-    at_least = [
-        ("data.load_size", data.load_size, 1),
-        ("data.crop_size", data.crop_size, 1),
-        ("data.num_workers", data.num_workers, 0),
-        ("data.channels_a", data.channels_a, 1),
-        ("data.channels_b", data.channels_b, 1),
-        ("generator.channels", config.generator.channels, 1),
-        ("generator.blocks", config.generator.blocks, 0),
-        ("generator.levels", config.generator.levels, 5),
-        ("discriminator.channels", config.discriminator.channels, 1),
-        ("discriminator.layers", config.discriminator.layers, 1),
-        ("train.epochs", train.epochs, 0),
-        ("train.decay_epochs", train.decay_epochs, 0),
-        ("train.epochs + train.decay_epochs", train.epochs + train.decay_epochs, 1),
-        ("train.max_steps", 1 if train.max_steps is None else train.max_steps, 1),
-        ("train.cpu_threads", 1 if train.cpu_threads is None else train.cpu_threads, 1),
-        ("train.batch_size", train.batch_size, 1),
-        ("train.accumulation_steps", train.accumulation_steps, 1),
-        ("train.seed", train.seed, 0),
-        ("train.pool_size", train.pool_size, 0),
-        ("checkpoint.every_steps", config.checkpoint.every_steps, 1),
-        ("checkpoint.keep", config.checkpoint.keep, 1),
-        ("evaluation.every_steps", config.evaluation.every_steps, 0),
-        ("evaluation.max_images", config.evaluation.max_images, 2),
-        ("evaluation.patience", 1 if patience is None else patience, 1),
-        ("tracking.log_every_steps", config.tracking.log_every_steps, 1),
-        ("tracking.sample_every_steps", config.tracking.sample_every_steps, 1),
-        ("tracking.sample_count", config.tracking.sample_count, 1),
-        ("loss.cycle_a", config.loss.cycle_a, 0),
-        ("loss.cycle_b", config.loss.cycle_b, 0),
-        ("loss.identity_a", config.loss.identity_a, 0),
-        ("loss.identity_b", config.loss.identity_b, 0),
-        ("loss.penalty_weight", config.loss.penalty_weight, 0),
-        ("optimizer.learning_rate", config.optimizer.learning_rate, 0),
-    ]
-    below_one = [
-        ("optimizer.beta1", config.optimizer.beta1),
-        ("optimizer.beta2", config.optimizer.beta2),
-        ("train.ema_decay", train.ema_decay),
-    ]
-    problems = [
-        f"{name} must be at least {least}, not {value}"
-        for name, value, least in at_least
-        if not value >= least
-    ]
-    problems += [
-        f"{section}.{name} must be a finite number, not {value}"
+    values = {
+        f"{section}.{name}": value
         for section, fields in to_dict(config).items()
         for name, value in fields.items()
+    }
+    values["train.epochs + train.decay_epochs"] = config.train.epochs + config.train.decay_epochs
+    problems = [
+        f"{name} must be at least {least}, not {values[name]}"
+        for name, least in _LEAST.items()
+        if values[name] is not None and not values[name] >= least
+    ]
+    problems += [
+        f"{name} must be at most {most}, not {values[name]}"
+        for name, most in _MOST.items()
+        if values[name] > most
+    ]
+    problems += [
+        f"{name} must be at least 0 and below 1, not {values[name]}"
+        for name in _BELOW_ONE
+        if not 0 <= values[name] < 1
+    ]
+    problems += [
+        f"{name} must be a finite number, not {value}"
+        for name, value in values.items()
         if isinstance(value, float) and not math.isfinite(value)
     ]
-    problems += [
-        f"{name} must be at least 0 and below 1, not {value}"
-        for name, value in below_one
-        if not 0 <= value < 1
-    ]
-    problems += [
-        f"{name} must be at most 4 (RGB with alpha), not {value}"
-        for name, value in (
-            ("data.channels_a", data.channels_a),
-            ("data.channels_b", data.channels_b),
-        )
-        if value > 4
-    ]
-    if not 0 < data.min_readable <= 1:
-        problems.append(f"data.min_readable must be above 0 and at most 1, not {data.min_readable}")
+    if not 0 < config.data.min_readable <= 1:
+        readable = config.data.min_readable
+        problems.append(f"data.min_readable must be above 0 and at most 1, not {readable}")
     if config.optimizer.clip_norm is not None and not config.optimizer.clip_norm > 0:
         problems.append("optimizer.clip_norm must be above 0, or null for no limit")
     return problems
@@ -165,4 +178,45 @@ def _problems_of_combinations(config: Config) -> list[str]:
         config.data.channels_a == config.data.channels_b == 3
     ):
         problems.append("discriminator.augment: color needs domains of 3 channels")
+    return problems
+
+
+def _problems_of_what_would_not_happen(config: Config) -> list[str]:
+    """Fields that ask for something of which nothing would come.
+
+    What merely tunes a thing that is off, such as generator.levels beside a resnet, is let pass: a
+    file of fields stays of use when an option on the command line chooses another architecture.
+    """
+    problems = []
+    if config.generator.dropout and not _levels_with_dropout(config.generator):
+        problems.append(
+            "generator.dropout has no layer to act on: a resnet has it from 1 generator.blocks on,"
+            " a unet from 6 generator.levels on"
+        )
+    if config.tracking.log_model and config.tracking.backend != "wandb":
+        problems.append("tracking.log_model needs tracking.backend wandb, which keeps the model")
+    return problems + _problems_of_scores_not_made(config.evaluation)
+
+
+def _levels_with_dropout(generator: GeneratorConfig) -> int:
+    return generator.blocks if generator.architecture == "resnet" else max(0, generator.levels - 5)
+
+
+def _problems_of_scores_not_made(evaluation: EvaluationConfig) -> list[str]:
+    usual, metrics = EvaluationConfig(), set(evaluation.metrics)
+    problems = []
+    if evaluation.metrics != usual.metrics and not evaluation.every_steps:
+        problems.append("evaluation.metrics needs evaluation.every_steps above 0")
+    if not metrics & {"fid", "kid", "precision_recall", "art_fid"}:
+        problems += [
+            f"evaluation.{name} is for fid, kid, precision_recall and art_fid, none of which is in"
+            " evaluation.metrics"
+            for name in ("definition", "weights")
+            if getattr(evaluation, name) != getattr(usual, name)
+        ]
+    if evaluation.lpips_weights is not None and not metrics & {"lpips", "art_fid"}:
+        problems.append(
+            "evaluation.lpips_weights is for lpips and art_fid, none of which is in"
+            " evaluation.metrics"
+        )
     return problems

@@ -1,0 +1,108 @@
+"""Where the pictures and weights that a run began with lie, and how its pictures are known again.
+
+``config.yaml`` has the words of the user, which mean another place in another working directory,
+and goes with every exported model; so the absolute paths are kept beside it, in the run folder
+alone.
+"""
+
+import hashlib
+import json
+import os
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
+from typing import Any
+
+from cyclegan_style.config import Config
+from cyclegan_style.data.domains import list_images
+from cyclegan_style.system.processes import say
+from cyclegan_style.system.whole_files import write_durably
+
+ORIGINS_FILE = ".origins.json"
+DOMAINS = ("data.a", "data.b")
+WEIGHTS = "train.start_from"
+
+Origin = dict[str, Any]
+"""Where a field points: its ``path``, and of a domain its number of ``pictures`` and ``sha256``."""
+
+
+def read_origins(run: Path) -> dict[str, Origin]:
+    """What ``keep_origins`` wrote, by field; nothing for a run that began without."""
+    try:
+        origins = json.loads((run / ORIGINS_FILE).read_text(encoding="utf-8"))
+        return {name: {"path": place(origin["path"]), **origin} for name, origin in origins.items()}
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def keep_origins(run: Path, config: Config, before: dict[str, Origin]) -> None:
+    """Write where pictures and weights lie now, and what is not known yet of the pictures."""
+    specs = {
+        "data.a": config.data.a,
+        "data.b": config.data.b,
+        WEIGHTS: config.train.start_from,
+    }
+    origins = {}
+    for name, spec in specs.items():
+        if spec is not None:
+            known = before.get(name, {})
+            if name in DOMAINS and "sha256" not in known:
+                known = fingerprint(spec, name)
+            origins[name] = {**known, "path": place(spec)}
+    if origins != before:
+        write_durably(run / ORIGINS_FILE, json.dumps(origins, indent=1).encode())
+
+
+def difference(name: str, was: str, spec: str, before: Origin) -> str | None:
+    """How a field means something else than when the run began, if it does.
+
+    It may be spelled in another way, and pictures may lie elsewhere if they are the same.
+    """
+    old, new = before.get("path", place(was)), place(spec)
+    if old == new or (name == WEIGHTS and was == spec):
+        return None
+    change = f"{name} was {was} and is now {spec}"
+    if old != place(was):  # the words mean another place by now
+        change = f"{name} was {old} and is now {new}"
+    if "sha256" not in before:
+        return change
+    pictures = fingerprint(spec, name)
+    if pictures.get("sha256") != before["sha256"]:
+        return f"{change}, which has other pictures"
+    say(f"{name}: going on with {spec}, which has the same {pictures['pictures']} pictures")
+    return None
+
+
+def place(spec: str) -> str:
+    """The absolute path of a folder, file or glob pattern; a demo is in no place."""
+    if spec.startswith("demo:"):
+        return spec
+    try:
+        return str(Path(spec).expanduser().resolve())
+    except (OSError, ValueError, RuntimeError):  # as whoever searches there will tell
+        return spec
+
+
+def fingerprint(spec: str, field: str) -> Origin:
+    """The number of a domain's pictures, and a checksum of their order, names and sizes.
+
+    Names count from the deepest folder that holds all of them, so that they stay when it moves. A
+    demo is known by its own name.
+    """
+    if spec.startswith("demo:"):
+        return {}
+    pictures = list_images(spec, "train", field)
+    folder = os.path.commonpath([pictures[0].parent, pictures[-1].parent])  # they are sorted
+    with ThreadPool(8) as pool:  # disks on the network take their time
+        sizes = pool.map(_size, pictures, chunksize=64)
+    digest = hashlib.sha256()
+    for picture, size in zip(pictures, sizes, strict=True):
+        line = f"{picture.relative_to(folder).as_posix()}\0{size}\n"
+        digest.update(line.encode("utf-8", "surrogatepass"))
+    return {"pictures": len(pictures), "sha256": digest.hexdigest()}
+
+
+def _size(picture: Path) -> int:
+    try:
+        return picture.stat().st_size
+    except OSError:  # a link to nothing
+        return -1
