@@ -13,12 +13,14 @@ class InstanceNorm(nn.InstanceNorm2d):
     """Instance norm that leaves maps, and their gradients, in the order in which they come.
 
     The layer of torch lays maps whose channels come last out anew, and so does the convolution
-    after it. Batch norm of a single picture is the same and has kernels for either order.
+    after it. Batch norm of a single picture is the same and has kernels for either order. The
+    compiler chooses orders itself and is given torch's layer.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise each channel of each picture by itself."""
-        if x.is_contiguous() or not x.is_contiguous(memory_format=torch.channels_last):
+        channels_last = not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
+        if torch.compiler.is_compiling() or not channels_last:
             return super().forward(x)
         pictures = [
             F.batch_norm(picture, None, None, training=True, eps=self.eps) for picture in x.split(1)
