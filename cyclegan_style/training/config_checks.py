@@ -205,8 +205,6 @@ def _levels_with_dropout(generator: GeneratorConfig) -> int:
 def _problems_of_scores_not_made(evaluation: EvaluationConfig) -> list[str]:
     usual, metrics = EvaluationConfig(), set(evaluation.metrics)
     problems = []
-    if evaluation.metrics != usual.metrics and not evaluation.every_steps:
-        problems.append("evaluation.metrics needs evaluation.every_steps above 0")
     if not metrics & {"fid", "kid", "precision_recall", "art_fid"}:
         problems += [
             f"evaluation.{name} is for fid, kid, precision_recall and art_fid, none of which is in"
