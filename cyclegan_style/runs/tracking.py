@@ -233,5 +233,6 @@ def read_metrics(path: Path) -> list[Row]:
 
 def is_number(value: object) -> bool:
     """Whether a value of metrics.jsonl can be drawn; a truth value is an int, too."""
-    known = isinstance(value, float | int) and not isinstance(value, bool)
-    return known and abs(value) < LARGEST_NUMBER
+    if isinstance(value, bool) or not isinstance(value, float | int):
+        return False
+    return abs(value) < LARGEST_NUMBER
