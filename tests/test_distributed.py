@@ -31,19 +31,47 @@ def launch(
     timeout: int = 200,
 ) -> subprocess.CompletedProcess[str]:
     """Run a script with two processes on the CPU."""
-    launcher = ["accelerate.commands.launch", *options]
-    command = [sys.executable, "-m", *launcher, script, *arguments]
-    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    own = {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     return subprocess.run(
-        [str(part) for part in command],
+        command_line(script, *arguments, options=options),
         cwd=ROOT,
-        env=os.environ | own,
+        env=environment(),
         capture_output=True,
         text=True,
         check=False,
         timeout=timeout,
     )
+
+
+def command_line(script: Path, *arguments: str | Path, options: Sequence[str]) -> list[str]:
+    launcher = [sys.executable, "-m", "accelerate.commands.launch", *options]
+    return [str(part) for part in (*launcher, script, *arguments)]
+
+
+def environment() -> dict[str, str]:
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+
+
+def train_until_the_launcher_is_killed(config: Path, run: Path, told: Path) -> None:
+    """Kill accelerate's launcher, and it alone, as soon as training has reported a step."""
+    options = ["--cpu", "--num_processes=2"]
+    command = command_line(ROOT / "train.py", "--config", config, options=options)
+    with told.open("w") as file:
+        launcher = subprocess.Popen(command, cwd=ROOT, env=environment(), stderr=file)
+        while not (run / "metrics.jsonl").exists():
+            assert launcher.poll() is None, told.read_text()
+            time.sleep(0.01)
+        started = psutil.Process(launcher.pid).children(recursive=True)
+        launcher.kill()
+        launcher.wait()
+        _, left = psutil.wait_procs(started, timeout=100)
+    for process in left:
+        process.kill()
+    assert not left, told.read_text()
+
+
+def last_checkpoint(run: Path) -> Path:
+    return max((run / "checkpoints").glob("step-*"))
 
 
 def config_file(folder: Path, name: str, max_steps: int) -> Path:
@@ -54,6 +82,7 @@ def config_file(folder: Path, name: str, max_steps: int) -> Path:
         data__b=str(folder / "b"),
         train__max_steps=max_steps,
         train__mixed_precision="no",
+        train__epochs=10_000,
         train__pool_size=2,
         train__ema_decay=0.9,
         generator__dropout=True,
@@ -61,7 +90,8 @@ def config_file(folder: Path, name: str, max_steps: int) -> Path:
         checkpoint__every_steps=3,
         tracking__log_every_steps=2,
         data__test_a=str(folder / "test-a"),
-        evaluation__every_steps=2 if name == "whole" else 0,  # which must not matter
+        # Which must not matter.
+        evaluation__every_steps=max_steps // 2 if name == "whole" else 0,
     )
     path = folder / f"{name}-{max_steps}.yaml"
     path.write_text(to_yaml(config), encoding="utf-8")
@@ -70,17 +100,19 @@ def config_file(folder: Path, name: str, max_steps: int) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Path:
-    """A folder with two runs of two processes, one of them interrupted, and the steps' weights.
+    """A folder with two runs of two processes, and the steps' weights.
 
+    The launcher of the run in parts is killed; three steps later it ends, like the whole one.
     All in two launches, since starting processes takes longer than what they do here.
     """
     folder = tmp_path_factory.mktemp("distributed")
     make_pictures(folder / "a", 9, seed=1)
     make_pictures(folder / "b", 5, seed=2)
     make_pictures(folder / "test-a", 3, seed=3)
-    first = launch(ROOT / "train.py", "--config", config_file(folder, "parts", 3))
-    assert first.returncode == 0, first.stderr
-    assert first.stderr.count("starting in") == 1
+    train_until_the_launcher_is_killed(
+        config_file(folder, "parts", 100_000), folder / "parts", folder / "told-first"
+    )
+    step = int(last_checkpoint(folder / "parts").name.removeprefix("step-"))
     asked = folder / "accelerate.yaml"
     asked.write_text(
         "{compute_environment: LOCAL_MACHINE, distributed_type: MULTI_CPU, use_cpu: true,"
@@ -89,12 +121,12 @@ def trained(tmp_path_factory) -> Path:
     rest = launch(
         Path(__file__).with_name("distributed_steps.py"),
         folder / "weights",
-        config_file(folder, "parts", 6),
-        config_file(folder, "whole", 6),
+        config_file(folder, "parts", step + 3),
+        config_file(folder, "whole", step + 3),
         options=[f"--config_file={asked}"],
     )
     assert rest.returncode == 0, rest.stderr
-    assert rest.stderr.count("going on from step 3") == 1
+    assert rest.stderr.count(f"going on from step {step} in") == 1
     (folder / "told").write_text(rest.stderr, encoding="utf-8")
     return folder
 
@@ -110,13 +142,23 @@ def test_two_processes_take_the_steps_of_one_with_twice_the_batch(trained):
     assert max(gradient.abs().max() for gradient in gradients) > 1e-3
 
 
+def test_processes_whose_launcher_is_killed_finish_their_step_and_save(trained):
+    told = (trained / "told-first").read_text(encoding="utf-8")
+
+    step = int(last_checkpoint(trained / "parts").name.removeprefix("step-")) - 3
+    assert told.count("starting in") == 1
+    assert told.count(f"stopped by SIGTERM after step {step} of ") == 1
+
+
 def test_two_processes_leave_one_set_of_files(trained):
-    for name in ("parts", "whole"):
+    total = int(last_checkpoint(trained / "whole").name.removeprefix("step-"))
+    scored = set(range(total // 2, total, total // 2))
+    for name, own in (("parts", set()), ("whole", scored)):
         run = trained / name
-        checkpoint = run / "checkpoints" / "step-00000006"
-        files = {path.name for path in checkpoint.iterdir()}
+        logged = [json.loads(line)["step"] for line in (run / "metrics.jsonl").open()]
+        assert logged == sorted({*range(2, total, 2), *own, total})
+        files = {path.name for path in last_checkpoint(run).iterdir()}
         assert {"process-00000.safetensors", "process-00001.safetensors", "state.json"} <= files
-        assert len((run / "metrics.jsonl").read_text().splitlines()) == 3 + (name == "parts")
         assert {path.name for path in (run / "model").iterdir()} == {
             *("generator_ab.safetensors", "generator_ba.safetensors", "config.yaml"),
         }
@@ -124,7 +166,8 @@ def test_two_processes_leave_one_set_of_files(trained):
 
 
 def test_two_processes_go_on_bit_for_bit(trained):
-    checkpoints = [trained / name / "checkpoints" / "step-00000006" for name in ("parts", "whole")]
+    checkpoints = [last_checkpoint(trained / name) for name in ("parts", "whole")]
+    assert checkpoints[0].name == checkpoints[1].name
     names = sorted(path.name for path in checkpoints[1].glob("*.safetensors"))
     assert len(names) == 7
     for name in names:
@@ -141,7 +184,7 @@ def test_two_processes_find_the_scores_that_one_finds(trained):
     validation = Validation(config, open_test_domains(config), torch.device("cpu"))
     metrics = [json.loads(line) for line in (trained / "whole/metrics.jsonl").open()]
     generators = build_generators(config)
-    weights = load_file(trained / "whole/checkpoints/step-00000006/average.safetensors")
+    weights = load_file(last_checkpoint(trained / "whole") / "average.safetensors")
     generators.load_state_dict(
         {name.removeprefix("module."): weights[name] for name in weights if name != "n_averaged"}
     )
@@ -197,7 +240,7 @@ def test_a_process_that_dies_is_started_again_and_the_run_goes_on(tmp_path):
 
 
 def test_processes_have_pools_and_chance_of_their_own(trained):
-    folder = trained / "whole" / "checkpoints" / "step-00000006"
+    folder = last_checkpoint(trained / "whole")
     first, second = (load_file(folder / f"process-0000{index}.safetensors") for index in (0, 1))
 
     for name in ("pool.a.images", "pool.a.random", "random.torch"):

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -58,3 +60,48 @@ def test_what_listened_before_listens_again():
     with StopRequest():
         assert signal.getsignal(signal.SIGTERM) != before[0]
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+
+
+STARTED = """
+import os, signal
+from cyclegan_style.system.launch import stop_with_launcher
+
+parent = os.getppid()
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+stop_with_launcher()
+print("started", flush=True)
+while os.getppid() == parent:
+    pass
+told = signal.sigtimedwait([signal.SIGTERM], 0.3)
+print("told" if told else "left alone", flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("launcher", "variables", "outcome"),
+    [
+        ("accelerate-launch", {"ACCELERATE_MIXED_PRECISION": "no"}, "told"),
+        ("torchrun", {"TORCHELASTIC_RUN_ID": "none"}, "told"),
+        ("accelerate-launch", {}, "left alone"),
+        ("shell", {"ACCELERATE_MIXED_PRECISION": "no", "WORLD_SIZE": "1"}, "left alone"),
+    ],
+)
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of a parent's death")
+def test_a_process_is_told_when_its_launcher_is_killed(tmp_path, launcher, variables, outcome):
+    script, started = tmp_path / launcher, tmp_path / "started.py"
+    script.write_text("import subprocess, sys; subprocess.run([sys.executable, sys.argv[1]])")
+    started.write_text(STARTED)
+    kept = {
+        k: v for k, v in os.environ.items() if not k.startswith(("ACCELERATE_", "TORCHELASTIC"))
+    }
+    path = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])
+    with subprocess.Popen(
+        [sys.executable, str(script), str(started)],
+        stdout=subprocess.PIPE,
+        env=kept | variables | {"PYTHONPATH": path},
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "started\n"
+        process.kill()
+        assert process.stdout.read() == f"{outcome}\n"
