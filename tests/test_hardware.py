@@ -14,17 +14,16 @@ from cyclegan_style.data.training_data import open_dataset
 from cyclegan_style.errors import UserError
 from cyclegan_style.system.hardware import (
     LONGEST_STEP,
-    _free_in_container,
     choose_device,
-    free_memory,
     meet_after_a_restart,
     resolve_precision,
 )
+from cyclegan_style.system.memory import _free_in_container, free_memory
 
 COUNT_FAULTS = """
 import resource
 import numpy as np
-from cyclegan_style.system.hardware import reuse_freed_memory
+from cyclegan_style.system.memory import reuse_freed_memory
 
 def page_faults() -> int:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -16,7 +16,8 @@ from cyclegan_style.data.images import Pixels, normalised, quantised
 from cyclegan_style.errors import UserError, printable
 from cyclegan_style.models.model_files import LoadedGenerator
 from cyclegan_style.networks.sizes import SMALLEST_SIDE, size_divisor
-from cyclegan_style.system.hardware import compiler_options, free_memory, name_of_format
+from cyclegan_style.system.hardware import compiler_options, name_of_format
+from cyclegan_style.system.memory import free_memory
 
 WHOLE_MAPS = {"resnet": 2.5, "unet": 1.5}
 """Maps of full resolution that one pass holds at its peak, measured on a CPU, with some room."""

@@ -24,7 +24,8 @@ from cyclegan_style.applying.video import is_video, translate_video
 from cyclegan_style.data.images import ImageError, Pixels, from_pillow, to_pillow, write_image
 from cyclegan_style.data.metadata import Metadata
 from cyclegan_style.errors import UserError, printable
-from cyclegan_style.system.hardware import fair_share_of_cores, trim_heap
+from cyclegan_style.system.hardware import fair_share_of_cores
+from cyclegan_style.system.memory import trim_heap
 from cyclegan_style.system.whole_files import remove_leftovers
 
 PICTURES_BETWEEN_TRIMS = 32

@@ -23,8 +23,8 @@ from cyclegan_style.system.hardware import (
     choose_device,
     choose_dtype,
     name_of_format,
-    reuse_freed_memory,
 )
+from cyclegan_style.system.memory import reuse_freed_memory
 
 PRACTICE_SIDE = 64
 NO_LIMIT = 2**62

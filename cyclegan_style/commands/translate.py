@@ -23,7 +23,8 @@ def translate_command(arguments: list[str]) -> int:
     from cyclegan_style.applying.origin import note_origin
     from cyclegan_style.applying.predictor import Predictor
     from cyclegan_style.applying.translate import Output, gathered, translate_files
-    from cyclegan_style.system.hardware import join_processes, reuse_freed_memory
+    from cyclegan_style.system.hardware import join_processes
+    from cyclegan_style.system.memory import reuse_freed_memory
     from cyclegan_style.system.processes import on_main_process
 
     reuse_freed_memory()

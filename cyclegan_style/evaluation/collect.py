@@ -24,7 +24,7 @@ from tqdm import tqdm
 from cyclegan_style.data.images import ImageError, Pixels, read_stored_rgb
 from cyclegan_style.evaluation.frechet import Moments, merged
 from cyclegan_style.evaluation.sliced_wasserstein import Thumbnails, thumbnail
-from cyclegan_style.system.hardware import trim_heap
+from cyclegan_style.system.memory import trim_heap
 
 BATCH_SIZE = 8
 BATCHES_BETWEEN_TRIMS = 8
