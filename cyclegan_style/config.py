@@ -1,7 +1,7 @@
 """Everything that can be chosen about a run, and the only place that knows a default.
 
 The defaults are the recipe of the CycleGAN paper. A YAML file and dotted options
-(``--train.batch_size 4``) override them; ``validate`` collects every complaint about the result.
+(``--train.batch_size 4``) override them.
 """
 
 from dataclasses import asdict, dataclass, field

@@ -10,7 +10,7 @@ import pytest
 from tiny import make_pictures
 
 from cyclegan_style.commands.main import main
-from cyclegan_style.commands.train import parse_training_options, small_recipe_note
+from cyclegan_style.commands.train import parse_training_options, small_recipe_notes
 from cyclegan_style.config import Config
 from cyclegan_style.data.training_data import name_domains
 from cyclegan_style.training.config_checks import validate
@@ -162,7 +162,8 @@ OWN_PICTURES = [
 def test_who_chose_no_recipe_for_their_pictures_is_told_of_the_papers(options):
     _, config = parse_training_options(options)
 
-    _, _, named = small_recipe_note(options, config.data).partition("--config ")
+    (note,) = small_recipe_notes(options, config.data)
+    _, _, named = note.partition("--config ")
 
     _, paper = parse_training_options(["--config", named])
     assert config.generator != paper.generator == Config().generator
@@ -181,7 +182,7 @@ def test_the_demo_and_a_chosen_recipe_need_no_word(options, empty_folder):
     (empty_folder / "mine.yaml").write_text("train: {seed: 5}\n")
     _, config = parse_training_options(options)
 
-    assert small_recipe_note(options, config.data) == ""
+    assert small_recipe_notes(options, config.data) == []
 
 
 @pytest.mark.parametrize("command", ["train", "convert", "export", "replay", "benchmark"])

@@ -10,11 +10,12 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import configure, with_fields
+from torch import nn
 
 from cyclegan_style.commands.train import parse_training_options
 from cyclegan_style.config import Config, DiscriminatorConfig, GeneratorConfig, parse_bytes, to_yaml
 from cyclegan_style.networks import build_discriminator, build_generator
-from cyclegan_style.training.config_checks import ConfigError, validate
+from cyclegan_style.training.config_checks import ConfigError, remarks, validate
 
 CONFIG_FILES = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
 GOOD = configure(data__a="photos", data__b="paintings")
@@ -90,8 +91,6 @@ BAD_COMBINATIONS = [
     ({"generator.architecture": "unet", "data.crop_size": 128}, "data.crop_size"),
     ({"discriminator.layers": 5, "data.crop_size": 92}, "discriminator.layers"),
     ({"data.crop_size": 4, "discriminator.architecture": "pixel"}, "data.crop_size"),
-    ({"generator.dropout": True, "generator.blocks": 0}, "generator.dropout"),
-    ({**UNET, "generator.dropout": True, "generator.levels": 5}, "generator.dropout"),
     ({"tracking.log_model": True}, "tracking.log_model"),
     ({"tracking.log_model": True, "tracking.backend": "tensorboard"}, "tracking.log_model"),
     ({"evaluation.weights": "inception.pth"}, "evaluation.weights"),
@@ -112,7 +111,6 @@ GOOD_COMBINATIONS = [
     {"data.resize": "none", "data.load_size": 16},
     {"discriminator.layers": 5, "data.crop_size": 96},
     {"optimizer.learning_rate": 0.0, "optimizer.clip_norm": 0.1, "train.ema_decay": 0.999},
-    {**UNET, "generator.dropout": True, "generator.levels": 6, "generator.blocks": 6},
     {"tracking.log_model": True, "tracking.backend": "wandb"},
     {"train.seed": 2**32 - 2**16},
     {"evaluation.metrics": ("fid",)},  # with the scores switched off for once
@@ -143,6 +141,24 @@ def test_fields_that_do_not_fit_together_are_refused(values, field):
 @pytest.mark.parametrize("values", [{}, *GOOD_COMBINATIONS])
 def test_what_can_be_trained_is_accepted(values):
     validate(with_fields(GOOD, values))
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"generator.blocks": 0}, 1),
+        ({"generator.blocks": 1}, 0),
+        ({**UNET, "generator.levels": 5}, 1),
+        ({**UNET, "generator.levels": 6}, 0),
+    ],
+)
+def test_dropout_without_a_layer_is_trained_without_but_told(values, told):
+    config = with_fields(GOOD, {"generator.dropout": True, "data.crop_size": 64, **values})
+    generator = build_generator(config.generator, 3, 3)
+
+    validate(config)
+    assert len(remarks(config)) == told
+    assert told == (not any(isinstance(layer, nn.Dropout) for layer in generator.modules()))
 
 
 def test_all_faults_are_told_at_once():

@@ -162,7 +162,7 @@ def test_two_processes_leave_one_set_of_files(trained):
         assert {path.name for path in (run / "model").iterdir()} == {
             *("generator_ab.safetensors", "generator_ba.safetensors", "config.yaml"),
         }
-        assert not list(run.rglob("*.partial"))
+        assert not [*run.rglob(".*.partial"), *run.rglob(".*.part")]
 
 
 def test_two_processes_go_on_bit_for_bit(trained):

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,10 @@ from safetensors.torch import load_file
 from tiny import make_pictures, tiny_config
 
 from cyclegan_style import Predictor
+from cyclegan_style.config import Config
+from cyclegan_style.errors import UserError
+
+pytestmark = pytest.mark.numeric
 
 EARLIER = Path(__file__).parent / "data" / "earlier_run"
 AFTER = EARLIER / "after"
@@ -26,12 +31,12 @@ def run(tmp_path, monkeypatch) -> Path:
     return tmp_path / "run"
 
 
-def test_a_run_goes_on_as_it_would_have(run):
-    config = tiny_config(
+def as_it_began(steps: int = 6, **fields: Any) -> Config:
+    return tiny_config(
         run__dir="run",
         data__a="pictures/a",
         data__b="pictures/b",
-        train__max_steps=6,
+        train__max_steps=steps,
         checkpoint__every_steps=3,
         tracking__log_every_steps=2,
         tracking__sample_every_steps=100,
@@ -41,8 +46,12 @@ def test_a_run_goes_on_as_it_would_have(run):
         discriminator__augment=("color", "translation", "cutout"),
         evaluation__every_steps=3,
         evaluation__max_images=2,
+        **fields,
     )
-    assert run_training(config).step == 6
+
+
+def test_a_run_goes_on_as_it_would_have(run):
+    assert run_training(as_it_began()).step == 6
 
     for name in ("generators", "discriminators", "average"):
         there = load_file(run / "checkpoints" / "step-00000006" / f"{name}.safetensors")
@@ -62,6 +71,16 @@ def test_a_run_goes_on_as_it_would_have(run):
             name: pytest.approx(value, rel=2e-4) if name != "images_per_second" else now[name]
             for name, value in then.items()
         }
+
+
+def test_a_run_that_was_called_fp16_on_a_cpu_goes_on_as_what_it_was(run, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    file = run / "config.yaml"
+    file.write_text(file.read_text().replace("mixed_precision: 'no'", "mixed_precision: fp16"))
+
+    with pytest.raises(UserError, match="fp16 needs a GPU"):
+        run_training(as_it_began(train__mixed_precision="fp16"))
+    assert run_training(as_it_began(steps=4)).step == 4
 
 
 @pytest.mark.parametrize("direction", ["ab", "ba"])

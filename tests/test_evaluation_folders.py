@@ -115,6 +115,7 @@ def test_neither_batches_nor_order_of_the_files_change_scores(capsys, sets, netw
     first = run(capsys, *of(sets), *options, "--batch-size", 1)
     second = run(capsys, *of(sets | {"fake": turned}), *options, "--batch-size", 5)
 
+    # Patches come in another order to means in float64, which are then rounded to float32.
     assert second["swd"] == pytest.approx(first["swd"], rel=1e-6)
     # Batches of another size may sum the 300 products of a float32 feature in another order.
     assert second["fid"] == pytest.approx(first["fid"], rel=1e-5)

@@ -180,6 +180,7 @@ def test_other_files_are_refused(tmp_path):
         load_inception(tmp_path / "text.pth")
 
 
+@pytest.mark.numeric
 def test_folded_batch_norms_leave_the_features():
     state = random_state(2015)
     exact = {name: tensor.double() for name, tensor in state.items()}

@@ -23,6 +23,8 @@ from cyclegan_style.models.graph_files import METADATA_FILE, write_onnx, write_t
 from cyclegan_style.models.model_files import LoadedGenerator, load_generator
 from cyclegan_style.networks import build_generator
 
+pytestmark = pytest.mark.numeric
+
 GENERATORS = {
     "resnet": (GeneratorConfig(channels=4, blocks=1, dropout=True), 3, 3),
     "unet": (GeneratorConfig("unet", channels=2, levels=5, dropout=True), 1, 3),

@@ -199,9 +199,10 @@ def test_what_lies_in_a_folder_of_this_machine_is_not_looked_for_on_the_hub(monk
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", unexpected)
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "runs").mkdir()
-    with pytest.raises(UserError, match=r"^runs/demo: no such file or folder, .*a folder runs$"):
-        load_generator("runs/demo")
+    (tmp_path / "photos").mkdir()
+    for model in ("photos/monet", "runs/demo"):  # the latter also before the first run
+        with pytest.raises(UserError, match=rf"^{model}: no such file or folder, and not looked"):
+            load_generator(model)
     for model in ("./user/name", "../user/name", "/user/name", "user/name/", "~/user/name"):
         with pytest.raises(UserError, match=r"no such file or folder, and no repository id"):
             load_generator(model)

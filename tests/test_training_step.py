@@ -19,6 +19,8 @@ from tiny import (
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from cyclegan_style.training.average import MovingAverage
+from cyclegan_style.training.cyclegan import build_generators
 from cyclegan_style.training.step import Losses, TrainingStep
 
 pytestmark = pytest.mark.numeric
@@ -181,6 +183,16 @@ def test_the_moving_average_has_the_numbers_and_the_state_of_torch_s_own():
         expected.update_parameters(step.generators)
 
     assert equal_tensors(step.average.state_dict(), expected.state_dict())
+
+
+def test_the_average_s_counter_stays_where_the_host_need_not_wait_for_it():
+    generators = build_generators(tiny_config()).to("meta")  # as to a GPU
+
+    average = MovingAverage(generators, 0.9)
+    average.update(generators)
+
+    assert {parameter.device.type for parameter in average.parameters()} == {"meta"}
+    assert (average.n_averaged.device.type, average.n_averaged.item()) == ("cpu", 1)
 
 
 def test_without_a_moving_average_the_trained_generators_are_exported():

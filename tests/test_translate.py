@@ -130,6 +130,7 @@ def test_what_another_model_or_option_made_is_skipped_with_a_warning(
         (("--model", str(tmp_path / "other")), "weights [0-9a-f]{8} instead of [0-9a-f]{8}"),
         (("--direction", "ba"), "direction ab instead of ba, weights "),
         (("--working-size", "8", "--side-by-side"), "working_size null .*, side_by_side false"),
+        (("--strip-metadata", "--precision", "bf16"), "metadata true .*, precision float32"),
         (("--quality", "80"), "quality 95 instead of 80; use --overwrite or another folder"),
     ):
         (message,) = warnings(*options)

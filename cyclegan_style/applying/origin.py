@@ -10,6 +10,7 @@ from cyclegan_style.applying.jobs import Job, is_finished
 from cyclegan_style.applying.predictor import Predictor
 from cyclegan_style.applying.translate import Output
 from cyclegan_style.errors import UserError, printable
+from cyclegan_style.system.hardware import name_of_format
 from cyclegan_style.system.whole_files import write_durably
 
 ORIGIN_FILE = ".cyclegan-style.json"
@@ -34,6 +35,8 @@ def note_origin(
         "keep_alpha": predictor.keep_alpha,
         "side_by_side": output.side_by_side,
         "quality": output.quality,
+        "metadata": output.metadata,
+        "precision": name_of_format(predictor.dtype),
     }
     if skipped and (differences := different(read_origin(folder), origin)):
         logger.warning(

@@ -55,6 +55,16 @@ class Predictor:
         self.checksum = generator.checksum()
         self.core = PreparedGenerator(generator, device, dtype, memory_budget)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the network computes."""
+        return self.core.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The number format in which the network computes."""
+        return self.core.dtype
+
     @classmethod
     def load(
         cls,

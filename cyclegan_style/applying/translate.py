@@ -123,7 +123,7 @@ def translate_files(
         remove_leftovers(folder)
     waiting = [job for job in jobs if overwrite or not is_finished(job)]
     summary = Summary(skipped=len(jobs) - len(waiting))
-    size = batch_size or default_batch_size(predictor.core.device)
+    size = batch_size or default_batch_size(predictor.device)
     bar = tqdm(total=len(waiting), unit="image", disable=None if progress else True)
     pipeline = _Pipeline(predictor, output or Output(), size, summary, bar)
     with bar:
@@ -186,7 +186,7 @@ class _Pipeline:
         self.batch_size = batch_size
         self.summary = summary
         self.bar = bar
-        self.threads = default_threads(predictor.core.device)
+        self.threads = default_threads(predictor.device)
         self.queued = 2 * batch_size + self.threads
         self.until_trim = PICTURES_BETWEEN_TRIMS
 

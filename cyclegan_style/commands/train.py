@@ -23,7 +23,7 @@ def train_command(arguments: list[str]) -> int:
 
     from cyclegan_style.training.trainer import train
 
-    result = train(config, small_recipe_note(arguments, config.data))
+    result = train(config, small_recipe_notes(arguments, config.data))
     if "json" in options and PartialState().is_main_process:
         scores = {
             direction: {method: asdict(score) for method, score in methods.items()}
@@ -67,14 +67,14 @@ def has_option(arguments: Sequence[str], name: str) -> bool:
     return any(argument.partition("=")[0] == name for argument in arguments)
 
 
-def small_recipe_note(arguments: Sequence[str], data: DataConfig) -> str:
+def small_recipe_notes(arguments: Sequence[str], data: DataConfig) -> list[str]:
     """What to tell those who train on their own pictures without having chosen a recipe."""
     if has_option(arguments, "--config") or {data.a, data.b} <= {"demo:photo", "demo:painting"}:
-        return ""
-    return (
+        return []
+    return [
         "no --config: your pictures are trained on with the small recipe of configs/demo.yaml;"
         f" the paper's is --config {shipped_config('paper')}"
-    )
+    ]
 
 
 def shipped_config(name: str) -> Path:

@@ -18,7 +18,7 @@ import yaml
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from cyclegan_style.config import DataConfig, GeneratorConfig
+from cyclegan_style.config import DataConfig, GeneratorConfig, RunConfig
 from cyclegan_style.errors import UserError, printable
 from cyclegan_style.models.configurations import depth_of
 from cyclegan_style.models.export import CONFIG_FILE, MODEL_FOLDER, generator_file
@@ -126,8 +126,8 @@ def find_model_folder(model: str | Path) -> Path:
         )
     if not _HUB_ID.fullmatch(str(model)):
         reason = "and no repository id of the Hub (user/name) either"
-    elif path.parent.is_dir():
-        reason = f"and not looked for on the Hub, since there is a folder {path.parent}"
+    elif path.parent.is_dir() or path.parent == Path(RunConfig().dir).parent:
+        reason = f"and not looked for on the Hub, since {path.parent} is a folder of this machine"
     else:
         return find_model_folder(download_model(str(model)))
     raise UserError(printable(f"{model}: no such file or folder, {reason}"))

@@ -18,8 +18,8 @@ from cyclegan_style.system.processes import say
 from cyclegan_style.system.whole_files import write_durably
 
 ORIGINS_FILE = ".origins.json"
-DOMAINS = ("data.a", "data.b")
-WEIGHTS = "train.start_from"
+DOMAIN_FIELDS = ("data.a", "data.b")
+WEIGHTS_FIELD = "train.start_from"
 
 Origin = dict[str, Any]
 """Where a field points: its ``path``, and of a domain its number of ``pictures`` and ``sha256``."""
@@ -39,13 +39,13 @@ def keep_origins(run: Path, config: Config, before: dict[str, Origin]) -> None:
     specs = {
         "data.a": config.data.a,
         "data.b": config.data.b,
-        WEIGHTS: config.train.start_from,
+        WEIGHTS_FIELD: config.train.start_from,
     }
     origins = {}
     for name, spec in specs.items():
         if spec is not None:
             known = before.get(name, {})
-            if name in DOMAINS and "sha256" not in known:
+            if name in DOMAIN_FIELDS and "sha256" not in known:
                 known = fingerprint(spec, name)
             origins[name] = {**known, "path": place(spec)}
     if origins != before:
@@ -58,7 +58,7 @@ def difference(name: str, was: str, spec: str, before: Origin) -> str | None:
     It may be spelled in another way, and pictures may lie elsewhere if they are the same.
     """
     old, new = before.get("path", place(was)), place(spec)
-    if old == new or (name == WEIGHTS and was == spec):
+    if old == new or (name == WEIGHTS_FIELD and was == spec):
         return None
     change = f"{name} was {was} and is now {spec}"
     if old != place(was):  # the words mean another place by now

@@ -9,8 +9,15 @@ import yaml
 from cyclegan_style.config import Config, to_dict, to_yaml
 from cyclegan_style.errors import UserError
 from cyclegan_style.models.export import CONFIG_FILE
-from cyclegan_style.runs.origins import DOMAINS, WEIGHTS, difference, keep_origins, read_origins
+from cyclegan_style.runs.origins import (
+    DOMAIN_FIELDS,
+    WEIGHTS_FIELD,
+    difference,
+    keep_origins,
+    read_origins,
+)
 from cyclegan_style.runs.tracking import METRICS_FILE, flatten
+from cyclegan_style.system.hardware import training_device
 from cyclegan_style.system.whole_files import remove_leftovers, write_durably
 
 try:
@@ -121,9 +128,9 @@ def refuse_differences(folder: Path, saved: Path, config: Config) -> None:
     differences = []
     for name in sorted(before.keys() | now.keys()):
         was, value = before.get(name, "unset"), now.get(name, "unset")
-        if name in (*DOMAINS, WEIGHTS):
+        if name in (*DOMAIN_FIELDS, WEIGHTS_FIELD):
             differences.append(difference(name, str(was), value, origins.get(name, {})))
-        elif was != value and not name.startswith(FREE_TO_CHANGE):
+        elif was != value and not name.startswith(FREE_TO_CHANGE) and not was_no_fp16(name, was):
             differences.append(f"{name} was {was} and is now {value}")
     found = [each for each in differences if each is not None]
     if found:
@@ -131,6 +138,14 @@ def refuse_differences(folder: Path, saved: Path, config: Config) -> None:
             f"run.dir: {folder} holds a run of another configuration ({'; '.join(found)});"
             " choose another run.dir"
         )
+
+
+def was_no_fp16(name: str, was: object) -> bool:
+    """Whether a field is a precision with which a run can go on by no other name.
+
+    fp16 on a CPU is refused; earlier versions trained in float32 and called it that.
+    """
+    return (name, was) == ("train.mixed_precision", "fp16") and training_device() == "cpu"
 
 
 def has_begun(folder: Path) -> bool:

@@ -188,14 +188,22 @@ def _problems_of_what_would_not_happen(config: Config) -> list[str]:
     file of fields stays of use when an option on the command line chooses another architecture.
     """
     problems = []
-    if config.generator.dropout and not _levels_with_dropout(config.generator):
-        problems.append(
-            "generator.dropout has no layer to act on: a resnet has it from 1 generator.blocks on,"
-            " a unet from 6 generator.levels on"
-        )
     if config.tracking.log_model and config.tracking.backend != "wandb":
         problems.append("tracking.log_model needs tracking.backend wandb, which keeps the model")
     return problems + _problems_of_scores_not_made(config.evaluation)
+
+
+def remarks(config: Config) -> list[str]:
+    """What a run is trained without although it was asked for.
+
+    It is no error, or runs that began with it could not go on, as little as with another value.
+    """
+    if config.generator.dropout and not _levels_with_dropout(config.generator):
+        return [
+            "generator.dropout has no layer to act on: a resnet has it from 1 generator.blocks on,"
+            " a unet from 6 generator.levels on"
+        ]
+    return []
 
 
 def _levels_with_dropout(generator: GeneratorConfig) -> int:

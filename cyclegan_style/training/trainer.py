@@ -1,6 +1,6 @@
 """Training from a configuration to a run folder with a model in it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -21,7 +21,7 @@ from cyclegan_style.runs.run_folder import claim_run_folder
 from cyclegan_style.system.hardware import build_accelerator
 from cyclegan_style.system.preemption import StopRequest
 from cyclegan_style.system.processes import on_main_process, say
-from cyclegan_style.training.config_checks import validate
+from cyclegan_style.training.config_checks import remarks, validate
 from cyclegan_style.training.cyclegan import Images
 from cyclegan_style.training.demo import Scores
 from cyclegan_style.training.progress import NotFiniteError, Progress, RecentLosses
@@ -45,18 +45,18 @@ class TrainingResult:
     scores: Scores
 
 
-def train(config: Config, note: str = "") -> TrainingResult:
+def train(config: Config, notes: Sequence[str] = ()) -> TrainingResult:
     """Train a CycleGAN, or go on with the run in the folder, until its last step.
 
-    The note is for the person at the terminal, who gets it before the first step but not on top of
-    a mistake.
+    The notes are for the person at the terminal, who gets them before the first step but not on top
+    of a mistake.
     """
     config = name_domains(config)
     validate(config)
     accelerator = build_accelerator(config)
     run = on_main_process(lambda: claim_run_folder(config))
     dataset = open_dataset(config.data, accelerator)
-    if note:
+    for note in (*notes, *remarks(config)):
         say(note)
     return Trainer(config, accelerator, run, dataset).fit()
 
