@@ -47,8 +47,9 @@ def test_freed_memory_is_used_again():
 
 def test_processes_share_the_memory(monkeypatch):
     alone = free_memory(torch.device("cpu"))
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
-    assert free_memory(torch.device("cpu")) == pytest.approx(alone / 2, rel=0.2)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "100")
+    # Other programs take and free memory meanwhile, but hardly half of it.
+    assert alone / 200 < free_memory(torch.device("cpu")) < alone / 50
 
 
 def test_processes_that_were_started_again_wait_as_long_for_a_step(monkeypatch):
