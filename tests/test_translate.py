@@ -630,6 +630,8 @@ def test_an_interruption_is_one_line_and_leaves_whole_files(model, tmp_path):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # Shells let what they start in the background ignore it, and these tests with it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     while not list((tmp_path / "out").glob("*.png")) and process.poll() is None:
         time.sleep(0.002)
