@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cyclegan_style.data.images import write_image
-from cyclegan_style.features.inception import Inception
-from cyclegan_style.features.weights import WEIGHTS_FILE
+from cyclegan_style.features.inception import WEIGHTS_FILE, Inception
 
 
 def write_random_weights(torch_home: Path, seed: int = 2015) -> Path:

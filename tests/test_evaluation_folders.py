@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import lpips
@@ -31,6 +32,7 @@ from cyclegan_style.evaluation.pairs import evaluate_pairs
 from cyclegan_style.evaluation.ranking import rank_models
 from cyclegan_style.evaluation.scores import EvaluationOptions
 from cyclegan_style.evaluation.statistics import Statistics, write_statistics
+from cyclegan_style.features.inception import INCEPTION, WEIGHTS_FILE
 from cyclegan_style.models.export import export_model
 from cyclegan_style.synthetic import demo_folder
 from cyclegan_style.training.cyclegan import build_generators
@@ -44,10 +46,11 @@ def network(monkeypatch, tmp_path) -> SmallNetwork:
     """Put the small network where the Inception would be, and the cache into a fresh folder."""
     monkeypatch.setenv("CYCLEGAN_STYLE_CACHE", str(tmp_path / "cache"))
     small = SmallNetwork()
-    weights = tmp_path / "small.pth"
-    weights.write_text("small")
-    monkeypatch.setattr(evaluator, "find_weights", lambda file: weights)
-    monkeypatch.setattr(evaluator, "load_inception", lambda path: small)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    weights = tmp_path / "hub" / "checkpoints" / WEIGHTS_FILE
+    weights.parent.mkdir(parents=True)
+    torch.save({}, weights)
+    monkeypatch.setattr(evaluator, "INCEPTION", replace(INCEPTION, build=lambda state: small))
     return small
 
 
@@ -141,7 +144,7 @@ def test_equal_folders(capsys, sets, network):
 
 def test_swd_needs_no_weights(capsys, sets, monkeypatch, tmp_path):
     monkeypatch.setenv("CYCLEGAN_STYLE_CACHE", str(tmp_path))
-    monkeypatch.setattr(evaluator, "find_weights", None)
+    monkeypatch.setattr(evaluator, "INCEPTION", None)
     scores = run(capsys, *of(sets), "--metrics", "swd", "--no-intervals")
 
     assert scores["swd"] > 0

@@ -15,7 +15,7 @@ from cyclegan_style.evaluation.collect import collect_features
 from cyclegan_style.evaluation.comparison import kernel
 from cyclegan_style.evaluation.definitions import DEFINITIONS
 from cyclegan_style.evaluation.frechet import frechet_of_features
-from cyclegan_style.features.weights import load_inception
+from cyclegan_style.features.inception import INCEPTION
 
 pytorch_fid = pytest.importorskip("pytorch_fid.fid_score")
 pytorch_inception = pytest.importorskip("pytorch_fid.inception")
@@ -48,7 +48,7 @@ def torch_home(pairs, monkeypatch) -> None:
 
 @pytest.fixture(scope="module")
 def ours(pairs) -> Callable[[str], list[np.ndarray]]:
-    network = load_inception(pairs["weights"])
+    network = INCEPTION.load(pairs["weights"])
 
     @cache
     def features(definition: str) -> list[np.ndarray]:
@@ -70,10 +70,8 @@ def features_of_torch_fidelity(files: list[Path]) -> np.ndarray:
     from torch_fidelity.datasets import ImagesPathDataset
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-    from cyclegan_style.features.weights import find_weights
-
     extractor = FeatureExtractorInceptionV3(
-        "inception", ["2048"], feature_extractor_weights_path=str(find_weights())
+        "inception", ["2048"], feature_extractor_weights_path=str(INCEPTION.find())
     )
     with torch.no_grad():
         return torch.cat([extractor(x[None])[0] for x in ImagesPathDataset(files)]).numpy()

@@ -14,15 +14,13 @@ import torch
 from inception_weights import random_state
 
 from cyclegan_style.errors import UserError
-from cyclegan_style.features.inception import HalfPrecision, build_inception
-from cyclegan_style.features.weights import (
+from cyclegan_style.features.inception import (
     INCEPTION,
     WEIGHTS_FILE,
-    Published,
-    download,
-    find_weights,
-    load_inception,
+    HalfPrecision,
+    build_inception,
 )
+from cyclegan_style.features.weights import Published, download, find_weights
 
 CONTENT = bytes(range(256)) * 4000
 PREFIX = hashlib.sha256(CONTENT).hexdigest()[:8]
@@ -81,7 +79,7 @@ def server() -> Iterator[Server]:
 
 def served_by(server: Server, sha256: str = PREFIX) -> Published:
     url = f"http://127.0.0.1:{server.server_port}/weights.pth"
-    return Published("weights", ("weights.pth",), url, sha256, "stay at home")
+    return Published("weights", ("weights.pth",), url, sha256, "none", "stay at home")
 
 
 def test_download(server, tmp_path):
@@ -140,7 +138,7 @@ def test_damaged_download_is_refused_and_not_kept(server, tmp_path):
 def test_without_network_one_line_says_where_the_file_goes(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     with pytest.raises(UserError) as caught:
-        find_weights(published=replace(INCEPTION, url="http://127.0.0.1:1/weights.pth"))
+        find_weights(replace(INCEPTION.weights, url="http://127.0.0.1:1/weights.pth"))
 
     message = str(caught.value)
     assert "\n" not in message
@@ -155,14 +153,14 @@ def test_order(tmp_path, monkeypatch, server):
     own = tmp_path / "own.pth"
     own.touch()
     with pytest.raises(UserError, match="SHA-256"):  # CONTENT is not the real file
-        find_weights(published=replace(INCEPTION, url=served_by(server).url))
+        find_weights(replace(INCEPTION.weights, url=served_by(server).url))
 
-    for name in reversed(INCEPTION.names):
+    for name in reversed(INCEPTION.weights.names):
         (folder / name).touch()
-        assert find_weights() == folder / name
-    assert find_weights(own) == own
+        assert INCEPTION.find() == folder / name
+    assert INCEPTION.find(own) == own
     with pytest.raises(UserError, match="no such file"):
-        find_weights(tmp_path / "none.pth")
+        INCEPTION.find(tmp_path / "none.pth")
 
 
 def test_other_files_are_refused(tmp_path):
@@ -174,10 +172,10 @@ def test_other_files_are_refused(tmp_path):
         path = tmp_path / f"{number}.pth"
         torch.save(content, path)
         with pytest.raises(UserError, match="not the weights"):
-            load_inception(path)
+            INCEPTION.load(path)
     (tmp_path / "text.pth").write_text("hello")
     with pytest.raises(UserError, match="not the weights"):
-        load_inception(tmp_path / "text.pth")
+        INCEPTION.load(tmp_path / "text.pth")
 
 
 @pytest.mark.numeric

@@ -122,13 +122,13 @@ def test_dinov2_by_command(tmp_path, monkeypatch, capsys):
     command += ["--definition", "dinov2", "--metrics", "fid"]
     assert main(command) == 2
     folder = tmp_path / "torch" / "hub" / "checkpoints"
-    assert f"put {DINOV2.names[0]} into {folder} or name it" in capsys.readouterr().err
+    assert f"put {DINOV2.weights.names[0]} into {folder} or name it" in capsys.readouterr().err
 
-    torch.save(random_dinov2(64, 1), folder / DINOV2.names[0])
+    torch.save(random_dinov2(64, 1), folder / DINOV2.weights.names[0])
     assert main(command) == 0
     scores = json.loads(capsys.readouterr().out)
     assert (scores["definition"], scores["fid"] > 0) == ("dinov2", True)
-    assert scores["weights"] == checksum(folder / DINOV2.names[0])
+    assert scores["weights"] == checksum(folder / DINOV2.weights.names[0])
     torch.save({"conv.weight": torch.zeros(1)}, tmp_path / "other.pth")
     assert main([*command, "--weights", str(tmp_path / "other.pth")]) == 2
     assert "not the weights of DINOv2" in capsys.readouterr().err

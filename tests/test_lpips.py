@@ -21,7 +21,7 @@ from cyclegan_style.evaluation.lpips import (
     find_lpips,
     load_lpips,
 )
-from cyclegan_style.features.alexnet import ALEXNET, SMALLEST
+from cyclegan_style.features.alexnet import ALEXNET
 from cyclegan_style.system.whole_files import checksum
 
 pytestmark = pytest.mark.numeric
@@ -49,7 +49,7 @@ def random_images(count: int, height: int, width: int) -> tuple[Tensor, Tensor]:
     return first, second
 
 
-@pytest.mark.parametrize("size", [(64, 64), (SMALLEST, 90), (113, 78)])
+@pytest.mark.parametrize("size", [(64, 64), (ALEXNET.input.smallest, 90), (113, 78)])
 def test_distances_are_those_of_the_package(theirs, own, size):
     images = [batch.double() for batch in random_images(3, *size)]
 
@@ -69,13 +69,13 @@ def test_an_image_is_at_no_distance_from_itself(own):
 
 def test_smaller_images_leave_nothing_to_compare(own):
     with pytest.raises(RuntimeError):
-        own(*random_images(1, SMALLEST - 1, 90))
+        own(*random_images(1, ALEXNET.input.smallest - 1, 90))
 
 
 def test_files_are_found_in_the_cache_of_torch_hub(theirs, tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     folder = tmp_path / "hub" / "checkpoints"
-    file = write_alexnet(theirs, folder / ALEXNET.names[0])
+    file = write_alexnet(theirs, folder / ALEXNET.weights.names[0])
     package = Path(lpips.__file__).parent / "weights" / "v0.1" / "alex.pth"
     assert find_lpips() == (file, package)
 
@@ -84,7 +84,7 @@ def test_files_are_found_in_the_cache_of_torch_hub(theirs, tmp_path, monkeypatch
     assert find_lpips() == (file, folder / LINEAR.names[1])
 
 
-@pytest.mark.parametrize("missing", [ALEXNET, LINEAR])
+@pytest.mark.parametrize("missing", [ALEXNET.weights, LINEAR])
 def test_without_network_one_line_says_which_file_goes_where(
     theirs, tmp_path, monkeypatch, missing
 ):
@@ -93,7 +93,7 @@ def test_without_network_one_line_says_which_file_goes_where(
     monkeypatch.setattr(ours.importlib.util, "find_spec", lambda name: None)
     folder = tmp_path / "hub" / "checkpoints"
     if missing is LINEAR:
-        write_alexnet(theirs, folder / ALEXNET.names[0])
+        write_alexnet(theirs, folder / ALEXNET.weights.names[0])
     with pytest.raises(UserError) as caught:
         find_lpips()
 

@@ -2,9 +2,11 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from evaluation_processes import SmallNetwork
 from runs_in_tests import assert_equal_state, metrics_of, run_training
 from safetensors.torch import load_file
@@ -17,6 +19,7 @@ from cyclegan_style.errors import UserError
 from cyclegan_style.evaluation import evaluator
 from cyclegan_style.evaluation.model import evaluate_model
 from cyclegan_style.evaluation.scores import EvaluationOptions
+from cyclegan_style.features.inception import INCEPTION
 from cyclegan_style.runs.best import BestScores
 from cyclegan_style.training.config_checks import ConfigError, validate
 
@@ -58,8 +61,9 @@ def test_scores_are_those_of_the_evaluate_command_for_the_model_of_that_step(
     evaluated, pictures, tmp_path, monkeypatch
 ):
     weights = tmp_path / "small.pth"
-    weights.touch()
-    monkeypatch.setattr(evaluator, "load_inception", lambda path: SmallNetwork())
+    torch.save({}, weights)
+    small = replace(INCEPTION, build=lambda state: SmallNetwork())
+    monkeypatch.setattr(evaluator, "INCEPTION", small)
     config = evaluated(
         evaluation__metrics=("swd", "fid"),
         evaluation__weights=str(weights),

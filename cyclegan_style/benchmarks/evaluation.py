@@ -21,7 +21,7 @@ import torch
 from cyclegan_style.benchmarks.timing import device_name
 from cyclegan_style.data.images import resize, write_image
 from cyclegan_style.errors import UserError
-from cyclegan_style.features.weights import WEIGHTS_FILE, find_weights
+from cyclegan_style.features.inception import INCEPTION, WEIGHTS_FILE
 
 _OURS = "import sys; from cyclegan_style.commands.main import main; sys.exit(main())"
 
@@ -59,7 +59,7 @@ def compare_with_pytorch_fid(
         raise UserError("benchmark evaluate compares with pytorch-fid: pip install pytorch-fid")
     if (real is None) != (fake is None):
         raise UserError("benchmark evaluate: give both --real and --fake, or neither")
-    file = find_weights(weights)
+    file = INCEPTION.find(weights)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if real is None or fake is None:

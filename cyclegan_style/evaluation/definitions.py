@@ -17,9 +17,7 @@ from cyclegan_style.data.images import Pixels
 from cyclegan_style.errors import UserError
 from cyclegan_style.features import dinov2
 from cyclegan_style.features.inception import SIDE
-
-_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-"""Mean and deviation of its colours."""
+from cyclegan_style.features.trained import IMAGENET_DEVIATION, IMAGENET_MEAN
 
 
 @dataclass(frozen=True)
@@ -90,7 +88,9 @@ def imagenet_bicubic(pixels: Pixels) -> Tensor:
     side = (dinov2.SIDE, dinov2.SIDE)
     resized = np.asarray(Image.fromarray(pixels).resize(side, Image.Resampling.BICUBIC))
     images = _channels_first(resized).div_(255)
-    mean, deviation = (torch.tensor(values).view(3, 1, 1) for values in _IMAGENET)
+    mean, deviation = (
+        torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_DEVIATION)
+    )
     return (images - mean) / deviation
 
 

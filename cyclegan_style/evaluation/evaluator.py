@@ -35,9 +35,8 @@ from cyclegan_style.evaluation.scores import (
 )
 from cyclegan_style.evaluation.sliced_wasserstein import SIZE
 from cyclegan_style.evaluation.statistics import read_statistics, refuse_mismatch
-from cyclegan_style.features.dinov2 import DINOV2, load_dinov2
-from cyclegan_style.features.inception import HalfPrecision
-from cyclegan_style.features.weights import find_weights, load_inception
+from cyclegan_style.features.dinov2 import DINOV2
+from cyclegan_style.features.inception import INCEPTION, HalfPrecision
 from cyclegan_style.system.processes import main_process_first, on_main_process, say
 from cyclegan_style.system.whole_files import checksum
 
@@ -54,10 +53,10 @@ def feature_network(options: EvaluationOptions, definition: Definition) -> Featu
     if definition.name == "dinov2":
         if half:
             raise UserError("--precision: bf16 is for the Inception only")
-        path = main_process_first(lambda: find_weights(options.weights, DINOV2))
-        return FeatureNetwork(definition, load_dinov2(path), checksum(path))
-    path = main_process_first(lambda: find_weights(options.weights))
-    network = load_inception(path)
+        path = main_process_first(lambda: DINOV2.find(options.weights))
+        return FeatureNetwork(definition, DINOV2.load(path), checksum(path))
+    path = main_process_first(lambda: INCEPTION.find(options.weights))
+    network = INCEPTION.load(path)
     return FeatureNetwork(definition, HalfPrecision(network) if half else network, checksum(path))
 
 

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from cyclegan_style.data.images import Pixels, to_tensor
-from cyclegan_style.features.alexnet import ALEXNET, CHANNELS, load_alexnet
+from cyclegan_style.features.alexnet import ALEXNET, CHANNELS
+from cyclegan_style.features.trained import Layers
 from cyclegan_style.features.weights import Published, built_from, find_weights
 from cyclegan_style.system.whole_files import checksum
 
@@ -16,6 +17,7 @@ LINEAR = Published(
     ("alex.pth", "LPIPS_v0.1_alex-df73285e.pth"),
     "https://raw.githubusercontent.com/richzhang/PerceptualSimilarity/master/lpips/weights/v0.1/alex.pth",
     "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0",
+    "BSD-2-Clause",
     "pip install lpips, which brings it along",
 )
 
@@ -23,7 +25,7 @@ LINEAR = Published(
 class PerceptualDistance(nn.Module):
     """Distance of the activations of five layers, eq. 1 of the paper."""
 
-    def __init__(self, features: nn.Sequential, linear: list[Tensor]) -> None:
+    def __init__(self, features: Layers, linear: list[Tensor]) -> None:
         super().__init__()
         self.features = features
         for index, weight in enumerate(linear):
@@ -34,16 +36,12 @@ class PerceptualDistance(nn.Module):
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         """Distance of each image, N×3×H×W in [-1, 1], to its counterpart."""
         images = torch.cat([first, second])
-        activations = (images - self.get_buffer("mean")) / self.get_buffer("deviation")
+        images = (images - self.get_buffer("mean")) / self.get_buffer("deviation")
         distances = images.new_zeros(len(first))
-        index = 0
-        for layer in self.features:
-            activations = layer(activations)
-            if isinstance(layer, nn.ReLU):
-                x, y = _unit_length(activations).chunk(2)
-                weighted = (x - y).square() * self.get_buffer(f"linear{index}")
-                distances = distances + weighted.sum(1).mean((1, 2))
-                index += 1
+        for index, activations in enumerate(self.features(images).values()):
+            x, y = _unit_length(activations).chunk(2)
+            weighted = (x - y).square() * self.get_buffer(f"linear{index}")
+            distances = distances + weighted.sum(1).mean((1, 2))
         return distances
 
     @torch.inference_mode()
@@ -56,13 +54,13 @@ class PerceptualDistance(nn.Module):
 
 def find_lpips(file: Path | None = None) -> tuple[Path, Path]:
     """Files of AlexNet and of the weights of its layers' channels."""
-    alexnet_file = find_weights(file, ALEXNET, "--lpips-weights")
-    return alexnet_file, find_weights(_of_installed_package(), LINEAR)
+    alexnet_file = ALEXNET.find(file, "--lpips-weights")
+    return alexnet_file, find_weights(LINEAR, _of_installed_package())
 
 
 def load_lpips(files: tuple[Path, Path]) -> PerceptualDistance:
     """The network with the weights of these files, at rest."""
-    features = load_alexnet(files[0])
+    features = ALEXNET.load(files[0])
     linear = built_from(files[1], _linear_weights, "LPIPS 0.1 with AlexNet")
     return PerceptualDistance(features, linear).eval().requires_grad_(False)
 

@@ -24,7 +24,7 @@ from cyclegan_style.evaluation.scores import (
     Scores,
     warn_of_few,
 )
-from cyclegan_style.features.alexnet import SMALLEST as SMALLEST_OF_LPIPS
+from cyclegan_style.features.alexnet import ALEXNET
 
 SMALLEST = 13
 """Side in pixels below which the window of SSIM does not fit into the edges."""
@@ -55,7 +55,7 @@ class Translation:
         }
         if perceptual is not None:
             self.measures["lpips"] = perceptual.of_pixels
-        self.smallest = SMALLEST if perceptual is None else SMALLEST_OF_LPIPS
+        self.smallest = SMALLEST if perceptual is None else ALEXNET.input.smallest
         self.nearness: dict[str, dict[Path, float]] = {name: {} for name in self.measures}
 
     def __call__(self, path: Path) -> Pixels:

@@ -17,13 +17,13 @@ from cyclegan_style.evaluation.collect import exact_products, on_device
 from cyclegan_style.evaluation.intervals import mean_interval
 from cyclegan_style.evaluation.paired import psnr, ssim
 from cyclegan_style.evaluation.scores import refuse_unknown
-from cyclegan_style.features.alexnet import SMALLEST
+from cyclegan_style.features.alexnet import ALEXNET
 from cyclegan_style.synthetic import demo_folder
 from cyclegan_style.synthetic.folders import Domain
 from cyclegan_style.system.processes import main_process_first
 
 METRICS = ("psnr", "ssim", "lpips")
-_SMALLEST = {"psnr": 1, "ssim": 11, "lpips": SMALLEST}
+_SMALLEST = {"psnr": 1, "ssim": 11, "lpips": ALEXNET.input.smallest}
 """Sides in pixels that a picture must have for these."""
 
 DEMO_SOURCES: dict[str, Domain] = {"demo:painting": "photo", "demo:photo": "painting"}

@@ -1,23 +1,14 @@
 """DINOv2 (Oquab et al. 2023), by whose features Stein et al. 2023 compare images: FD-DINOv2."""
 
-from pathlib import Path
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cyclegan_style.features.weights import Published, built_from
+from cyclegan_style.features.trained import Input, TrainedNetwork
+from cyclegan_style.features.weights import Published
 
 SIDE = 224
 """Height and width of the images that the network takes."""
-
-DINOV2 = Published(
-    "DINOv2 weights",
-    ("dinov2_vitl14_pretrain.pth",),
-    "https://dl.fbaipublicfiles.com/dinov2/dinov2_vitl14/dinov2_vitl14_pretrain.pth",
-    "",  # its publisher tells no checksum
-    "name it with --weights",
-)
 
 _PATCH = 14
 _HEAD = 64  # values per head in networks of all sizes
@@ -79,11 +70,6 @@ class Dinov2(nn.Module):
         return features
 
 
-def load_dinov2(path: Path) -> Dinov2:
-    """The network with the weights of a file that its authors publish, at rest."""
-    return built_from(path, build_dinov2, "DINOv2")
-
-
 def build_dinov2(state: dict[str, Tensor]) -> Dinov2:
     """The network of these weights: ViT-L/14, or the smaller ViT-S/14 and ViT-B/14."""
     depth = len({name.split(".")[1] for name in state if name.startswith("blocks.")})
@@ -106,3 +92,19 @@ def resampled_places(embedding: Tensor, side: int) -> Tensor:
     scale = (side + 0.1) / known
     resampled = F.interpolate(square, scale_factor=(scale, scale), mode="bicubic")
     return torch.cat([of_class, resampled.flatten(2).transpose(1, 2)], 1)
+
+
+DINOV2 = TrainedNetwork(
+    "DINOv2",
+    ("class token",),
+    Input(smallest=SIDE, side=SIDE),
+    Published(
+        "DINOv2 weights",
+        ("dinov2_vitl14_pretrain.pth",),
+        "https://dl.fbaipublicfiles.com/dinov2/dinov2_vitl14/dinov2_vitl14_pretrain.pth",
+        "",
+        "Apache-2.0",
+        "name it with --weights",
+    ),
+    build_dinov2,
+)

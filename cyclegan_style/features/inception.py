@@ -9,9 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cyclegan_style.features.trained import Input, TrainedNetwork
+from cyclegan_style.features.weights import Published
+
 FEATURES = 2048
 SIDE = 299
 """Height and width of the images that the network takes."""
+WEIGHTS_FILE = "pt_inception-2015-12-05-6726825d.pth"
 
 _EPSILON = 1e-3
 
@@ -245,3 +249,22 @@ def _column(inputs: int, outputs: int, length: int) -> Convolution:
 
 def _average(images: Tensor) -> Tensor:
     return F.avg_pool2d(images, 3, 1, 1, count_include_pad=False)
+
+
+INCEPTION = TrainedNetwork(
+    "the FID Inception",
+    ("pool3",),
+    Input(smallest=SIDE, side=SIDE, mean=(0.5, 0.5, 0.5), deviation=(0.5, 0.5, 0.5)),
+    Published(
+        "Inception weights",
+        (
+            WEIGHTS_FILE,
+            "weights-inception-2015-12-05-6726825d.pth",
+        ),  # pytorch-fid's, torch-fidelity's
+        f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{WEIGHTS_FILE}",
+        "6726825d",
+        "Apache-2.0 (TensorFlow; their conversion as well)",
+        "name it with --weights",
+    ),
+    build_inception,
+)

@@ -1,4 +1,7 @@
-"""Find the weights of published networks: a file, the cache of other tools, or a download."""
+"""Find the weights of published networks: a file, the cache of other tools, or a download.
+
+A small network's weights lie beside this file, and need neither.
+"""
 
 import os
 import sys
@@ -13,11 +16,11 @@ from typing import BinaryIO, TypeVar
 from urllib.error import HTTPError
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 from tqdm import tqdm
 
 from cyclegan_style.errors import UserError
-from cyclegan_style.features.inception import Inception, build_inception
 from cyclegan_style.system.processes import say
 from cyclegan_style.system.whole_files import checksum
 
@@ -28,28 +31,24 @@ _BLOCK = 1 << 20
 _TIMEOUT = 20.0  # seconds without a byte
 
 
+SHIPPED_FOLDER = Path(__file__).parent
+"""Holds the weights that come with this package."""
+
+
 @dataclass(frozen=True)
 class Published:
     """A file of weights that others publish."""
 
     what: str
     names: tuple[str, ...]
-    """Under which it lies in torch hub's cache, the usual one first."""
+    """Under which it lies in torch hub's cache, or in this package, the usual one first."""
     url: str
     sha256: str
-    """Its beginning is enough."""
+    """Its beginning is enough; empty where its publisher tells none."""
+    licence: str
     or_else: str
     """What else a user can do who has no network."""
 
-
-WEIGHTS_FILE = "pt_inception-2015-12-05-6726825d.pth"
-INCEPTION = Published(
-    "Inception weights",
-    (WEIGHTS_FILE, "weights-inception-2015-12-05-6726825d.pth"),  # pytorch-fid's, torch-fidelity's
-    f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{WEIGHTS_FILE}",
-    "6726825d",
-    "name it with --weights",
-)
 
 Network = TypeVar("Network")
 
@@ -58,18 +57,22 @@ class WeightsError(UserError):
     """Weights that are missing or are not what they should be."""
 
 
-def find_weights(
-    file: Path | None = None, published: Published = INCEPTION, option: str = "--weights"
-) -> Path:
-    """The given file, else the cached one, else one that is downloaded to the cache."""
+def find_weights(published: Published, file: Path | None = None, option: str = "--weights") -> Path:
+    """The given file, else that of the package or the cache, else one that is downloaded to it."""
     if file is not None:
         if not file.is_file():
             raise WeightsError(f"{option}: {file}: no such file")
         return file
     folder = hub_folder()
-    for name in published.names:
-        if (folder / name).is_file():
-            return folder / name
+    for place in (SHIPPED_FOLDER, folder):
+        for name in published.names:
+            if (place / name).is_file():
+                return place / name
+    if not published.url:
+        raise WeightsError(
+            f"no {published.what}: {published.names[0]} is missing from {SHIPPED_FOLDER};"
+            f" {published.or_else}"
+        )
     return download(published, folder)
 
 
@@ -78,15 +81,10 @@ def hub_folder() -> Path:
     return Path(torch.hub.get_dir()) / "checkpoints"
 
 
-def load_inception(path: Path, fold: bool = True) -> Inception:
-    """The FID Inception with the weights of a file."""
-    return built_from(path, lambda state: build_inception(state, fold), "the FID Inception")
-
-
 def built_from(path: Path, build: Callable[[dict[str, Tensor]], Network], what: str) -> Network:
     """What is built from the weights of a file, in which nothing but tensors is read."""
     try:
-        state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+        state = read_state(path)
         damaged = [name for name, tensor in state.items() if not tensor.isfinite().all()]
         if damaged:
             raise WeightsError(f"{damaged[0]} is not finite")
@@ -94,6 +92,16 @@ def built_from(path: Path, build: Callable[[dict[str, Tensor]], Network], what: 
     except Exception as error:  # a damaged file can fail in any part of the unpickler
         reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(f"{path}: not the weights of {what} ({reason})") from error
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """Tensors by name, from safetensors or from what torch.save wrote."""
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):
+        raise WeightsError("there is something else than tensors by name in it")
+    return state
 
 
 def download(published: Published, folder: Path) -> Path:
