@@ -4,14 +4,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cyclegan_style.applying.predictor import Predictor
+    from cyclegan_style.stylizing.stylizer import stylize
 
-__all__ = ["Predictor"]
+__all__ = ["Predictor", "stylize"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the predictor when it is asked for: it needs torch, which takes seconds."""
+    """Import what is asked for: it needs torch, which takes seconds."""
     if name == "Predictor":
         from cyclegan_style.applying.predictor import Predictor
 
         return Predictor
+    if name == "stylize":
+        from cyclegan_style.stylizing.stylizer import stylize
+
+        return stylize
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,6 +11,7 @@ ROOMS = (
     "commands",
     "benchmarks",
     "training",
+    "stylizing",
     "applying",
     "evaluation",
     "runs",

@@ -1,0 +1,1 @@
+"""Neural style transfer: one picture painted in the style of another, without training."""
