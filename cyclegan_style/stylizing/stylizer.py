@@ -151,6 +151,8 @@ class Stylizer:
             choice = choose_layers(self.network, self.needs, content, pictures)
             content_layers, style_layers = choice.content_layers, choice.style_layers
             reasons = choice.reasons()
+            for reason in reasons:
+                logger.info("%s", reason)
         return recipe.content_layers or content_layers, recipe.style_layers or style_layers, reasons
 
     def _style(self, style: StyleSource, content: Tensor) -> Style:
