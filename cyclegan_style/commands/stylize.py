@@ -11,7 +11,6 @@ from jsonargparse import ArgumentParser, Namespace
 from jsonargparse.typing import PositiveInt
 
 from cyclegan_style.commands.parser import command_parser, prepare_folder, print_result
-from cyclegan_style.config import parse_bytes
 from cyclegan_style.errors import UserError
 from cyclegan_style.stylizing.recipe import LayerWeights, Recipe
 
@@ -262,10 +261,6 @@ def recipe_of(options: Namespace) -> Recipe:
         values[name] = layer_weights(values[name], f"--{name.replace('_', '-')}")
     recipe = Recipe(**values)
     recipe.check()
-    try:
-        parse_bytes(recipe.memory_budget or "0")
-    except ValueError as error:
-        raise UserError(f"--memory-budget: {error}") from None
     return recipe
 
 

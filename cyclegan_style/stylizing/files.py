@@ -152,7 +152,7 @@ def read_styles(
     """The styles with their weights and masks, of which there are none or one each."""
     for option, values in (("--style-weights", weights), ("--mask", masks)):
         if values is not None and len(values) != len(paths):
-            raise UserError(f"{option}: give one for each of the {len(paths)} styles")
+            raise UserError(f"{option}: {len(values)} for {len(paths)} styles; give one for each")
     wanted = [1.0] * len(paths) if weights is None else weights
     places: list[Path | None] = [None] * len(paths)
     if masks is not None:
