@@ -198,6 +198,7 @@ def test_every_command_explains_itself(command, capsys):
     "command",
     [
         "translate",
+        "stylize",
         "convert",
         "export",
         "runs",
@@ -226,6 +227,8 @@ def test_help_explains_every_option(command, capsys):
 
 def test_neither_help_nor_a_mistake_waits_for_torch():
     tries = [["--help"], ["train", "--help"], ["translate"], ["export", "."], ["runs", "--help"]]
+    wrong = ["--content", "a", "--style", "b", "--output", "c", "--steps", "0"]
+    tries += [["stylize", "--help"], ["stylize", *wrong]]
     tries += [["convert"], ["replay", "--help"], ["benchmark", "train", "--size", "wide"]]
     program = f"""
 import contextlib, sys

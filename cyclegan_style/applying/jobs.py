@@ -13,22 +13,29 @@ from cyclegan_style.errors import UserError, printable
 
 @dataclass(frozen=True)
 class Job:
-    """One picture or video to translate."""
+    """One picture or video, and what it is to become."""
 
     source: Path
     target: Path
 
 
-def plan(inputs: Sequence[str], output: Path, ending: str) -> list[Job]:
+def plan(
+    inputs: Sequence[str],
+    output: Path,
+    ending: str,
+    field: str = "--input",
+    *,
+    videos: bool = True,
+) -> list[Job]:
     """Sorted jobs for files, folders (searched recursively, structure kept) and glob patterns.
 
-    Videos keep their ending. Two inputs that would become one file, or an output in place of an
-    input, are a UserError.
+    Videos, if they are taken, keep their ending. Two inputs that would become one file, or an
+    output in place of an input, are a UserError; ``field`` is the option that errors name.
     """
     jobs: dict[Path, Job] = {}
     for spec in inputs:
-        for source, relative in _found(spec, output):
-            own = source.suffix.lower() if is_video(source) else f".{ending}"
+        for source, relative in _found(spec, output, field, videos):
+            own = source.suffix.lower() if videos and is_video(source) else f".{ending}"
             job = Job(source, output / relative.with_suffix(own))
             other = jobs.setdefault(job.target, job)
             if _real(other.source) != _real(source):
@@ -48,14 +55,14 @@ def is_finished(job: Job) -> bool:
         return False
 
 
-def _found(spec: str, output: Path) -> Iterator[tuple[Path, Path]]:
+def _found(spec: str, output: Path, field: str, videos: bool) -> Iterator[tuple[Path, Path]]:
     """Files of one input, each with its path below the folder or the pattern's fixed part."""
     files = list_images(
         spec,
         split="test",
-        field="--input",
+        field=field,
         progress=False,
-        endings=IMAGE_ENDINGS | VIDEO_ENDINGS,
+        endings=IMAGE_ENDINGS | VIDEO_ENDINGS if videos else IMAGE_ENDINGS,
         closed_folders=True,
     )
     path = Path(spec).expanduser()
@@ -68,7 +75,7 @@ def _found(spec: str, output: Path) -> Iterator[tuple[Path, Path]]:
         raise UserError(
             printable(
                 f"--output: {output} is the folder of the inputs, which the next run could not tell"
-                " from translations; choose another folder"
+                " from results; choose another folder"
             )
         )
     # What an earlier run wrote is no input, unless all inputs lie below the output.

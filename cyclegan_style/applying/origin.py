@@ -1,7 +1,8 @@
-"""Which model and options made the files of a folder, remembered in a hidden file among them."""
+"""By which weights and options a folder's files were made: a hidden file among them tells."""
 
 import json
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,21 +15,16 @@ from cyclegan_style.system.hardware import name_of_format
 from cyclegan_style.system.whole_files import write_durably
 
 ORIGIN_FILE = ".cyclegan-style.json"
+CHECKSUM = re.compile("[0-9a-f]{64}")
 SHOWN = 8
 """Digits of a checksum that people are shown."""
 
 logger = logging.getLogger(__name__)
 
 
-def note_origin(
-    folder: Path, jobs: Sequence[Job], predictor: Predictor, output: Output, *, overwrite: bool
-) -> None:
-    """Remember what is about to make files, and warn if it is not what made those to be skipped.
-
-    Of a folder to which several have written, the last is known.
-    """
-    skipped = 0 if overwrite else sum(map(is_finished, jobs))
-    origin = {
+def origin_of_translations(predictor: Predictor, output: Output) -> dict[str, Any]:
+    """What translations depend on beside their inputs."""
+    return {
         "direction": predictor.direction,
         "weights": predictor.checksum,
         "working_size": predictor.working_size,
@@ -38,6 +34,16 @@ def note_origin(
         "metadata": output.metadata,
         "precision": name_of_format(predictor.dtype),
     }
+
+
+def note_origin(
+    folder: Path, jobs: Sequence[Job], origin: Mapping[str, Any], *, overwrite: bool
+) -> None:
+    """Remember what is about to make files, and warn if it is not what made those to be skipped.
+
+    Of a folder to which several have written, the last is known.
+    """
+    skipped = 0 if overwrite else sum(map(is_finished, jobs))
     if skipped and (differences := different(read_origin(folder), origin)):
         logger.warning(
             "%s",
@@ -72,5 +78,7 @@ def different(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
 
 
 def shown(value: object) -> str:
-    """A value of the record in a few letters."""
-    return str(value)[:SHOWN] if isinstance(value, str) else json.dumps(value)
+    """A value of the record, a checksum in a few letters."""
+    if not isinstance(value, str):
+        return json.dumps(value)
+    return value[:SHOWN] if CHECKSUM.fullmatch(value) else value

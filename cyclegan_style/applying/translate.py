@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -33,6 +33,8 @@ FEWEST_THREADS = 2
 """Threads that read and threads that write; Pillow does both without Python's lock."""
 WORTH_COMPILING = 120.0
 """Seconds of work that must be left; compiling takes a sixth of it or less."""
+
+Part = TypeVar("Part")
 
 logger = logging.getLogger(__name__)
 
@@ -87,17 +89,23 @@ class Summary:
         return asdict(self) | {"images_per_second": self.images_per_second}
 
 
-def gathered(summary: Summary) -> Summary:
-    """The summary of all processes together."""
+def parts_of_all(part: Part) -> list[Part]:
+    """What every process has done, on each of them."""
     if PartialState().num_processes == 1:
-        return summary
+        return [part]
     try:
-        parts: list[Summary] = gather_object([summary])
+        parts: list[Part] = gather_object([part])
     except RuntimeError:
         raise UserError(
-            "another process ended before its files were done; run the same command again to"
-            " translate those"
+            "another process ended before its files were done; run the same command again to do"
+            " those"
         ) from None
+    return parts
+
+
+def gathered(summary: Summary) -> Summary:
+    """The summary of all processes together."""
+    parts = parts_of_all(summary)
     return Summary(
         sum(part.translated for part in parts),
         sum(part.skipped for part in parts),
@@ -303,7 +311,7 @@ class _Pipeline:
         self.bar.update()
 
     def fail(self, job: Job, error: Exception) -> None:
-        reason = _reason(error)
+        reason = reason_of_failure(error)
         self.summary.failed.append(Failure(str(job.source), reason))
         with self.bar.external_write_mode():
             logger.error("error: %s", printable(f"{job.source}: {reason}"))
@@ -318,7 +326,7 @@ def side_by_side(pixels: Pixels, output: Pixels) -> Pixels:
     )
 
 
-def _reason(error: Exception) -> str:
+def reason_of_failure(error: Exception) -> str:
     """What is wrong, on one line and without the path."""
     if isinstance(error, ImageError):
         return printable(error.reason)

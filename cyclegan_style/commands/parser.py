@@ -1,8 +1,10 @@
 """What the commands share: their parsers, how one of several is found, how results are printed."""
 
 import json
+import tempfile
 from argparse import OPTIONAL, SUPPRESS, Action
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
@@ -78,6 +80,15 @@ def add_precision_option(parser: ArgumentParser) -> None:
         default="auto",
         help="number format; auto: 16 bits where the hardware is fast at them",
     )
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make the folder if it is not there, or say in one line why it cannot be written to."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise UserError(f"--output: {folder} cannot be written to: {error.strerror}") from None
 
 
 def print_result(values: Mapping[str, Any], as_json: bool) -> None:

@@ -1,7 +1,6 @@
 """``translate``: files and folders of pictures and videos."""
 
 import sys
-import tempfile
 from pathlib import Path
 
 from jsonargparse import Namespace
@@ -10,6 +9,7 @@ from cyclegan_style.commands.parser import (
     add_direction_option,
     add_precision_option,
     command_parser,
+    prepare_folder,
     print_result,
 )
 from cyclegan_style.errors import UserError
@@ -20,7 +20,7 @@ def translate_command(arguments: list[str]) -> int:
     options = parse_translate_options(arguments)
 
     from cyclegan_style.applying.jobs import plan
-    from cyclegan_style.applying.origin import note_origin
+    from cyclegan_style.applying.origin import note_origin, origin_of_translations
     from cyclegan_style.applying.predictor import Predictor
     from cyclegan_style.applying.translate import Output, gathered, translate_files
     from cyclegan_style.system.hardware import join_processes
@@ -43,7 +43,12 @@ def translate_command(arguments: list[str]) -> int:
     )
     output = Output(options.quality, options.side_by_side, not options.strip_metadata)
     on_main_process(
-        lambda: note_origin(options.output, jobs, predictor, output, overwrite=options.overwrite)
+        lambda: note_origin(
+            options.output,
+            jobs,
+            origin_of_translations(predictor, output),
+            overwrite=options.overwrite,
+        )
     )
     own = translate_files(
         predictor,
@@ -118,12 +123,3 @@ def parse_translate_options(arguments: list[str]) -> Namespace:
     if options.keep_alpha and options.format == "jpg":
         raise UserError("--keep-alpha: jpg holds no transparency; use --format png or webp")
     return options
-
-
-def prepare_folder(folder: Path) -> None:
-    """Make the folder if it is not there, or say in one line why it cannot be written to."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise UserError(f"--output: {folder} cannot be written to: {error.strerror}") from None

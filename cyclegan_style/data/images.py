@@ -35,7 +35,9 @@ _FORMATS_BY_ENDING = {
     ".tiff": "TIFF",
     ".webp": "WEBP",
 }
-IMAGE_ENDINGS = frozenset({*_FORMATS_BY_ENDING, ".avif", ".jp2", ".ppm"})
+WRITABLE_ENDINGS = frozenset(_FORMATS_BY_ENDING)
+"""Endings, in lower case, of the files that can be written."""
+IMAGE_ENDINGS = WRITABLE_ENDINGS | {".avif", ".jp2", ".ppm"}
 """Endings, in lower case, of the files that count as images in a folder."""
 
 PNG_COMPRESSION = 3
@@ -91,7 +93,7 @@ def write_image(
     path = Path(path)
     image_format = _FORMATS_BY_ENDING.get(path.suffix.lower())
     if image_format is None:
-        known = ", ".join(_FORMATS_BY_ENDING)
+        known = ", ".join(sorted(WRITABLE_ENDINGS))
         raise ImageError(path, f"unknown ending; known are {known}")
     image = to_pillow(pixels, metadata)
     options: dict[str, Any] = {name: image.info.get(name, b"") for name in ("exif", "icc_profile")}

@@ -1,25 +1,24 @@
 """``report.html``: all that a run has shown so far in one file that needs no network."""
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from html import escape
-from importlib.resources import files
 from pathlib import Path
-from string import Template
 from typing import Any
 
 import yaml
 
 from cyclegan_style.config import Config, to_dict
 from cyclegan_style.models.export import CONFIG_FILE
-from cyclegan_style.runs.report_charts import Chart, build_charts, chart_data, charts_html
+from cyclegan_style.runs.report_charts import build_charts, charts_html
+from cyclegan_style.runs.report_page import page_of, section_html, template, tiles_of
 from cyclegan_style.runs.report_pictures import read_samples, samples_html
 from cyclegan_style.runs.tracking import METRICS_FILE, Row, read_metrics
 from cyclegan_style.system.whole_files import write_durably
 
 REPORT_FILE = "report.html"
-TEMPLATE_FILE = "report_template.html"
+TEMPLATE_FILE = "report_run.html"
+SAMPLES_SHOW = "Test pictures of both domains and their translations"
 SLOWEST = 1e-9
 BADGES = {"training": "training", "finished": "good", "diverged": "bad"}
 
@@ -44,22 +43,18 @@ def write_report(
     step = int(rows[-1]["step"]) if rows else max(samples, default=0)
     percent = min(100, 100 * step // max(total_steps, 1))
     seconds = line_seconds(rows, images_per_step or images_in_step(config))
-    page = Template(
-        files("cyclegan_style.runs").joinpath(TEMPLATE_FILE).read_text(encoding="utf-8")
-    )
-    text = page.substitute(
-        page_title=escape(f"{percent} % · {name} · {state}"),
+    main = template("cyclegan_style.runs", TEMPLATE_FILE).substitute(
         name=escape(name),
         badge=f'<span class="badge {BADGES.get(state, "other")}">{escape(state)}</span>',
         updated=written_at(state),
         percent=percent,
         tiles=tiles_html(rows, step, total_steps, state, seconds),
-        samples=samples_html(samples),
+        samples=samples_html(samples, SAMPLES_SHOW),
         charts=charts_html(charts),
         hardware=escape(hardware) or "not known",
         config=config_html(config),
-        data=embedded_json(charts, list(samples)),
     )
+    text = page_of(f"{percent} % · {name} · {state}", main, charts, list(samples))
     path = run / REPORT_FILE
     write_durably(path, text.encode("utf-8", "replace"))
     return path
@@ -138,10 +133,7 @@ def tiles_html(
         speed = rows[-1].get("images_per_second", 0)
         tiles.append(("Speed", f"{speed:.3g}", "images/s, last measured"))
         tiles.append(("Learning rate", f"{rows[-1].get('lr', 0):.3g}", ""))
-    return "".join(
-        f'<div class="card"><dt>{name}</dt><dd>{value}<small>{note}</small></dd></div>'
-        for name, value, note in tiles
-    )
+    return tiles_of(tiles)
 
 
 def config_html(config: Mapping[str, Any]) -> str:
@@ -155,20 +147,3 @@ def config_html(config: Mapping[str, Any]) -> str:
         if isinstance(fields, Mapping)
     ]
     return f'<p class="soft">Bold: not the default.</p><div class="setup">{"".join(sections)}</div>'
-
-
-def section_html(name: str, fields: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
-    """A section of the configuration."""
-    entries = []
-    for key, value in fields.items():
-        chosen = ' class="chosen"' if key not in defaults or defaults[key] != value else ""
-        text = value if isinstance(value, str) else json.dumps(value, default=str, skipkeys=True)
-        entries.append(f"<div{chosen}><dt>{escape(str(key))}</dt><dd>{escape(text)}</dd></div>")
-    return f"<section><h3>{escape(name)}</h3><dl>{''.join(entries)}</dl></section>"
-
-
-def embedded_json(charts: Sequence[Chart], samples: Sequence[int]) -> str:
-    """The data of the page's script, in which no text can end the script element."""
-    data = {"charts": [chart_data(chart) for chart in charts], "samples": samples}
-    text = json.dumps(data, separators=(",", ":"), allow_nan=False)
-    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")

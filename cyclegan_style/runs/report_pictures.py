@@ -20,7 +20,7 @@ THUMBNAIL_SIZE = (280, 90)
 
 @dataclass(frozen=True)
 class Picture:
-    """A sample sheet, and a small one for the strip, as data URIs."""
+    """A picture, and a small one for the strip, as data URIs."""
 
     uri: str
     thumbnail: str
@@ -53,16 +53,20 @@ def spread(steps: Sequence[int], count: int) -> list[int]:
 
 @lru_cache(maxsize=128)  # each sample was once the newest, so later reports decode only one
 def encode_sample(path: Path, _modified: int, _size: int) -> Picture:
-    """A sample sheet as JPEG, narrowed until it is small enough for the report."""
+    """A sample sheet for the report."""
     image = to_pillow(read_image(path)).convert("RGB")
+    return encode(image, top_left(image))
+
+
+def encode(image: Image.Image, thumbnail: Image.Image) -> Picture:
+    """An RGB image as JPEG, narrowed until it is small enough for the report."""
     for width in SAMPLE_WIDTHS:
         size = (width, max(1, round(image.height * width / image.width)))
         scaled = image.resize(size, reducing_gap=2.0) if width < image.width else image
         content = jpeg(scaled)
         if len(content) <= SAMPLE_BYTES:
             break
-    small = jpeg(top_left(image))
-    return Picture(data_uri(content), data_uri(small), scaled.width, scaled.height)
+    return Picture(data_uri(content), data_uri(jpeg(thumbnail)), scaled.width, scaled.height)
 
 
 def top_left(image: Image.Image) -> Image.Image:
@@ -85,8 +89,8 @@ def data_uri(content: bytes) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(content).decode()
 
 
-def samples_html(samples: Mapping[int, Picture]) -> str:
-    """The sample sheets, the newest shown, with a slider and a strip to choose another."""
+def samples_html(samples: Mapping[int, Picture], what: str) -> str:
+    """The pictures of steps, the newest shown, with a slider and a strip to choose another."""
     if not samples:
         return '<p class="soft">No samples yet.</p>'
     newest = max(samples)
@@ -96,7 +100,7 @@ def samples_html(samples: Mapping[int, Picture]) -> str:
         sheets.append(
             f'<figure class="sample{" shown" if shown else ""}">'
             f'<img src="{picture.uri}" width="{picture.width}" height="{picture.height}"'
-            f' alt="Test pictures of both domains and their translations at step {step:,}">'
+            f' alt="{what} at step {step:,}">'
             f'<figcaption class="hidden">Step {step:,}</figcaption></figure>'
         )
         strip.append(

@@ -38,7 +38,16 @@ from cyclegan_style.stylizing.network import (
     painting_network,
 )
 from cyclegan_style.stylizing.objective import Style
-from cyclegan_style.stylizing.painting import LEAST_SIDE, Moment, NotFiniteError, Watch, paint
+from cyclegan_style.stylizing.painting import (
+    LEAST_SIDE,
+    SMALLEST_SIDE,
+    Moment,
+    NotFiniteError,
+    Watch,
+    paint,
+    resized,
+    scaled,
+)
 from cyclegan_style.stylizing.recipe import LayerWeights, Recipe
 from cyclegan_style.system.hardware import choose_device
 from cyclegan_style.system.memory import free_memory
@@ -91,6 +100,7 @@ class Stylizer:
             if layers is not None:
                 checked_layers(layers, recipe.features, option)
         self.recipe = recipe
+        self.budget = memory_budget(recipe)
         self.device = choose_device(device)
         self.needs = NETWORKS[recipe.features].input
         self.network = painting_network(recipe, self.device)
@@ -100,7 +110,7 @@ class Stylizer:
     ) -> Painting:
         """The content, H×W×3, in the styles; ``watch`` is told of every step."""
         check_styles(styles)
-        target = self._tensor(self._fitting(content))
+        target = scaled(self._tensor(self._fitting(content)), 1.0)
         sources = [self._style(style, target) for style in styles]
         shown = target
         if self.recipe.preserve_colors == "luminance":
@@ -147,16 +157,22 @@ class Stylizer:
         content_layers = USUAL_CONTENT_LAYERS[recipe.features]
         style_layers = USUAL_STYLE_LAYERS[recipe.features]
         if recipe.layers == "auto":
-            pictures = [style.picture for style in styles]
-            choice = choose_layers(self.network, self.needs, content, pictures)
+            first, *others = map(large_enough, (content, *(style.picture for style in styles)))
+            choice = choose_layers(self.network, self.needs, first, others)
             content_layers, style_layers = choice.content_layers, choice.style_layers
             reasons = choice.reasons()
+            for reason in reasons:
+                logger.info("%s", reason)
         return recipe.content_layers or content_layers, recipe.style_layers or style_layers, reasons
 
     def _style(self, style: StyleSource, content: Tensor) -> Style:
         """The style at its size beside the content, in the colours that it is to have."""
         longest = max(content.shape[2:]) * self.recipe.style_scale
         factor = longest / max(style.pixels.shape[:2])
+        fits = self._largest_factor(*style.pixels.shape[:2])
+        if fits < 0.99 * factor:
+            factor = fits
+            logger.warning("a style is shown smaller than --style-scale asks: memory is short")
         size = [max(LEAST_SIDE, round(side * factor)) for side in style.pixels.shape[:2]]
         picture = self._tensor(resize(style.pixels, (size[0], size[1])))
         if self.recipe.preserve_colors == "luminance":
@@ -175,12 +191,7 @@ class Stylizer:
         """The content at the size at which it is painted."""
         height, width = content.shape[:2]
         factor = 1.0 if self.recipe.size is None else self.recipe.size / max(height, width)
-        budget = (
-            free_memory(self.device)
-            if self.recipe.memory_budget is None
-            else parse_bytes(self.recipe.memory_budget)
-        )
-        fits = math.sqrt(budget / BYTES_PER_PIXEL[self.recipe.features] / (height * width))
+        fits = self._largest_factor(height, width)
         if fits < factor:
             factor = fits
             logger.warning(
@@ -192,6 +203,11 @@ class Stylizer:
         if factor == 1:
             return content
         return resize(content, (max(1, round(height * factor)), max(1, round(width * factor))))
+
+    def _largest_factor(self, height: int, width: int) -> float:
+        """How many times its sides a picture can have within the memory budget."""
+        budget = free_memory(self.device) if self.budget is None else self.budget
+        return math.sqrt(budget / BYTES_PER_PIXEL[self.recipe.features] / (height * width))
 
     def _tensor(self, pixels: Pixels) -> Tensor:
         return to_tensor(pixels)[None].to(self.device)
@@ -222,6 +238,25 @@ def pixels_of(picture: Picture) -> Pixels:
     if isinstance(picture, Image.Image):
         return from_pillow(picture)
     return from_pillow(to_pillow(picture))
+
+
+def large_enough(picture: Tensor) -> Tensor:
+    """The picture with sides of which every layer sees more than one place."""
+    return resized(picture, [max(SMALLEST_SIDE, side) for side in picture.shape[2:]])
+
+
+def memory_budget(recipe: Recipe) -> int | None:
+    """Bytes that a painting may take; a UserError if nothing can be painted with them."""
+    if recipe.memory_budget is None:
+        return None
+    try:
+        budget = parse_bytes(recipe.memory_budget)
+    except ValueError as error:
+        raise UserError(f"--memory-budget: {error}") from None
+    least = BYTES_PER_PIXEL[recipe.features] * LEAST_SIDE**2
+    if budget < least:
+        raise UserError(f"--memory-budget: at least {least / 1e6:.1f}MB are needed")
+    return budget
 
 
 def check_styles(styles: Sequence[StyleSource]) -> None:
