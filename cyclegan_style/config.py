@@ -185,15 +185,28 @@ class EvaluationConfig:
 
     every_steps: int = 0
     """Steps between evaluations; 0: none, but for the demo's at the end."""
-    metrics: tuple[Literal["fid", "kid", "swd", "precision_recall", "lpips", "art_fid"], ...] = (
-        "swd",
+    metrics: tuple[
+        Literal[
+            "swd",
+            "fd",
+            "fid",
+            "kid",
+            "precision_recall",
+            "squeezenet_distance",
+            "lpips",
+            "art_fid",
+        ],
+        ...,
+    ] = ("swd", "fd", "kid")
+    """What is computed; fid, lpips and art_fid need networks that are downloaded. On the demo
+    domains, whose true translations are known, PSNR and SSIM as well."""
+    definition: Literal["squeezenet", "pytorch-fid", "clean", "torch-fidelity", "dinov2"] | None = (
+        None
     )
-    """What is computed; all but swd need the weights of published networks. On the demo domains,
-    whose true translations are known, PSNR and SSIM as well."""
-    definition: Literal["pytorch-fid", "clean", "torch-fidelity", "dinov2"] = "pytorch-fid"
-    """Whose resizing and value range fid, kid and precision_recall follow."""
+    """Whose features fd, fid, kid and precision_recall compare; null: squeezenet's, which come with
+    the package, if fd is among the metrics, and else pytorch-fid's."""
     weights: str | None = None
-    """File of the features' network; null takes it from torch hub's cache, or downloads it."""
+    """File of the features' network; null takes the package's, torch hub's cache or a download."""
     lpips_weights: str | None = None
     """File of the AlexNet of lpips; null takes it from torch hub's cache, or downloads it."""
     max_images: int = 500

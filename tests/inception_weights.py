@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from cyclegan_style.benchmarks.random_inception import random_inception
 from cyclegan_style.data.images import write_image
-from cyclegan_style.features.inception import WEIGHTS_FILE, Inception
+from cyclegan_style.features.inception import WEIGHTS_FILE
 
 
 def write_random_weights(torch_home: Path, seed: int = 2015) -> Path:
@@ -21,28 +22,8 @@ def write_random_weights(torch_home: Path, seed: int = 2015) -> Path:
 
 @cache
 def random_state(seed: int) -> dict[str, Tensor]:
-    """Convolutions of mixed gains, and batch norms that have seen a few pictures."""
-    generator = torch.Generator().manual_seed(seed)
-    network = Inception()
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            gain = (2 / module.weight[0].numel()) ** 0.5
-            gain *= 0.5 + 0.5 * torch.rand((), generator=generator).item()
-            weight = torch.randn(module.weight.shape, generator=generator) * gain
-            module.weight = nn.Parameter(weight)
-        elif isinstance(module, nn.BatchNorm2d):
-            spread = torch.rand(module.num_features, generator=generator)
-            module.weight = nn.Parameter(0.8 + 0.4 * spread)
-            module.bias = nn.Parameter(
-                0.7 + 0.3 * torch.randn(module.num_features, generator=generator)
-            )
-            module.momentum = 1.0
-    pictures = np.stack([soft_picture(299, 299, number) for number in range(4)])
-    images = torch.from_numpy(pictures.transpose(0, 3, 1, 2).astype(np.float32)) / 127.5 - 1
-    with torch.no_grad():
-        network.train()(images)
-    classifier = {"fc.weight": torch.zeros(1008, 2048), "fc.bias": torch.zeros(1008)}
-    return {name: tensor.detach() for name, tensor in network.state_dict().items()} | classifier
+    """Those of the benchmark, whose norms have seen soft pictures."""
+    return random_inception([soft_picture(299, 299, number) for number in range(4)], seed)
 
 
 def soft_picture(height: int, width: int, seed: int) -> np.ndarray:

@@ -132,6 +132,6 @@ def test_pairs_of_files(theirs, alexnet_file, tmp_path, capsys):
     make_pictures(others, 1, 30, 48)
     make_pictures(pictures, 1, 30, 48)
     assert main([*arguments, "--metrics", "lpips", *weights]) == 1
-    assert "LPIPS needs 31 × 31" in json.loads(capsys.readouterr().out)["failed"][0]["error"]
+    assert "lpips needs 31 × 31" in json.loads(capsys.readouterr().out)["failed"][0]["error"]
     assert main([*arguments, "--metrics", "dists"]) == 2
     assert "not dists, but psnr" in capsys.readouterr().err

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from tiny import make_pictures
 
 from cyclegan_style.commands.evaluate import load_both
-from cyclegan_style.config import Config
+from cyclegan_style.config import Config, EvaluationConfig
 from cyclegan_style.data.training_data import spread
 from cyclegan_style.errors import UserError
 from cyclegan_style.evaluation import evaluator
@@ -41,6 +41,7 @@ def evaluated(configured, pictures):
             "data__test_b": str(pictures / "testB"),
             "data__resize": "none",
             "evaluation__every_steps": 2,
+            "evaluation__metrics": ("swd",),
         }
         return configured(name, **(usual | fields))
 
@@ -80,6 +81,27 @@ def test_scores_are_those_of_the_evaluate_command_for_the_model_of_that_step(
     for direction in ("ab", "ba"):
         for name, value in scores[direction].values.items():
             assert line[f"{name}_{direction}"] == pytest.approx(value, rel=1e-5)
+
+
+def test_usual_scores_need_nothing_and_are_those_of_the_command(
+    evaluated, pictures, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")
+    usual = EvaluationConfig().metrics
+    run = run_training(evaluated(train__max_steps=2, evaluation__metrics=usual)).run
+
+    line = metrics_of(run)[-1]
+    options = EvaluationOptions(("fd", "kid", "squeezenet_distance"), intervals=False, cache=False)
+    a, b = (str(pictures / name) for name in ("testA", "testB"))
+    scores = evaluate_model(load_both(str(run)), a, b, options)
+    for direction in ("ab", "ba"):
+        found = scores[direction].values
+        assert 0 < found["squeezenet_distance"] < 2
+        for name in ("fd_squeezenet", "kid"):
+            # With two pictures a kernel distance is a small difference of large sums.
+            assert line[f"{name}_{direction}"] == pytest.approx(found[name], rel=1e-3)
+            assert (run / "best" / f"{name}_{direction}" / "score.json").is_file()
 
 
 def test_the_best_model_of_each_score_is_kept_with_its_checkpoint(evaluated):
@@ -182,6 +204,28 @@ def test_more_or_less_is_better_by_the_metric():
     assert scores.evaluations_without == 1
     assert scores.update(4, {"fid_ab": 8.0, "psnr_ab": -math.inf}) == ["fid_ab"]
     assert (scores.best["fid_ab"].step, scores.best["psnr_ab"].step) == (4, 2)
+    assert scores.update(5, {"fd_squeezenet_ab": 3.0}) == ["fd_squeezenet_ab"]
+    assert scores.update(6, {"fd_squeezenet_ab": 4.0, "squeezenet_distance_ab": 0.1}) == []
+
+
+def test_best_scores_stay_where_another_network_joins_and_go_where_it_is_replaced():
+    def made(definition: str, weights: str | None) -> BestScores:
+        return BestScores({"definition": definition, "weights": weights, "images_a": 5})
+
+    without = made("pytorch-fid", None)
+    without.update(1, {"swd_ab": 5.0})
+    joined = made("squeezenet", "s")
+    assert joined.restore(without.state())
+    assert joined.update(2, {"swd_ab": 6.0, "kid_ab": 0.1}) == ["kid_ab"]
+    left = made("pytorch-fid", None)
+    assert left.restore(joined.state())
+    assert set(left.best) == {"swd_ab", "kid_ab"}
+
+    # The kernel distance that is still known is of other features.
+    replaced = made("pytorch-fid", "p")
+    assert not replaced.restore(left.state())
+    assert replaced.best == {}
+    assert not BestScores({"definition": "x", "weights": None, "images_a": 6}).restore(left.state())
 
 
 @pytest.mark.parametrize(

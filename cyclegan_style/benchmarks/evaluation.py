@@ -18,10 +18,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from cyclegan_style.benchmarks.random_inception import random_inception
 from cyclegan_style.benchmarks.timing import device_name
-from cyclegan_style.data.images import resize, write_image
+from cyclegan_style.data.images import Pixels, resize, write_image
 from cyclegan_style.errors import UserError
-from cyclegan_style.features.inception import INCEPTION, WEIGHTS_FILE
+from cyclegan_style.features.inception import INCEPTION, SIDE, WEIGHTS_FILE
+from cyclegan_style.features.weights import hub_folder
+from cyclegan_style.system.processes import say
 
 _OURS = "import sys; from cyclegan_style.commands.main import main; sys.exit(main())"
 
@@ -39,6 +42,8 @@ class EvaluationComparison:
     """Largest single process; pytorch-fid's workers come on top."""
     peak_gigabytes: float
     images: int
+    random_weights: bool
+    """Whether the Inception was a random one, whose FID compares the tools and judges nothing."""
     device: str
 
 
@@ -54,12 +59,17 @@ class Run:
 def compare_with_pytorch_fid(
     count: int, weights: Path | None, real: Path | None = None, fake: Path | None = None
 ) -> EvaluationComparison:
-    """Time both on two folders, by default of so many pictures of mixed sizes each."""
+    """Time both on two folders, by default of so many pictures of mixed sizes each.
+
+    Weights that are not at hand are not downloaded: random ones take as long.
+    """
     if importlib.util.find_spec("pytorch_fid") is None:
         raise UserError("benchmark evaluate compares with pytorch-fid: pip install pytorch-fid")
     if (real is None) != (fake is None):
         raise UserError("benchmark evaluate: give both --real and --fake, or neither")
-    file = INCEPTION.find(weights)
+    at_hand = weights_at_hand(weights)
+    if at_hand is None:
+        say("no Inception weights at hand: both use the same random ones, which takes as long")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if real is None or fake is None:
@@ -67,7 +77,10 @@ def compare_with_pytorch_fid(
             fake = write_pictures(folder / "fake", count, seed=2)
         hub = folder / "torch" / "hub" / "checkpoints"
         hub.mkdir(parents=True)
-        (hub / WEIGHTS_FILE).symlink_to(file.resolve())
+        if at_hand is None:
+            write_random_weights(hub / WEIGHTS_FILE)
+        else:
+            (hub / WEIGHTS_FILE).symlink_to(at_hand.resolve())
         theirs = run_alone(_pytorch_fid(real, fake), folder / "torch")
         ours = run_alone(_ours(real, fake), folder / "torch")
     scores = json.loads(ours.output.splitlines()[-1])
@@ -81,8 +94,24 @@ def compare_with_pytorch_fid(
         baseline_peak_gigabytes=theirs.gigabytes,
         peak_gigabytes=ours.gigabytes,
         images=scores["n_real"] + scores["n_fake"],
+        random_weights=at_hand is None,
         device=device_name(),
     )
+
+
+def weights_at_hand(chosen: Path | None) -> Path | None:
+    """The chosen file, else that in torch hub's cache, if there is one."""
+    if chosen is not None:
+        return INCEPTION.find(chosen)
+    cached = [hub_folder() / name for name in INCEPTION.weights.names]
+    return next((file for file in cached if file.is_file()), None)
+
+
+def write_random_weights(file: Path) -> None:
+    """Write what takes the place of the trained weights, in the format of both tools."""
+    chance = np.random.default_rng(3)
+    pictures = [smooth_picture(chance, (SIDE, SIDE), coarseness=8) for _ in range(4)]
+    torch.save(random_inception(pictures), file)
 
 
 def run_alone(command: list[str], torch_home: Path) -> Run:
@@ -106,11 +135,16 @@ def write_pictures(folder: Path, count: int, seed: int) -> Path:
     chance = np.random.default_rng(seed)
     for number in range(count):
         size = (int(chance.integers(120, 500)), int(chance.integers(120, 500)))
-        coarse = chance.integers(0, 256, (6 + 4 * seed, 6 + 4 * seed, 3), dtype=np.uint8)
-        noise = chance.integers(-12, 13, (*size, 3))
-        pixels = (resize(coarse, size) + noise).clip(0, 255).astype(np.uint8)
+        pixels = smooth_picture(chance, size, coarseness=6 + 4 * seed)
         write_image(folder / f"{number:04}.{'jpg' if number % 2 else 'png'}", pixels)
     return folder
+
+
+def smooth_picture(chance: np.random.Generator, size: tuple[int, int], coarseness: int) -> Pixels:
+    """So many random colours across, blended into each other, under noise."""
+    coarse = chance.integers(0, 256, (coarseness, coarseness, 3), dtype=np.uint8)
+    noise = chance.integers(-12, 13, (*size, 3))
+    return (resize(coarse, size) + noise).clip(0, 255).astype(np.uint8)
 
 
 def _pytorch_fid(real: Path, fake: Path) -> list[str]:

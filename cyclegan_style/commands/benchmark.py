@@ -120,7 +120,11 @@ def evaluate_command(arguments: list[str]) -> int:
     parser.add_argument(
         "--images", type=PositiveInt, default=300, help="generated pictures per folder"
     )
-    parser.add_argument("--weights", type=Path, help="file of the FID Inception")
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        help="file of the FID Inception; else torch hub's cache, else random ones",
+    )
     options = parser.parse_args(arguments)
 
     from cyclegan_style.benchmarks.evaluation import compare_with_pytorch_fid

@@ -29,7 +29,7 @@ def evaluate_command(arguments: list[str]) -> int:
         "folders": (folders_command, "scores of one folder of pictures against another"),
         "model": (model_command, "scores of a trained model, or a ranking of several"),
         "compare": (compare_command, "rank several folders by one metric"),
-        "paired": (paired_command, "PSNR, SSIM and LPIPS of pictures whose truth is known"),
+        "paired": (paired_command, "PSNR, SSIM and distances of pictures whose truth is known"),
         "stats": (stats_command, "write the statistics of a folder, to be used in its place"),
     }
     join_processes()
@@ -68,7 +68,7 @@ def model_command(arguments: list[str]) -> int:
     if (options.model is None) == (options.compare is None):
         raise UserError("give either --model or, to rank several, --compare")
     if options.compare:
-        ranked = _evaluation_options(options, options.a, options.b, usual="fid")
+        ranked = _evaluation_options(options, options.a, options.b, ranked=True)
         models = {model: load_both(model) for model in options.compare}
         rankings = rank_models(models, options.a, options.b, ranked)
         shown = {name: _shown(ranking, options.json) for name, ranking in rankings.items()}
@@ -91,7 +91,7 @@ def compare_command(arguments: list[str]) -> int:
     _add_options(parser)
     options = parser.parse_args(arguments)
     ranking = rank_folders(
-        options.real, options.fake, _evaluation_options(options, options.real, usual="fid")
+        options.real, options.fake, _evaluation_options(options, options.real, ranked=True)
     )
     _show(_shown(ranking, options.json), options.json)
     return 1 if ranking.failed else 0
@@ -139,24 +139,25 @@ def stats_command(arguments: list[str]) -> int:
 
 def _add_options(parser: ArgumentParser, metrics: Sequence[str] = METRICS) -> None:
     if metrics:
+        usual = "fid,kid unless given, or one to rank by fid; for demo domains fd,kid,swd, or fd"
         parser.add_argument(
             "--metrics",
             type=str,
-            help=f"some of {','.join(metrics)}; fid,kid unless given, swd for demo domains",
+            help=f"some of {','.join(metrics)}; {usual}",
         )
         parser.add_argument(
             "--no-intervals", action="store_true", help="leave out the confidence intervals"
         )
     parser.add_argument(
         "--definition",
-        default="pytorch-fid",
         choices=list(DEFINITIONS),
-        help="whose network, resizing and value range to follow",
+        help="whose network, resizing and value range to follow; unless given squeezenet, which"
+        " needs no download, for fd, and pytorch-fid without fd",
     )
     parser.add_argument(
         "--weights",
         type=Path,
-        help="file of the FID Inception or of DINOv2; else torch hub's cache, else a download",
+        help="file of the features' network; else the package's, torch hub's cache or a download",
     )
     parser.add_argument(
         "--precision", default="fp32", choices=["fp32", "bf16"], help="bf16: faster, a little off"
@@ -180,11 +181,10 @@ def _listed(metrics: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part.strip() for part in metrics.split(",") if part.strip()))
 
 
-def _evaluation_options(
-    options: Namespace, *specs: str, usual: str = "fid,kid"
-) -> EvaluationOptions:
+def _evaluation_options(options: Namespace, *specs: str, ranked: bool = False) -> EvaluationOptions:
+    usual = "fid" if ranked else "fid,kid"
     if any(spec.startswith("demo:") for spec in specs):
-        usual = "swd"
+        usual = "fd" if ranked else "fd,kid,swd"
     if any(spec.endswith(".npz") for spec in specs):
         usual = "fid"  # nothing else can be computed from statistics
     chosen = options.get("metrics", "fid") or usual
@@ -244,5 +244,5 @@ def table(values: Mapping[str, Any]) -> list[str]:
             interval = values.get(f"{name}_interval")
             shown = f"{value:.6g}" if isinstance(value, float) else f"{value}"
             spread = f"  95 % {interval[0]:.6g} … {interval[1]:.6g}" if interval else ""
-            lines.append(f"{name.replace('_', ' '):<16}{shown}{spread}")
+            lines.append(f"{name.replace('_', ' '):<20}{shown}{spread}")
     return lines

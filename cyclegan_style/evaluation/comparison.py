@@ -20,7 +20,7 @@ from cyclegan_style.evaluation.precision_recall import precision_recall
 from cyclegan_style.evaluation.sliced_wasserstein import part_of, sliced_wasserstein
 from cyclegan_style.features.inception import FEATURES
 
-_WITH_INTERVALS = {"fid", "kid", "swd", "precision", "recall", "lpips", "art_fid", "structure"}
+_WITHOUT_INTERVALS = {"kid_std", "fid_infinity"}
 
 Features = NDArray[np.float32]
 
@@ -42,7 +42,8 @@ class Comparison:
         always = ("structure",) if "structure" in self.fake.nearness else ()
         for metric in (*metrics, *always):
             scored = self._score(metric)
-            for name in _WITH_INTERVALS & scored.keys() - values.keys() if intervals else ():
+            new = [name for name in scored if name not in (*values, *_WITHOUT_INTERVALS)]
+            for name in new if intervals else ():
                 interval = self.interval(scored[name], partial(self.value_of_part, name))
                 if interval is not None:
                     known[name] = interval
@@ -65,7 +66,7 @@ class Comparison:
             parts = part_of(self.real.descriptors, i), part_of(self.fake.descriptors, j)
             return sliced_wasserstein(*parts, projections=64)
         x, y = self.real.pictures().features[i], self.fake.pictures().features[j]
-        if metric == "fid":
+        if metric == self.definition.frechet:
             return frechet_of_features(x, y)
         if metric == "kid":
             return squared_mmd(x.astype(np.float64), y.astype(np.float64))
@@ -86,8 +87,8 @@ class Comparison:
     def _score(self, metric: str) -> dict[str, float]:
         if metric in self.fake.nearness:
             return {metric: float(self.fake.nearness[metric].mean())}
-        if metric == "fid":
-            return {"fid": frechet_distance(self.real.gaussian(), self.fake.gaussian())}
+        if metric == self.definition.frechet:
+            return {metric: frechet_distance(self.real.gaussian(), self.fake.gaussian())}
         if metric == "art_fid":
             parts = self._score("lpips") | self._score("fid")
             return parts | {"art_fid": art_fid(parts["lpips"], parts["fid"])}

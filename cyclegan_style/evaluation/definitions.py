@@ -15,6 +15,7 @@ from torch import Tensor
 
 from cyclegan_style.data.images import Pixels
 from cyclegan_style.errors import UserError
+from cyclegan_style.evaluation.squeezenet import SCALES
 from cyclegan_style.features import dinov2
 from cyclegan_style.features.inception import SIDE
 from cyclegan_style.features.trained import IMAGENET_DEVIATION, IMAGENET_MEAN
@@ -29,11 +30,15 @@ class Definition:
     """Height × width × 3 pixels → channels × height × width in float32, as the network takes it."""
     kid_sets: Literal["real first", "fake first"] = "real first"
     """Whose images each subset of the kernel distance is drawn from first."""
+    frechet: str = "fid"
+    """What the Fréchet distance of its features is called."""
+    features: str = ""
+    """What else than its network and that one's weights makes them what they are."""
 
 
 @dataclass(frozen=True)
 class FeatureNetwork:
-    """A network of one's own instead of Inception or DINOv2."""
+    """A network that makes features, a definition's or one's own."""
 
     definition: Definition
     """How it is called in results, and what it is given to see."""
@@ -84,7 +89,10 @@ def _tensorflow_samples(length: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def imagenet_bicubic(pixels: Pixels) -> Tensor:
-    """dgm-eval for DINOv2: Pillow's bicubic, rounded, with the mean and deviation of ImageNet."""
+    """dgm-eval for DINOv2: Pillow's bicubic, rounded, with the mean and deviation of ImageNet.
+
+    SqueezeNet, which takes any size, is given the same.
+    """
     side = (dinov2.SIDE, dinov2.SIDE)
     resized = np.asarray(Image.fromarray(pixels).resize(side, Image.Resampling.BICUBIC))
     images = _channels_first(resized).div_(255)
@@ -107,6 +115,9 @@ DEFINITIONS: dict[str, Definition] = {
     "clean": Definition("clean", antialiased_bicubic, "fake first"),
     "torch-fidelity": Definition("torch-fidelity", tensorflow_bilinear),
     "dinov2": Definition("dinov2", imagenet_bicubic),
+    "squeezenet": Definition(
+        "squeezenet", imagenet_bicubic, frechet="fd_squeezenet", features=str(SCALES)
+    ),
 }
 
 

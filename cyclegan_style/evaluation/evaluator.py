@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from accelerate import PartialState
@@ -13,51 +14,64 @@ from cyclegan_style.errors import UserError
 from cyclegan_style.evaluation.cache import cached_file, keep, recall
 from cyclegan_style.evaluation.collect import Collected, Read, collect_features, on_device
 from cyclegan_style.evaluation.comparison import Comparison
-from cyclegan_style.evaluation.definitions import (
-    Definition,
-    FeatureNetwork,
-    definition_named,
-)
+from cyclegan_style.evaluation.definitions import Definition, FeatureNetwork
+from cyclegan_style.evaluation.distances import Distances, distances_for
 from cyclegan_style.evaluation.image_sets import ImageSet, errors_of
-from cyclegan_style.evaluation.lpips import (
-    PerceptualDistance,
-    find_lpips,
-    load_lpips,
-    lpips_hash,
-)
 from cyclegan_style.evaluation.scores import (
     METRICS,
-    OF_TRANSLATIONS,
+    OF_FEATURES,
     Circumstances,
     EvaluationOptions,
     Scores,
+    contradiction,
+    definition_for,
+    named_by,
     refuse_unknown,
 )
 from cyclegan_style.evaluation.sliced_wasserstein import SIZE
+from cyclegan_style.evaluation.squeezenet import PooledStatistics
 from cyclegan_style.evaluation.statistics import read_statistics, refuse_mismatch
 from cyclegan_style.features.dinov2 import DINOV2
 from cyclegan_style.features.inception import INCEPTION, HalfPrecision
+from cyclegan_style.features.squeezenet import SQUEEZENET
+from cyclegan_style.features.trained import TrainedNetwork
+from cyclegan_style.features.weights import WeightsError
 from cyclegan_style.system.processes import main_process_first, on_main_process, say
 from cyclegan_style.system.whole_files import checksum
 
-_OF_FEATURES = {"fid", "kid", "precision_recall", "fid_infinity", "art_fid"}
 _SHOWN_ERRORS = 10
 
 STREAMED = 20_000
-"""Of a set of more pictures than this, FID alone keeps moments instead of features."""
+"""Of a larger set of pictures a Fréchet distance alone keeps moments instead of features."""
 
 
 def feature_network(options: EvaluationOptions, definition: Definition) -> FeatureNetwork:
     """The definition's network with the chosen weights."""
     half = options.precision == "bf16"
+    if half and definition.name in ("dinov2", "squeezenet"):
+        raise UserError("--precision: bf16 is for the Inception only")
+    if definition.name == "squeezenet":
+        path = main_process_first(lambda: SQUEEZENET.find(options.weights))
+        pooled = PooledStatistics(SQUEEZENET.load(path))
+        return FeatureNetwork(definition, pooled, checksum(path))
     if definition.name == "dinov2":
-        if half:
-            raise UserError("--precision: bf16 is for the Inception only")
-        path = main_process_first(lambda: DINOV2.find(options.weights))
+        path = main_process_first(lambda: _found(DINOV2, options))
         return FeatureNetwork(definition, DINOV2.load(path), checksum(path))
-    path = main_process_first(lambda: INCEPTION.find(options.weights))
+    path = main_process_first(lambda: _found(INCEPTION, options))
     network = INCEPTION.load(path)
     return FeatureNetwork(definition, HalfPrecision(network) if half else network, checksum(path))
+
+
+def _found(network: TrainedNetwork[Any], options: EvaluationOptions) -> Path:
+    """The file of its weights; where they cannot be had, an error names what needs none."""
+    try:
+        return network.find(options.weights)
+    except WeightsError as error:
+        if options.weights is not None:
+            raise
+        raise WeightsError(
+            f"{error}; {options.definition_field} squeezenet needs no download"
+        ) from error
 
 
 class Evaluator:
@@ -69,20 +83,21 @@ class Evaluator:
             raise UserError("--batch-size: must be at least 1")
         self.options = options
         own = options.network
-        self.definition = own.definition if own else definition_named(options.definition)
+        self.definition = (
+            own.definition if own else definition_for(options.metrics, options.definition)
+        )
+        if problem := contradiction(options.metrics, self.definition):
+            raise UserError(f"--metrics: {problem}")
+        self.metrics = named_by(self.definition, options.metrics)
+        """As the scores are called."""
         self.network: Callable[[Tensor], Tensor] | None = None
         self.weights: str | None = None
-        if _OF_FEATURES & set(options.metrics):
+        if set(OF_FEATURES) & set(options.metrics):
             used = own or feature_network(options, self.definition)
             module = used.network
             self.network = on_device(module).eval() if isinstance(module, nn.Module) else module
             self.weights = used.weights
-        self.perceptual: PerceptualDistance | None = None
-        self.lpips_weights: str | None = None
-        if set(OF_TRANSLATIONS) & set(options.metrics):
-            files = main_process_first(lambda: find_lpips(options.lpips_weights))
-            self.perceptual = on_device(load_lpips(files))
-            self.lpips_weights = lpips_hash(files)
+        self.distances: Distances = distances_for(options.metrics, options.lpips_weights)
 
     def load(self, spec: str, option: str, read: Read | None = None) -> ImageSet:
         """Features of a folder, a glob, a demo domain or a file of statistics.
@@ -114,7 +129,7 @@ class Evaluator:
     def compare(self, real: ImageSet, fake: ImageSet) -> Scores:
         """All chosen scores of the fakes against the real pictures."""
         comparison = self.comparison(real, fake)
-        values, intervals = comparison.scores(self.options.metrics, self.options.intervals)
+        values, intervals = comparison.scores(self.metrics, self.options.intervals)
         return Scores(values, intervals, self.circumstances(real, fake), errors_of(real, fake))
 
     def comparison(self, real: ImageSet, fake: ImageSet) -> Comparison:
@@ -131,12 +146,12 @@ class Evaluator:
             self.definition.name,
             self.weights,
             None if self.weights is None else self.options.precision,
-            self.lpips_weights,
-            SIZE if "swd" in self.options.metrics else None,
+            self.distances.lpips_weights,
+            SIZE if "swd" in self.metrics else None,
         )
 
     def _load_statistics(self, spec: str, option: str) -> ImageSet:
-        if set(self.options.metrics) != {"fid"}:
+        if set(self.metrics) != {self.definition.frechet}:
             raise UserError(f"{option}: {spec}: a file of statistics is enough for fid only")
         if self.options.precision != "fp32":
             raise UserError(f"{option}: {spec}: statistics are of fp32; leave out --precision")
@@ -149,7 +164,7 @@ class Evaluator:
             paths,
             self.network,
             self.definition.prepare,
-            with_thumbnails="swd" in self.options.metrics,
+            with_thumbnails="swd" in self.metrics,
             keep_features=not self._streams(paths),
             read=read,
             batch_size=self.options.batch_size,
@@ -157,14 +172,15 @@ class Evaluator:
         )
 
     def _streams(self, paths: Sequence[Path]) -> bool:
-        return set(self.options.metrics) == {"fid"} and len(paths) > STREAMED
+        return set(self.metrics) == {self.definition.frechet} and len(paths) > STREAMED
 
     def _cached_file(self, paths: Sequence[Path]) -> Path | None:
         """Where features of these files are cached, whether they are yet or not."""
-        swd = str(SIZE) if "swd" in self.options.metrics else ""
+        swd = str(SIZE) if "swd" in self.metrics else ""
         device = PartialState().device.type
         precision = self.options.precision
-        made_by = ("3", self.definition.name, self.weights or "", swd, device, precision)
+        features = f"{self.definition.name}{self.definition.features}"
+        made_by = ("3", features, self.weights or "", swd, device, precision)
         return cached_file(paths, made_by)
 
     def _check(self, collected: Collected, spec: str, option: str) -> None:

@@ -12,7 +12,7 @@ def evaluate_folders(real: str, fake: str, options: EvaluationOptions) -> Scores
     """Scores of the pictures of ``fake`` against those of ``real``."""
     evaluator = Evaluator(options)
     scores = evaluator.compare(evaluator.load(real, "--real"), evaluator.load(fake, "--fake"))
-    warn_of_few(options.metrics, scores.circumstances)
+    warn_of_few(evaluator.metrics, scores.circumstances)
     return scores
 
 

@@ -94,6 +94,11 @@ def gaussian_of_statistics(mean: Matrix, covariance: Matrix) -> Gaussian:
 
 def frechet_distance(first: Gaussian, second: Gaussian) -> float:
     """Squared Fréchet distance, the number that is called FID."""
+    if first.mean.shape != second.mean.shape:
+        raise UserError(
+            f"features of {len(first.mean)} and of {len(second.mean)} dimensions are of different"
+            " networks"
+        )
     shift = first.mean - second.mean
     product = first.factor @ second.factor.T
     root = scipy.linalg.svdvals(product).sum() if product.size else 0.0

@@ -23,13 +23,16 @@ LINEAR = Published(
 
 
 class PerceptualDistance(nn.Module):
-    """Distance of the activations of five layers, eq. 1 of the paper."""
+    """Distance of the activations of some layers, eq. 1 of the paper, by weights of channels."""
 
-    def __init__(self, features: Layers, linear: list[Tensor]) -> None:
+    def __init__(self, features: Layers, weights: dict[str, Tensor], smallest: int) -> None:
         super().__init__()
         self.features = features
-        for index, weight in enumerate(linear):
-            self.register_buffer(f"linear{index}", weight)
+        self.names = tuple(weights)
+        self.smallest = smallest
+        """Side in pixels below which nothing is left for the deepest layer."""
+        for name, weight in weights.items():
+            self.register_buffer(f"weight_{name}", weight)
         self.register_buffer("mean", torch.tensor([-0.030, -0.088, -0.188]).view(1, 3, 1, 1))
         self.register_buffer("deviation", torch.tensor([0.458, 0.448, 0.450]).view(1, 3, 1, 1))
 
@@ -38,9 +41,9 @@ class PerceptualDistance(nn.Module):
         images = torch.cat([first, second])
         images = (images - self.get_buffer("mean")) / self.get_buffer("deviation")
         distances = images.new_zeros(len(first))
-        for index, activations in enumerate(self.features(images).values()):
+        for name, activations in self.features(images, self.names).items():
             x, y = _unit_length(activations).chunk(2)
-            weighted = (x - y).square() * self.get_buffer(f"linear{index}")
+            weighted = (x - y).square() * self.get_buffer(f"weight_{name}")
             distances = distances + weighted.sum(1).mean((1, 2))
         return distances
 
@@ -61,8 +64,9 @@ def find_lpips(file: Path | None = None) -> tuple[Path, Path]:
 def load_lpips(files: tuple[Path, Path]) -> PerceptualDistance:
     """The network with the weights of these files, at rest."""
     features = ALEXNET.load(files[0])
-    linear = built_from(files[1], _linear_weights, "LPIPS 0.1 with AlexNet")
-    return PerceptualDistance(features, linear).eval().requires_grad_(False)
+    weights = built_from(files[1], _channel_weights, "LPIPS 0.1 with AlexNet")
+    distance = PerceptualDistance(features, weights, ALEXNET.input.smallest)
+    return distance.eval().requires_grad_(False)
 
 
 def lpips_hash(files: tuple[Path, Path]) -> str:
@@ -80,11 +84,11 @@ def _of_installed_package() -> Path | None:
     return None
 
 
-def _linear_weights(state: dict[str, Tensor]) -> list[Tensor]:
-    return [
-        state[f"lin{index}.model.1.weight"].float().view(1, channels, 1, 1)
-        for index, channels in enumerate(CHANNELS)
-    ]
+def _channel_weights(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name: state[f"lin{index}.model.1.weight"].float().view(1, channels, 1, 1)
+        for index, (name, channels) in enumerate(zip(ALEXNET.layers, CHANNELS, strict=True))
+    }
 
 
 def _unit_length(activations: Tensor) -> Tensor:

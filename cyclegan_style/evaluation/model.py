@@ -13,9 +13,9 @@ from torch import Tensor
 from cyclegan_style.data.images import ImageError, Pixels, to_tensor
 from cyclegan_style.directions import DIRECTIONS
 from cyclegan_style.evaluation.collect import values_of_all
+from cyclegan_style.evaluation.distances import Distances
 from cyclegan_style.evaluation.evaluator import Evaluator
 from cyclegan_style.evaluation.image_sets import ImageSet
-from cyclegan_style.evaluation.lpips import PerceptualDistance
 from cyclegan_style.evaluation.paired import ssim
 from cyclegan_style.evaluation.scores import (
     METRICS,
@@ -24,7 +24,6 @@ from cyclegan_style.evaluation.scores import (
     Scores,
     warn_of_few,
 )
-from cyclegan_style.features.alexnet import ALEXNET
 
 SMALLEST = 13
 """Side in pixels below which the window of SSIM does not fit into the edges."""
@@ -48,14 +47,14 @@ class Translation:
     On the way it notes how near each translation stays to its picture.
     """
 
-    def __init__(self, translator: Translator, perceptual: PerceptualDistance | None) -> None:
+    def __init__(self, translator: Translator, distances: Distances) -> None:
         self.translator = translator
         self.measures: dict[str, Callable[[Pixels, Pixels], float]] = {
             "structure": structure_similarity
         }
-        if perceptual is not None:
-            self.measures["lpips"] = perceptual.of_pixels
-        self.smallest = SMALLEST if perceptual is None else ALEXNET.input.smallest
+        networks = distances.networks
+        self.measures |= {name: network.of_pixels for name, network in networks.items()}
+        self.smallest = max([SMALLEST, *(network.smallest for network in networks.values())])
         self.nearness: dict[str, dict[Path, float]] = {name: {} for name in self.measures}
 
     def __call__(self, path: Path) -> Pixels:
@@ -87,13 +86,13 @@ def evaluate_model(
         real = evaluator.load(specs[target], f"--{target}")
         fake = translated(evaluator, translators[name], specs[source], f"--{source}")
         scores[name] = evaluator.compare(real, fake)
-        warn_of_few(options.metrics, scores[name].circumstances)
+        warn_of_few(evaluator.metrics, scores[name].circumstances)
     return scores
 
 
 def translated(evaluator: Evaluator, translator: Translator, spec: str, option: str) -> ImageSet:
     """The translations of a set of pictures, and how near each stays to its picture."""
-    translation = Translation(translator, evaluator.perceptual)
+    translation = Translation(translator, evaluator.distances)
     return translation.measured(evaluator.load(spec, option, read=translation))
 
 

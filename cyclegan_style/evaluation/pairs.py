@@ -12,29 +12,33 @@ from accelerate.utils import gather_object
 from cyclegan_style.data.domains import list_images
 from cyclegan_style.data.images import ImageError, Pixels, read_image, to_tensor
 from cyclegan_style.errors import UserError
-from cyclegan_style.evaluation import lpips
-from cyclegan_style.evaluation.collect import exact_products, on_device
+from cyclegan_style.evaluation.collect import exact_products
+from cyclegan_style.evaluation.distances import distances_for
 from cyclegan_style.evaluation.intervals import mean_interval
 from cyclegan_style.evaluation.paired import psnr, ssim
 from cyclegan_style.evaluation.scores import refuse_unknown
-from cyclegan_style.features.alexnet import ALEXNET
 from cyclegan_style.synthetic import demo_folder
 from cyclegan_style.synthetic.folders import Domain
 from cyclegan_style.system.processes import main_process_first
 
-METRICS = ("psnr", "ssim", "lpips")
-_SMALLEST = {"psnr": 1, "ssim": 11, "lpips": ALEXNET.input.smallest}
-"""Sides in pixels that a picture must have for these."""
+METRICS = ("psnr", "ssim", "lpips", "squeezenet_distance")
 
 DEMO_SOURCES: dict[str, Domain] = {"demo:painting": "photo", "demo:photo": "painting"}
 """Whose test pictures are known in the named domain, too."""
 
-Measure = Callable[[Pixels, Pixels], float]
+
+@dataclass(frozen=True)
+class Measure:
+    """How a picture is compared with another."""
+
+    of_pixels: Callable[[Pixels, Pixels], float]
+    smallest: int
+    """Side in pixels that both must have."""
 
 
 @dataclass(frozen=True)
 class PairedScores:
-    """Scores of every pair; more is better, but for lpips."""
+    """Scores of every pair; more is better, but for the distances."""
 
     values: dict[str, list[float]]
     failed: list[ImageError]
@@ -74,12 +78,12 @@ def evaluate_pairs(
     common = sorted(truths.keys() & fakes.keys())
     if not common:
         raise UserError(f"--fake: {fake}: no picture there has the name of one in {truth}")
-    measures: dict[str, Measure] = {"psnr": _psnr, "ssim": _ssim}
-    weights = None
-    if "lpips" in metrics:
-        files = main_process_first(lambda: lpips.find_lpips(lpips_weights))
-        measures["lpips"] = on_device(lpips.load_lpips(files)).of_pixels
-        weights = lpips.lpips_hash(files)
+    measures = {"psnr": Measure(_psnr, 1), "ssim": Measure(_ssim, 11)}
+    distances = distances_for(metrics, lpips_weights)
+    measures |= {
+        name: Measure(network.of_pixels, network.smallest)
+        for name, network in distances.networks.items()
+    }
     chosen = {metric: measures[metric] for metric in metrics}
     compared = _shared_out([(truths[name], fakes[name]) for name in common], chosen)
     failed = [outcome for outcome in compared if isinstance(outcome, ImageError)]
@@ -87,7 +91,7 @@ def evaluate_pairs(
     if not scored:
         raise UserError(f"--fake: {fake}: no pair could be compared, such as {failed[0]}")
     values = {metric: [scores[metric] for scores in scored] for metric in metrics}
-    return PairedScores(values, failed, len(truths.keys() ^ fakes.keys()), weights)
+    return PairedScores(values, failed, len(truths.keys() ^ fakes.keys()), distances.lpips_weights)
 
 
 def _shared_out(
@@ -111,11 +115,11 @@ def _compare(truth: Path, fake: Path, measures: dict[str, Measure]) -> dict[str,
     if wanted.shape != found.shape:
         sizes = " and the truth ".join(f"{p.shape[1]} × {p.shape[0]}" for p in (found, wanted))
         raise ImageError(fake, f"it is {sizes} pixels")
-    for metric in measures:
-        if min(wanted.shape[:2]) < _SMALLEST[metric]:
-            side = _SMALLEST[metric]
-            raise ImageError(fake, f"{metric.upper()} needs {side} × {side} pixels")
-    return {metric: measure(found, wanted) for metric, measure in measures.items()}
+    for metric, measure in measures.items():
+        side = measure.smallest
+        if min(wanted.shape[:2]) < side:
+            raise ImageError(fake, f"{metric} needs {side} × {side} pixels")
+    return {metric: measure.of_pixels(found, wanted) for metric, measure in measures.items()}
 
 
 def _psnr(found: Pixels, wanted: Pixels) -> float:

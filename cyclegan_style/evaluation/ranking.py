@@ -22,7 +22,7 @@ from cyclegan_style.evaluation.scores import (
     warn_of_few,
 )
 
-RANKING_METRICS = ("fid", "kid", "swd")
+RANKING_METRICS = ("fid", "fd", "kid", "swd")
 """Of which less is better and whose intervals are known."""
 
 
@@ -100,7 +100,7 @@ def rank(evaluator: Evaluator, real: ImageSet, fakes: Mapping[str, ImageSet], wh
     if any(indices != next(iter(pictures.values())) for indices in pictures.values()):
         told = ", ".join(f"{name} has {len(indices)}" for name, indices in pictures.items())
         raise UserError(f"a ranking needs the same pictures of each {what}: {told}")
-    (metric,) = evaluator.options.metrics
+    (metric,) = evaluator.metrics
     compared = {name: evaluator.comparison(real, one) for name, one in fakes.items()}
     values = {name: comparison.value(metric) for name, comparison in compared.items()}
     order = sorted(values, key=values.__getitem__)

@@ -8,14 +8,16 @@ from typing import Any
 from cyclegan_style.data.images import ImageError
 from cyclegan_style.errors import UserError
 from cyclegan_style.evaluation.collect import BATCH_SIZE
-from cyclegan_style.evaluation.definitions import FeatureNetwork
+from cyclegan_style.evaluation.definitions import Definition, FeatureNetwork, definition_named
 from cyclegan_style.evaluation.intervals import Interval
 from cyclegan_style.features.inception import FEATURES
 from cyclegan_style.system.processes import say
 
-METRICS = ("fid", "kid", "swd", "precision_recall", "fid_infinity")
-OF_TRANSLATIONS = ("lpips", "art_fid")
+METRICS = ("fid", "fd", "kid", "swd", "precision_recall", "fid_infinity")
+OF_TRANSLATIONS = ("lpips", "squeezenet_distance", "art_fid")
 """What needs the pictures that the fakes were made from as well; structure is always given."""
+OF_FEATURES = ("fid", "fd", "kid", "precision_recall", "fid_infinity", "art_fid")
+"""What looks at the features of a definition."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,8 @@ class EvaluationOptions:
     """What is computed, and by which definition."""
 
     metrics: tuple[str, ...] = ("fid", "kid")
-    definition: str = "pytorch-fid"
+    definition: str | None = None
+    """None leaves it to ``definition_for``."""
     weights: Path | None = None
     lpips_weights: Path | None = None
     network: FeatureNetwork | None = None
@@ -33,6 +36,8 @@ class EvaluationOptions:
     cache: bool = True
     precision: str = "fp32"
     """fp32, or bf16: faster where the hardware has it, and off by some tenths of FID."""
+    definition_field: str = "--definition"
+    """How the definition is chosen where these options come from."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,29 @@ class Scores:
         return facts | {"failed": [{"path": str(e.path), "error": e.reason} for e in self.failed]}
 
 
+def definition_for(metrics: Collection[str], chosen: str | None) -> Definition:
+    """The chosen definition; where none is, squeezenet for fd, and pytorch-fid without it."""
+    return definition_named(chosen or ("squeezenet" if "fd" in metrics else "pytorch-fid"))
+
+
+def named_by(definition: Definition, metrics: Sequence[str]) -> tuple[str, ...]:
+    """The metrics as their scores are called: fd and fid are the definition's distance."""
+    return tuple(definition.frechet if name in ("fd", "fid") else name for name in metrics)
+
+
+def contradiction(metrics: Collection[str], definition: Definition) -> str | None:
+    """Why these metrics cannot be had together by this definition, if so."""
+    if {"fd", "fid"} <= set(metrics):
+        return "fd and fid are the same distance, whose features the definition chooses: name one"
+    of_fid = [name for name in ("fid_infinity", "art_fid") if name in metrics]
+    if of_fid and definition.frechet != "fid":
+        return (
+            f"{' and '.join(of_fid)} cannot be had by the definition {definition.name}, whose"
+            f" distance is no FID; choose another, or fid instead of fd"
+        )
+    return None
+
+
 def refuse_unknown(metrics: Sequence[str], known: Sequence[str]) -> None:
     """Raise a UserError for names of metrics that are not known here."""
     unknown = sorted(set(metrics) - set(known))
@@ -83,11 +111,13 @@ def refuse_unknown(metrics: Sequence[str], known: Sequence[str]) -> None:
 
 
 def warn_of_few(metrics: Collection[str], circumstances: Circumstances) -> None:
-    """Say what FID of few images means."""
+    """Say what a Fréchet distance of few images means."""
     known = (circumstances.n_real, circumstances.n_fake)
     counts = [count for count in known if count is not None]
-    if {"fid", "art_fid"} & set(metrics) and counts and min(counts) < FEATURES:
+    name = "fd_squeezenet" if "fd_squeezenet" in metrics else "FID"
+    biased = {"fid", "art_fid", "fd_squeezenet"} & set(metrics)
+    if biased and counts and min(counts) < FEATURES:
         say(
-            f"FID of {min(counts)} images is biased upwards: compare it only with FID of as many"
-            " images of the same real set, or use kid, which is not"
+            f"{name} of {min(counts)} images is biased upwards: compare it only with {name} of as"
+            " many images of the same real set, or use kid, which is not"
         )

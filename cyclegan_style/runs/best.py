@@ -14,7 +14,7 @@ from cyclegan_style.system.whole_files import write_durably
 
 BEST_FOLDER = "best"
 SCORE_FILE = "score.json"
-LESS_IS_BETTER = ("fid", "kid", "swd", "art_fid")
+LESS_IS_BETTER = ("fid", "fd_squeezenet", "kid", "swd", "art_fid")
 MORE_IS_BETTER = ("psnr", "ssim", "precision", "recall")
 
 
@@ -61,11 +61,22 @@ class BestScores:
         """Put back what ``state`` returned; False if those scores were made in another way."""
         if not self.made_by:  # nothing is scored now, and what was is kept as it is
             self.made_by = state["made_by"]
-        elif state["made_by"] != self.made_by and state["best"]:
-            return False
+        elif state["best"]:
+            before, now = used_by(state["made_by"]), used_by(self.made_by)
+            if any(before[name] != now[name] for name in before.keys() & now.keys()):
+                return False
+            self.made_by |= before  # of scores that are not made for now
         self.best = {name: Best(**best) for name, best in state["best"].items()}
         self.evaluations_without = state["evaluations_without"]
         return True
+
+
+def used_by(made_by: Mapping[str, Any]) -> dict[str, Any]:
+    """What scores were made with; a definition counts only with its network."""
+    unused = {"definition"} if made_by.get("weights") is None else set()
+    return {
+        name: value for name, value in made_by.items() if value is not None and name not in unused
+    }
 
 
 def direction_of_improvement(name: str) -> int:
@@ -86,6 +97,6 @@ def keep_best_model(
 def best_table(best: BestScores) -> list[str]:
     """A line for each best score."""
     return [
-        f"best {name + ':':<14}{found.value:10.4f}  at step {found.step}, {BEST_FOLDER}/{name}"
+        f"best {name + ':':<18}{found.value:10.4f}  at step {found.step}, {BEST_FOLDER}/{name}"
         for name, found in best.best.items()
     ]

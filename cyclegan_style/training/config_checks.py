@@ -11,6 +11,7 @@ from cyclegan_style.config import (
     to_dict,
 )
 from cyclegan_style.errors import UserError
+from cyclegan_style.evaluation.scores import OF_FEATURES, contradiction, definition_for
 from cyclegan_style.networks.sizes import size_divisor
 
 _LEAST = {
@@ -159,8 +160,17 @@ def _problems_of_combinations(config: Config) -> list[str]:
         problems.append("evaluation.metrics must name at least one, such as swd")
     if evaluation.patience is not None and not evaluation.every_steps:
         problems.append("evaluation.patience needs evaluation.every_steps above 0")
-    if evaluation.patience is not None and set(evaluation.metrics) == {"lpips"}:
-        problems.append("evaluation.patience needs another metric than lpips, such as swd")
+    if evaluation.patience is not None and set(evaluation.metrics) <= {
+        "lpips",
+        "squeezenet_distance",
+    }:
+        problems.append(
+            "evaluation.patience needs a metric of which less is better, such as swd: nearness to"
+            " the input is no quality"
+        )
+    definition = definition_for(evaluation.metrics, evaluation.definition)
+    if contradictory := contradiction(evaluation.metrics, definition):
+        problems.append(f"evaluation.metrics: {contradictory}")
     different_channels = config.data.channels_a != config.data.channels_b
     if different_channels and (loss.identity_a or loss.identity_b):
         problems.append(
@@ -211,14 +221,19 @@ def _levels_with_dropout(generator: GeneratorConfig) -> int:
 
 
 def _problems_of_scores_not_made(evaluation: EvaluationConfig) -> list[str]:
-    usual, metrics = EvaluationConfig(), set(evaluation.metrics)
+    metrics = set(evaluation.metrics)
     problems = []
-    if not metrics & {"fid", "kid", "precision_recall", "art_fid"}:
+    if not metrics & set(OF_FEATURES):
+        # pytorch-fid was the default, and stands in the configurations of earlier runs.
+        chosen = {
+            "definition": evaluation.definition not in (None, "pytorch-fid"),
+            "weights": evaluation.weights is not None,
+        }
         problems += [
-            f"evaluation.{name} is for fid, kid, precision_recall and art_fid, none of which is in"
-            " evaluation.metrics"
-            for name in ("definition", "weights")
-            if getattr(evaluation, name) != getattr(usual, name)
+            f"evaluation.{name} is for fd, fid, kid, precision_recall and art_fid, none of which is"
+            " in evaluation.metrics"
+            for name, unused in chosen.items()
+            if unused
         ]
     if evaluation.lpips_weights is not None and not metrics & {"lpips", "art_fid"}:
         problems.append(

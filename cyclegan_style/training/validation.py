@@ -40,6 +40,7 @@ class Validation:
             path_or_none(evaluation.weights),
             path_or_none(evaluation.lpips_weights),
             intervals=False,
+            definition_field="evaluation.definition",
         )
         self.evaluator = Evaluator(options, METRICS + OF_TRANSLATIONS)
         self.paths = {
@@ -53,7 +54,7 @@ class Validation:
         for direction in DIRECTIONS:
             predictor = self._predictor(generators[direction.name], direction)
             translator = DomainTranslator(self.domains[direction.source], predictor)
-            translation = Translation(translator, self.evaluator.perceptual)
+            translation = Translation(translator, self.evaluator.distances)
             fake = translation.measured(self._measure(direction.source, translation))
             scores = self.evaluator.compare(self.real[direction.target], fake).values
             values |= {
@@ -68,7 +69,7 @@ class Validation:
         return {
             "definition": self.evaluator.definition.name,
             "weights": self.evaluator.weights,
-            "lpips_weights": self.evaluator.lpips_weights,
+            "lpips_weights": self.evaluator.distances.lpips_weights,
             **{f"images_{name}": len(paths) for name, paths in self.paths.items()},
             **{f"domain_{name}": domain.spec for name, domain in self.domains.items()},
         }
