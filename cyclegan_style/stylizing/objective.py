@@ -17,6 +17,7 @@ from cyclegan_style.stylizing.losses import (
     structural_difference,
     total_variation,
 )
+from cyclegan_style.stylizing.place import Place
 from cyclegan_style.stylizing.recipe import LayerWeights, Recipe
 
 _STRENGTH = {"gram": 40.0, "moments": 10.0, "wasserstein": 10.0}
@@ -50,7 +51,7 @@ class Losses:
 
 
 class Objective:
-    """Judges pictures of the content's size."""
+    """Judges pictures of the content's size, with the network's grid at some place or its own."""
 
     def __init__(
         self,
@@ -61,7 +62,9 @@ class Objective:
         content_layers: LayerWeights,
         style_layers: LayerWeights,
         recipe: Recipe,
+        place: Place | None = None,
     ) -> None:
+        self.place = place
         self.network = network
         self.needs = needs
         self.content_layers = content_layers
@@ -115,10 +118,14 @@ class Objective:
 
     def activations(self, picture: Tensor) -> dict[str, Tensor]:
         """Those of the layers that matter."""
-        normalised = self.needs.normalised(picture)
+        surrounded = picture if self.place is None else self.place.around(picture)
+        normalised = self.needs.normalised(surrounded)
         ordered = normalised.contiguous(memory_format=torch.channels_last)
         found: dict[str, Tensor] = self.network(ordered, self.layers)
-        return found
+        if self.place is None:
+            return found
+        size = picture.shape[2:]
+        return {name: self.place.inside(each, size) for name, each in found.items()}
 
 
 def build_style_loss(recipe: Recipe, activations: Tensor, chance: torch.Generator) -> StyleLoss:

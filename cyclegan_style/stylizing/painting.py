@@ -10,14 +10,11 @@ from torch import Tensor
 
 from cyclegan_style.features.trained import Input, Layers
 from cyclegan_style.stylizing.objective import Losses, Objective, Style
+from cyclegan_style.stylizing.place import Place
 from cyclegan_style.stylizing.recipe import LayerWeights, Recipe
 
 SMALLEST_SIDE = 64
 """In pixels, of the coarsest scale."""
-MARGIN = 8
-"""Mirrored pixels around the picture, so that its border is painted like the rest of it."""
-GRID = 8
-"""Pixels between neighbours in the deeper layers, at whose period they would leave a pattern."""
 LEAST_SIDE = 32
 """In pixels, of anything that the network is shown; narrower pictures are widened to it."""
 STEPS_PER_PLACE = 20
@@ -107,21 +104,15 @@ def paint(
         for count in portions(steps):
             place = Place.anywhere(chance)
             objective = Objective(
-                network,
-                needs,
-                place.around(coarse),
-                [place.around_style(style) for style in coarse_styles],
-                content_layers,
-                style_layers,
-                recipe,
+                network, needs, coarse, coarse_styles, content_layers, style_layers, recipe, place
             )
-            picture = descend(picture, objective, place, recipe, count, record)
+            picture = descend(picture, objective, recipe, count, record)
     assert picture is not None
     return picture
 
 
 def descend(
-    start: Tensor, objective: Objective, place: "Place", recipe: Recipe, steps: int, record: Record
+    start: Tensor, objective: Objective, recipe: Recipe, steps: int, record: Record
 ) -> Tensor:
     """A better picture than the one to start from."""
     picture = start.clone().requires_grad_()
@@ -129,7 +120,7 @@ def descend(
 
     def losses() -> float:
         optimizer.zero_grad()
-        found = objective(place.around(picture))
+        found = objective(picture)
         found.total.backward()
         record.note(found, picture.detach())
         return float(found.total.detach())
@@ -147,30 +138,6 @@ def build_optimizer(picture: Tensor, recipe: Recipe) -> torch.optim.Optimizer:
     if recipe.optimizer == "adam":
         return torch.optim.Adam([picture], lr=recipe.learning_rate or 0.02)
     return torch.optim.LBFGS([picture], lr=recipe.learning_rate or 1.0, max_iter=1, history_size=10)
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where the network's grid lies over a picture, which is mirrored at its borders."""
-
-    top: int
-    left: int
-
-    @classmethod
-    def anywhere(cls, chance: torch.Generator) -> "Place":
-        """One of the places that differ."""
-        top, left = torch.randint(GRID, (2,), generator=chance).tolist()
-        return cls(top, left)
-
-    def around(self, picture: Tensor) -> Tensor:
-        """The picture with its mirrored surroundings."""
-        sides = (self.left, GRID - self.left, self.top, GRID - self.top)
-        return F.pad(picture, [MARGIN + side for side in sides], mode="reflect")
-
-    def around_style(self, style: Style) -> Style:
-        """A style whose picture and region are surrounded alike."""
-        region = None if style.region is None else self.around(style.region)
-        return replace(style, picture=self.around(style.picture), region=region)
 
 
 def usual_scales(height: int, width: int) -> int:
