@@ -31,7 +31,8 @@ from cyclegan_style.stylizing.network import (
     painting_network,
 )
 from cyclegan_style.stylizing.objective import Objective, Style
-from cyclegan_style.stylizing.painting import GRID, LEAST_SIDE, Moment, Place, paint
+from cyclegan_style.stylizing.painting import LEAST_SIDE, Moment, paint
+from cyclegan_style.stylizing.place import GRID, Place
 from cyclegan_style.stylizing.recipe import Recipe
 from cyclegan_style.synthetic import paint as paint_in_oil
 from cyclegan_style.synthetic import render_photo
@@ -86,28 +87,25 @@ class Task:
     network: Layers
 
     def objective(self, place: Place) -> Objective:
-        """The losses of pictures that lie at a place under the network's grid."""
-        return self._objective(
-            Objective, self.network, place.around(self.content), place.around(self.style)
-        )
+        """The losses with the network's grid at a place."""
+        return self._objective(Objective, self.network, place)
 
     def plain_objective(self) -> Objective:
         """The losses of pictures as they are."""
         network = copy.deepcopy(self.network).to(memory_format=torch.contiguous_format)
-        return self._objective(PlainObjective, network, self.content, self.style)
+        return self._objective(PlainObjective, network, None)
 
-    def _objective(
-        self, kind: type[Objective], network: Layers, content: Tensor, style: Tensor
-    ) -> Objective:
+    def _objective(self, kind: type[Objective], network: Layers, place: Place | None) -> Objective:
         features = self.recipe.features
         return kind(
             network,
             NETWORKS[features].input,
-            content,
-            [Style(style)],
+            self.content,
+            [Style(self.style)],
             USUAL_CONTENT_LAYERS[features],
             USUAL_STYLE_LAYERS[features],
             self.recipe,
+            place,
         )
 
 
@@ -124,12 +122,12 @@ class Judge:
     """The loss of a picture wherever the network's grid lies."""
 
     def __init__(self, task: Task) -> None:
-        self.objectives = [(place, task.objective(place)) for place in JUDGED_AT]
+        self.objectives = [task.objective(place) for place in JUDGED_AT]
 
     @torch.no_grad()
     def __call__(self, picture: Tensor) -> float:
         """Mean over the places."""
-        losses = [objective(place.around(picture)).total for place, objective in self.objectives]
+        losses = [objective(picture).total for objective in self.objectives]
         return float(torch.stack(losses).mean())
 
 
@@ -280,9 +278,7 @@ def timed_pair(task: Task, judge: Judge, limit: float) -> Pair:
 
 def warm_up(task: Task, judge: Judge) -> None:
     """A step of either way at full size: the first of a process takes longer."""
-    place = JUDGED_AT[0]
-    picture = task.content.clone().requires_grad_()
-    task.objective(place)(place.around(picture)).total.backward()
+    task.objective(JUDGED_AT[0])(task.content.clone().requires_grad_()).total.backward()
     Loop(task, judge).step()
 
 
