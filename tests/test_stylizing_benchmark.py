@@ -5,7 +5,14 @@ import json
 import pytest
 import torch
 
-from cyclegan_style.benchmarks.stylizing import Judge, Loop, Losses, Task, at_size, demo_pictures
+from cyclegan_style.benchmarks.stylizing import (
+    Judge,
+    Loop,
+    Losses,
+    Task,
+    chosen_pictures,
+    paint_alone,
+)
 from cyclegan_style.commands.main import main
 from cyclegan_style.stylizing.network import painting_network
 from cyclegan_style.stylizing.recipe import Recipe
@@ -13,7 +20,7 @@ from cyclegan_style.stylizing.recipe import Recipe
 
 @pytest.fixture(scope="module")
 def task() -> Task:
-    content, style = (at_size(picture, 40) for picture in demo_pictures())
+    content, style = chosen_pictures(40, None, None)
     return Task(content, style, Recipe(), painting_network(Recipe(), torch.device("cpu")))
 
 
@@ -64,3 +71,11 @@ def test_the_command_ends_with_both_losses(capsys):
     assert result["ratio"] == pytest.approx(result["baseline_seconds"] / result["seconds"])
     assert result["loss"] < result["start_loss"]
     assert (result["steps"], result["size"]) == (3, 40)
+
+
+def test_what_a_painting_alone_takes():
+    alone = paint_alone(64, None, None, Recipe(steps=2))
+
+    assert 0 < alone.gigabytes_before <= alone.peak_gigabytes
+    assert (alone.steps, alone.size) == (2, 64)
+    assert alone.seconds > 0

@@ -20,8 +20,13 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from cyclegan_style.benchmarks.timing import device_name, seconds_of
-from cyclegan_style.data.images import Pixels, read_image, resize, to_tensor
+from cyclegan_style.benchmarks.timing import (
+    device_name,
+    in_own_process,
+    own_peak_gigabytes,
+    seconds_of,
+)
+from cyclegan_style.data.images import Pixels, read_image, resize, to_pixels, to_tensor
 from cyclegan_style.errors import UserError
 from cyclegan_style.features.trained import Layers
 from cyclegan_style.stylizing.network import (
@@ -34,6 +39,7 @@ from cyclegan_style.stylizing.objective import Objective, Style
 from cyclegan_style.stylizing.painting import LEAST_SIDE, Moment, paint
 from cyclegan_style.stylizing.place import GRID, Place
 from cyclegan_style.stylizing.recipe import Recipe
+from cyclegan_style.stylizing.stylizer import StyleSource, Stylizer
 from cyclegan_style.synthetic import paint as paint_in_oil
 from cyclegan_style.synthetic import render_photo
 from cyclegan_style.system.hardware import choose_device
@@ -73,6 +79,19 @@ class StylizingComparison:
     """Of the content, with which both begin, by the judge."""
     steps: int
     baseline_steps: int
+    size: int
+    device: str
+
+
+@dataclass(frozen=True)
+class PaintingAlone:
+    """What the recipe takes in a process of its own."""
+
+    seconds: float
+    gigabytes_before: float
+    """Of the process with its network, before it paints."""
+    peak_gigabytes: float
+    steps: int
     size: int
     device: str
 
@@ -213,17 +232,9 @@ def compare_stylizing(
 
     The loop gets ``limit`` times the recipe's seconds.
     """
-    recipe.check()
-    if size < LEAST_SIDE:
-        raise UserError(f"--size must be at least {LEAST_SIDE}, not {size}")
     device = choose_device("auto")
-    photo, painting = demo_pictures()
-    task = Task(
-        at_size(read_image(content) if content else photo, size).to(device),
-        at_size(read_image(style) if style else painting, size).to(device),
-        recipe,
-        painting_network(recipe, device),
-    )
+    photo, painting = chosen_pictures(size, content, style)
+    task = Task(photo.to(device), painting.to(device), recipe, painting_network(recipe, device))
     judge = Judge(task)
     warm_up(task, judge)
     pairs = [timed_pair(task, judge, limit) for _ in tqdm(range(runs), "pairs", file=sys.stderr)]
@@ -280,6 +291,35 @@ def warm_up(task: Task, judge: Judge) -> None:
     """A step of either way at full size: the first of a process takes longer."""
     task.objective(JUDGED_AT[0])(task.content.clone().requires_grad_()).total.backward()
     Loop(task, judge).step()
+
+
+def measure_painting(
+    size: int, content: Path | None, style: Path | None, recipe: Recipe
+) -> PaintingAlone:
+    """Time and memory of one painting, with all that a process needs for it."""
+    return in_own_process(paint_alone, size, content, style, recipe)
+
+
+def paint_alone(
+    size: int, content: Path | None, style: Path | None, recipe: Recipe
+) -> PaintingAlone:
+    """Paint as ``stylize`` does."""
+    photo, painting = (to_pixels(each[0]) for each in chosen_pictures(size, content, style))
+    stylizer = Stylizer(recipe)
+    before = own_peak_gigabytes()
+    seconds = seconds_of(lambda: stylizer.paint(photo, [StyleSource(painting)]))
+    return PaintingAlone(seconds, before, own_peak_gigabytes(), recipe.steps, size, device_name())
+
+
+def chosen_pictures(size: int, content: Path | None, style: Path | None) -> tuple[Tensor, Tensor]:
+    """Content and style at a size, of files or of the demo."""
+    if size < LEAST_SIDE:
+        raise UserError(f"--size must be at least {LEAST_SIDE}, not {size}")
+    photo, painting = demo_pictures()
+    return (
+        at_size(read_image(content) if content else photo, size),
+        at_size(read_image(style) if style else painting, size),
+    )
 
 
 def demo_pictures() -> tuple[Pixels, Pixels]:

@@ -1,6 +1,6 @@
 """``benchmark``: paired timings on this machine, and what each subject is timed with."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from jsonargparse import Namespace
@@ -149,6 +149,13 @@ def stylize_command(arguments: list[str]) -> int:
     )
     parser.add_argument("--content", type=Path, help="picture; one of the demo's unless given")
     parser.add_argument("--style", type=Path, help="picture; one of the demo's unless given")
+    parser.add_argument(
+        "--features",
+        choices=["squeezenet", "vgg19"],
+        default="squeezenet",
+        help="network whose features are compared",
+    )
+    parser.add_argument("--weights", type=Path, help="file of that network's weights")
     parser.add_argument("--steps", type=PositiveInt, help="of the recipe; its own unless given")
     parser.add_argument(
         "--limit",
@@ -157,16 +164,25 @@ def stylize_command(arguments: list[str]) -> int:
         help="times the recipe's seconds, after which the loop is stopped",
     )
     parser.add_argument("--runs", type=PositiveInt, default=1, help="timed pairs")
+    parser.add_argument(
+        "--alone",
+        action="store_true",
+        help="no comparison: time and peak memory of the recipe in a process of its own",
+    )
     options = parser.parse_args(arguments)
 
-    from cyclegan_style.benchmarks.stylizing import compare_stylizing
+    from cyclegan_style.benchmarks.stylizing import compare_stylizing, measure_painting
     from cyclegan_style.stylizing.recipe import Recipe
 
-    recipe = Recipe() if options.steps is None else Recipe(steps=options.steps)
-    comparison = compare_stylizing(
-        options.size, options.content, options.style, recipe, options.limit, options.runs
-    )
-    print_result(asdict(comparison), options.json)
+    recipe = Recipe(options.features, options.weights)
+    if options.steps is not None:
+        recipe = replace(recipe, steps=options.steps)
+    pictures = (options.size, options.content, options.style)
+    if options.alone:
+        print_result(asdict(measure_painting(*pictures, recipe)), options.json)
+    else:
+        comparison = compare_stylizing(*pictures, recipe, options.limit, options.runs)
+        print_result(asdict(comparison), options.json)
     return 0
 
 
