@@ -84,6 +84,7 @@ MISTAKES = [
     (["benchmark", "translate", "--size", "30"], "--size must be a multiple of 4"),
     (["benchmark", "translate", "--precision", "fp8"], "precision"),
     (["benchmark", "large", "--side", "30"], "--side must be a multiple of 4"),
+    (["benchmark", "stylize", "--size", "16"], "--size must be at least 32"),
 ]
 
 
@@ -207,6 +208,7 @@ def test_every_command_explains_itself(command, capsys):
         "benchmark translate",
         "benchmark large",
         "benchmark evaluate",
+        "benchmark stylize",
         "evaluate folders",
         "evaluate model",
         "evaluate paired",

@@ -211,12 +211,12 @@ def test_layers_chosen_for_the_pictures_are_told_with_the_reason(stylize, conten
 
 def test_a_small_budget_paints_smaller_and_says_so(stylize, contents, tmp_path, caplog):
     status, _, _ = stylize(
-        contents / "000.png", output="p.png", options=("--memory-budget", "1.2MB")
+        contents / "000.png", output="p.png", options=("--memory-budget", "2.5MB")
     )
 
     assert status == 0
     (message,) = caplog.messages
-    assert re.match(r"painted at \d\d × \d\d pixels and enlarged: .* more than 1.2MB", message)
+    assert re.match(r"painted at \d\d × \d\d pixels and enlarged: .* more than 2.5MB", message)
     assert read_image(tmp_path / "p.png").shape == (40, 48, 3)
 
 
@@ -328,7 +328,7 @@ def refusal(stylize, content: Path, *options: object, output: str = "p.png") -> 
         (("--style", "none.png"), "--style: none.png: no such file"),
         (("--weights", "none.pth"), "--weights: none.pth: no such file"),
         (("--memory-budget", "much"), "--memory-budget: 'much' is not a size"),
-        (("--memory-budget", "1KB"), "--memory-budget: at least 1.0MB are needed"),
+        (("--memory-budget", "1KB"), "--memory-budget: at least 2.0MB are needed"),
         (("--steps", "0"), "--steps: must be at least 1"),
         (("--content-weight", "0", "--style-weight", "0"), "one of them must be above 0"),
         (("--features", "vgg16"), "'squeezenet', 'vgg19'"),

@@ -108,7 +108,7 @@ def test_all_ways_lead_towards_the_style(fields, photo, style, network):
     result = painted(photo, style, steps=30, **fields)
 
     before, after = (losses_of(p, photo, style, network) for p in (photo, result.pixels))
-    assert after.style < 0.7 * before.style
+    assert after.style < 0.8 * before.style
     assert result.problem is None
 
 
@@ -280,7 +280,7 @@ def test_chosen_layers_are_used_and_explained(photo, style):
 
 
 def test_a_small_budget_paints_smaller_and_says_so(photo, style, caplog):
-    result = painted(photo, style, steps=3, memory_budget="1500KB")
+    result = painted(photo, style, steps=3, memory_budget="4MB")
 
     assert result.pixels.shape == photo.shape
     assert result.history[-1].height < 60

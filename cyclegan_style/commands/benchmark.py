@@ -1,10 +1,10 @@
 """``benchmark``: paired timings on this machine, and what each subject is timed with."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from jsonargparse import Namespace
-from jsonargparse.typing import PositiveInt
+from jsonargparse.typing import PositiveFloat, PositiveInt
 
 from cyclegan_style.commands.parser import (
     Command,
@@ -25,6 +25,7 @@ def benchmark_command(arguments: list[str]) -> int:
         "translate": (translate_command, "a folder of pictures"),
         "large": (large_command, "a large picture, in one pass and in stripes"),
         "evaluate": (evaluate_command, "FID of two folders"),
+        "stylize": (stylize_command, "a painting in the style of another"),
     }
     if not arguments:
         raise UserError(f"benchmark: name a subject: {', '.join(subjects)}")
@@ -133,6 +134,55 @@ def evaluate_command(arguments: list[str]) -> int:
         options.images, options.weights, options.real, options.fake
     )
     print_result(asdict(comparison), options.json)
+    return 0
+
+
+def stylize_command(arguments: list[str]) -> int:
+    """``benchmark stylize``: the recipe's painting against the obvious loop, to the same loss."""
+    parser = command_parser(
+        "benchmark stylize",
+        "Time a painting by the default recipe against the obvious loop, Adam at the full size, to"
+        " the same loss; prints medians, ratios and both losses.",
+    )
+    parser.add_argument(
+        "--size", type=PositiveInt, default=512, help="longest side of both pictures in pixels"
+    )
+    parser.add_argument("--content", type=Path, help="picture; one of the demo's unless given")
+    parser.add_argument("--style", type=Path, help="picture; one of the demo's unless given")
+    parser.add_argument(
+        "--features",
+        choices=["squeezenet", "vgg19"],
+        default="squeezenet",
+        help="network whose features are compared",
+    )
+    parser.add_argument("--weights", type=Path, help="file of that network's weights")
+    parser.add_argument("--steps", type=PositiveInt, help="of the recipe; its own unless given")
+    parser.add_argument(
+        "--limit",
+        type=PositiveFloat,
+        default=5.0,
+        help="times the recipe's seconds, after which the loop is stopped",
+    )
+    parser.add_argument("--runs", type=PositiveInt, default=1, help="timed pairs")
+    parser.add_argument(
+        "--alone",
+        action="store_true",
+        help="no comparison: time and peak memory of the recipe in a process of its own",
+    )
+    options = parser.parse_args(arguments)
+
+    from cyclegan_style.benchmarks.stylizing import compare_stylizing, measure_painting
+    from cyclegan_style.stylizing.recipe import Recipe
+
+    recipe = Recipe(options.features, options.weights)
+    if options.steps is not None:
+        recipe = replace(recipe, steps=options.steps)
+    pictures = (options.size, options.content, options.style)
+    if options.alone:
+        print_result(asdict(measure_painting(*pictures, recipe)), options.json)
+    else:
+        comparison = compare_stylizing(*pictures, recipe, options.limit, options.runs)
+        print_result(asdict(comparison), options.json)
     return 0
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from cyclegan_style.config import parse_bytes
 from cyclegan_style.errors import UserError
 
 LayerWeights = Mapping[str, float]
@@ -89,8 +88,3 @@ class Recipe:
             raise UserError("--content-weight and --style-weight: one of them must be above 0")
         if not 0 <= self.seed < 2**63:
             raise UserError(f"--seed: must be from 0 to 2^63 - 1, not {self.seed}")
-        if self.memory_budget is not None:
-            try:
-                parse_bytes(self.memory_budget)
-            except ValueError as error:
-                raise UserError(f"--memory-budget: {error}") from None

@@ -52,7 +52,7 @@ from cyclegan_style.stylizing.recipe import LayerWeights, Recipe
 from cyclegan_style.system.hardware import choose_device
 from cyclegan_style.system.memory import free_memory
 
-BYTES_PER_PIXEL = {"squeezenet": 1000, "vgg19": 4000}
+BYTES_PER_PIXEL = {"squeezenet": 2000, "vgg19": 6500}
 """Of memory at the finest scale, measured."""
 
 Picture = str | Path | Image.Image | Pixels
@@ -119,7 +119,8 @@ class Stylizer:
         history: list[Moment] = []
 
         def note(moment: Moment) -> None:
-            history.append(replace(moment, picture=moment.picture[:, :, :0]))
+            # Not a part of the picture, which would keep the whole of it in memory.
+            history.append(replace(moment, picture=moment.picture.new_empty(0)))
             if watch is not None:
                 watch(replace(moment, picture=self._finished(moment.picture, target)))
 
