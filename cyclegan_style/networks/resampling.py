@@ -70,7 +70,8 @@ class ChangeOfInput(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map N×C×H×W in [-1, 1] to the same."""
-        return changed(x, super().forward(x))
+        change: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
+        return changed(x, change)
 
 
 def changed(x: Tensor, change: Tensor) -> Tensor:
