@@ -8,8 +8,8 @@ pass over the whole picture gives.
 
 The maps at half of the resolution and below are kept whole. Those at full resolution, the residual
 generator's first and last but one, never exist: their rows are computed twice, once for the
-statistics and once for the layer that follows, which costs about four hundredths more arithmetic.
-The U-Net has none.
+statistics and once for the layer that follows, which costs about four hundredths more arithmetic,
+or a tenth where maps are enlarged and then convolved. The U-Net has none.
 """
 
 from collections.abc import Callable, Iterable, Iterator
