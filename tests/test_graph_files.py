@@ -31,10 +31,10 @@ GENERATORS = {
 }
 RESAMPLED = {
     "onnx": GeneratorConfig(
-        channels=2, blocks=0, upsampling="nearest", downsampling="blurred", skip=True
+        "unet", channels=1, levels=5, upsampling="nearest", downsampling="blurred", skip=True
     ),
     "pt2": GeneratorConfig(
-        "unet", channels=1, levels=5, upsampling="bilinear", downsampling="blurred", skip=True
+        channels=2, blocks=0, upsampling="bilinear", downsampling="blurred", skip=True
     ),
 }
 SMALLEST = (GeneratorConfig(channels=2, blocks=0), 3, 3)
