@@ -71,6 +71,12 @@ class GeneratorConfig:
     """Normalisation after each convolution."""
     dropout: bool = False
     """Dropout of one half inside the residual blocks (resnet) or the inner levels (unet)."""
+    upsampling: Literal["transposed", "nearest", "bilinear"] = "transposed"
+    """Doublings: transposed convolutions, or convolutions of maps enlarged without a grid."""
+    downsampling: Literal["strided", "blurred"] = "strided"
+    """Halvings: strided convolutions of maps as they are, or blurred first against aliasing."""
+    skip: bool = False
+    """Add the input to the output, so that training begins near the identity."""
 
 
 @dataclass(frozen=True)

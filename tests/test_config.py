@@ -89,6 +89,15 @@ BAD_COMBINATIONS = [
         "discriminator.augment",
     ),
     ({"generator.architecture": "unet", "data.crop_size": 128}, "data.crop_size"),
+    (
+        {
+            "generator.skip": True,
+            "data.channels_a": 1,
+            "loss.identity_a": 0.0,
+            "loss.identity_b": 0.0,
+        },
+        "generator.skip",
+    ),
     ({"discriminator.layers": 5, "data.crop_size": 92}, "discriminator.layers"),
     ({"data.crop_size": 4, "discriminator.architecture": "pixel"}, "data.crop_size"),
     ({"tracking.log_model": True}, "tracking.log_model"),

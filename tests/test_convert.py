@@ -206,6 +206,18 @@ def test_networks_that_do_not_match_are_no_model(tmp_path, capsys):
     assert not (tmp_path / "ours").exists()
 
 
+def test_layers_that_the_reference_has_not_are_refused(configured, tmp_path, capsys):
+    config = configured(train__max_steps=1, generator__upsampling="nearest", generator__skip=True)
+    run_training(config)
+    capsys.readouterr()
+
+    assert main(["convert", config.run.dir, str(tmp_path / "theirs")]) == 2
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "no layers for generator.skip true, generator.upsampling nearest" in line
+    assert not (tmp_path / "theirs").exists()
+
+
 def test_files_that_are_not_whole_are_told(tmp_path, capsys):
     theirs = write_reference(tmp_path / "theirs", reference_networks())
     assert main(["convert", str(theirs / "latest_net_G_B.pth"), "x"]) == 2

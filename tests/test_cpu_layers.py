@@ -127,6 +127,19 @@ def test_in_stripes_too(height, width, stripe_height):
         assert stray(striped, exact) < 3 * stray(QUICK(image), exact)
 
 
+def test_enlarged_maps_are_convolved_by_the_faster_layers():
+    network = ResnetGenerator(3, 3, channels=48, blocks=0, upsampling="nearest").eval()
+    enlarge_weights(network)
+    quick = deepcopy(network)
+    quicken(quick)
+    kinds = [type(module) for module in quick.modules()]
+    assert kinds.count(WinogradConvolution) == 1
+    image = noise(1, 3, 28, 36).clamp(-1, 1)
+    with torch.inference_mode():
+        exact = deepcopy(network).double()(image.double())
+        assert stray(quick(image), exact) < 5 * stray(network(image), exact)
+
+
 def test_strided_padded_and_narrow_convolutions_stay():
     network = UnetGenerator(3, 3, channels=4, levels=5)
     convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]

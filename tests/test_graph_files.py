@@ -29,6 +29,14 @@ GENERATORS = {
     "resnet": (GeneratorConfig(channels=4, blocks=1, dropout=True), 3, 3),
     "unet": (GeneratorConfig("unet", channels=2, levels=5, dropout=True), 1, 3),
 }
+RESAMPLED = {
+    "onnx": GeneratorConfig(
+        "unet", channels=1, levels=5, upsampling="nearest", downsampling="blurred", skip=True
+    ),
+    "pt2": GeneratorConfig(
+        channels=2, blocks=0, upsampling="bilinear", downsampling="blurred", skip=True
+    ),
+}
 SMALLEST = (GeneratorConfig(channels=2, blocks=0), 3, 3)
 # Batch, height and width in multiples of the divisor; the file's own check has other sizes.
 SIZES = {"resnet": [(3, 2, 9), (1, 13, 2), (2, 3, 3)], "unet": [(3, 1, 2), (1, 3, 1), (2, 1, 1)]}
@@ -79,6 +87,19 @@ def test_a_written_graph_computes_what_the_generator_does(written, name, ending)
         exact = deepcopy(model.network).double()(image.double())
         assert stray(translate(image), exact) < 5 * stray(expected, exact)
     assert {file.name for file in path.parent.iterdir()} == {"model.onnx", "model.pt2"}
+
+
+@pytest.mark.parametrize("ending", [pytest.param("onnx", marks=pytest.mark.slow), "pt2"])
+def test_other_halvings_and_doublings_are_written_too(ending, tmp_path):
+    write, read = FORMATS[ending]
+    model = generator(RESAMPLED[ending], 3, 3)
+    assert write(model, tmp_path / f"model.{ending}").largest_error < graph_files.TOLERANCE
+    image = torch.rand(1, 3, 96, 32) * 2 - 1
+    expected = model.network(image)
+    assert expected.std() > 0.1
+    exact = deepcopy(model.network).double()(image.double())
+    translation = read(tmp_path / f"model.{ending}")(image)
+    assert stray(translation, exact) < 5 * stray(expected, exact)
 
 
 def test_files_tell_what_they_take(written):

@@ -19,9 +19,11 @@ from tiny import enlarge_weights, equal_tensors, tiny_config
 
 from cyclegan_style import Predictor
 from cyclegan_style.commands.main import main
-from cyclegan_style.config import to_yaml
+from cyclegan_style.config import GeneratorConfig, to_yaml
 from cyclegan_style.models.export import export_model
-from cyclegan_style.models.model_files import load_generator
+from cyclegan_style.models.model_files import LoadedGenerator, load_generator
+from cyclegan_style.models.publish import model_card
+from cyclegan_style.networks import build_generator
 from cyclegan_style.training.cyclegan import build_generators
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -175,6 +177,15 @@ def test_what_is_published_says_what_the_model_is_and_nothing_of_this_machine(hu
     assert yaml.safe_load(header)["pipeline_tag"] == "image-to-image"
     assert "resnet with 2 blocks" in text
     assert "--model user/name --direction ab" in text
+
+
+def test_a_model_card_names_layers_that_the_reference_has_not():
+    config = GeneratorConfig(channels=2, blocks=1, upsampling="nearest", skip=True)
+    loaded = LoadedGenerator(build_generator(config), config, 3, 3, "ab")
+
+    card = model_card("user/name", {"ab": loaded})
+
+    assert "resnet with 1 blocks, generator.upsampling nearest, generator.skip true," in card
 
 
 def test_a_model_card_that_someone_wrote_stays(hub, model):

@@ -1,5 +1,6 @@
 """Every kind of model that people have, and what is said about the others."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from tiny import enlarge_weights, equal_tensors, tiny_config
 from torch import Tensor, nn
 
-from cyclegan_style.config import DiscriminatorConfig, GeneratorConfig, to_yaml
+from cyclegan_style.config import DiscriminatorConfig, GeneratorConfig, model_yaml, to_yaml
 from cyclegan_style.errors import UserError
 from cyclegan_style.models.discriminator_files import read_discriminator_file
 from cyclegan_style.models.export import export_model
@@ -64,6 +65,34 @@ def test_an_exported_file_alone(exported):
     loaded = load_generator(run / "model" / "generator_ba.safetensors")
     assert loaded.direction == "ba"
     assert equal_tensors(loaded.network.state_dict(), generators["ba"].state_dict())
+
+
+@pytest.mark.parametrize("architecture", ["resnet", "unet"])
+def test_layers_that_the_tensors_do_not_tell_are_those_of_the_configuration(architecture, tmp_path):
+    config = GeneratorConfig(
+        architecture,
+        channels=2,
+        blocks=1,
+        levels=5,
+        upsampling="nearest",
+        downsampling="blurred",
+        skip=True,
+    )
+    networks = {"ab": generator(config)}
+    enlarge_weights(networks["ab"])
+    export_model(tmp_path, networks, model_yaml(config, 3, 3))
+    for model in (tmp_path, tmp_path / "generator_ab.safetensors"):
+        loaded = load_generator(model)
+        assert loaded.config == config
+        assert_equal_outputs(loaded.network, networks["ab"], 3, 32)
+
+
+@pytest.mark.parametrize("upsampling", ["nearest", "bilinear"])
+def test_enlarged_maps_are_not_taken_for_the_reference_s_layers(upsampling, tmp_path):
+    for config in (RESNET, GeneratorConfig("unet", channels=2, levels=5)):
+        network = generator(replace(config, upsampling=upsampling))
+        with pytest.raises(UserError, match=r"fits no known generator|does not fit"):
+            load_generator(saved(tmp_path / "latest_net_G_A.pth", network.state_dict()))
 
 
 def test_a_configuration_of_another_version(exported):
@@ -218,6 +247,8 @@ def test_what_lies_in_a_folder_of_this_machine_is_not_looked_for_on_the_hub(monk
         (f"channels: {10**30}", "no resnet generator can be built"),
         ("channels: -1", "no resnet generator can be built"),
         ("architecture: unet\n  levels: 1000000", "its depth is 1,000,000"),
+        ("upsampling: shuffled", "can be built for it: generator.upsampling is 'shuffled'"),
+        ("downsampling: pooled", "can be built for it: generator.downsampling is 'pooled'"),
     ],
 )
 def test_a_configuration_beyond_its_tensors_is_refused_at_once(exported, change, complaint):

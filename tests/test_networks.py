@@ -1,5 +1,6 @@
 """Networks have the reference's keys and compute what their description says."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from cyclegan_style.config import DiscriminatorConfig, GeneratorConfig
 from cyclegan_style.networks import build_discriminator, build_generator, mixes_samples
 from cyclegan_style.networks.layers import build_norm
+from cyclegan_style.networks.resampling import changed, halving
 
 pytestmark = pytest.mark.numeric
 
@@ -280,6 +282,111 @@ def test_translations_keep_any_size_that_is_divisible():
 
     assert resnet(torch.rand(2, 3, 20, 44)).shape == (2, 1, 20, 44)
     assert unet(torch.rand(2, 1, 32, 96)).shape == (2, 4, 32, 96)
+
+
+RESAMPLINGS = [
+    {"upsampling": upsampling, "downsampling": downsampling, "skip": skip}
+    for upsampling in ("transposed", "nearest", "bilinear")
+    for downsampling in ("strided", "blurred")
+    for skip in (False, True)
+]
+ARCHITECTURES = [GeneratorConfig(channels=4, blocks=1), GeneratorConfig("unet", 4, levels=5)]
+
+
+@pytest.mark.parametrize("config", ARCHITECTURES, ids=["resnet", "unet"])
+@pytest.mark.parametrize("options", RESAMPLINGS)
+def test_every_halving_and_doubling_keeps_sizes_and_passes_gradients_on(config, options):
+    torch.manual_seed(0)
+    network = build_generator(replace(config, **options))
+    images = (torch.rand(2, 3, 64, 32) * 2 - 1).requires_grad_(True)
+
+    output = network(images)
+    (output * torch.rand_like(output)).sum().backward()
+
+    assert output.shape == images.shape
+    assert output.abs().max() <= 1
+    # What an instance norm subtracts, biases before it among others, gets what rounding leaves.
+    weights = [value for key, value in network.named_parameters() if key.endswith("weight")]
+    assert all(each.grad.abs().max() > 1e-9 for each in (images, *weights))
+
+
+@pytest.mark.parametrize("config", ARCHITECTURES, ids=["resnet", "unet"])
+def test_blur_and_skip_leave_keys_and_first_weights_as_they_are_but_the_last(config):
+    states = []
+    for options in ({}, {"downsampling": "blurred", "skip": True}):
+        torch.manual_seed(0)
+        states.append(build_generator(replace(config, **options)).state_dict())
+
+    plain, other = states
+    assert plain.keys() == other.keys()
+    differing = {key for key in plain if not torch.equal(plain[key], other[key])}
+    last = "model.18.weight" if config.architecture == "resnet" else "model.model.3.weight"
+    assert differing == {last}
+    torch.testing.assert_close(other[last], 0.05 * plain[last])
+
+
+@pytest.mark.parametrize("config", ARCHITECTURES, ids=["resnet", "unet"])
+@pytest.mark.parametrize("upsampling", ["transposed", "nearest", "bilinear"])
+def test_with_a_skip_training_begins_near_the_identity(config, upsampling):
+    torch.manual_seed(0)
+    images = torch.rand(2, 3, 64, 64) * 2 - 1
+    images[:, :, :8] = images[:, :, :8].sign()  # black and white
+    distances = []
+    for skip in (False, True):
+        network = build_generator(
+            replace(config, channels=32, upsampling=upsampling, skip=skip), 3, 3
+        )
+        with torch.no_grad():
+            distances.append((network(images) - images).abs().mean().item())
+
+    assert distances[0] > 0.4
+    assert distances[1] < 0.06
+
+
+def test_a_changed_picture_is_the_formula():
+    config = GeneratorConfig(channels=3, blocks=1)
+    changing = build_generator(replace(config, skip=True)).double()
+    enlarge_weights(changing)
+    plain_network = build_generator(config).double()
+    plain_network.load_state_dict(changing.state_dict())
+    images = torch.rand(2, 3, 20, 28, dtype=torch.float64) * 2 - 1
+
+    change = torch.atanh(plain_network(images))
+    expected = torch.tanh(torch.atanh(0.96 * images) + change)
+
+    torch.testing.assert_close(changing(images), expected, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_white_stays_a_number_in_16_bits(dtype):
+    images = torch.tensor([-1.01, -1, 0, 1, 1.01], dtype=dtype).view(1, 1, 1, 5)
+
+    output = changed(images, torch.zeros_like(images))
+
+    expected = 0.96 * torch.tensor([-1.0, -1, 0, 1, 1])
+    assert output.dtype == torch.float32
+    torch.testing.assert_close(output.flatten(), expected, rtol=0, atol=1e-6)
+
+
+def test_a_change_needs_as_many_channels():
+    with pytest.raises(ValueError, match="adds the 1 channels of the input to the 3"):
+        build_generator(GeneratorConfig(channels=2, skip=True), 1, 3)
+
+
+def test_a_blurred_halving_is_a_convolution_of_a_binomial_blur():
+    layer = halving(3, 2, 3, "blurred", bias=True).double()
+    plain_layer = halving(3, 2, 3, "strided", bias=True).double()
+    plain_layer.load_state_dict(layer.state_dict())
+    images = torch.rand(2, 3, 8, 6, dtype=torch.float64)
+    taps = torch.tensor([1.0, 2, 1], dtype=torch.float64) / 4
+    kernel = taps.outer(taps).expand(3, 1, 3, 3)
+    smooth = F.conv2d(F.pad(images, (1, 1, 1, 1), "reflect"), kernel, groups=3)
+
+    torch.testing.assert_close(layer(images), plain_layer(smooth), rtol=0, atol=1e-12)
+    # Stripes of one pixel, which a stride would take for flat, are grey to it.
+    stripes = torch.tensor([1.0, -1], dtype=torch.float64).repeat(4).expand(1, 3, 8, 8)
+    inner = (layer(stripes) - layer(torch.zeros_like(stripes)))[..., 1:-1, 1:-1]
+    assert inner.abs().max() < 1e-12
 
 
 def test_weights_begin_as_in_the_paper():

@@ -38,6 +38,7 @@ def picture(height: int, width: int, seed: int = 0) -> Tensor:
 
 
 NETWORK, UNET = network().double(), unet(5).double()
+CHANGING = network(upsampling="bilinear", downsampling="blurred", skip=True).double()
 
 
 @torch.inference_mode()
@@ -84,8 +85,22 @@ def test_every_unet(norm):
 
 
 @pytest.mark.numeric
+@pytest.mark.parametrize("upsampling", ["transposed", "nearest", "bilinear"])
+@pytest.mark.parametrize("downsampling", ["strided", "blurred"])
+@pytest.mark.parametrize("skip", [False, True])
+@pytest.mark.parametrize("stripe_height", [1, 7, 26])
+def test_every_halving_and_doubling(upsampling, downsampling, skip, stripe_height):
+    options = {"upsampling": upsampling, "downsampling": downsampling, "skip": skip}
+    image = picture(64, 32).double()
+    for generator in (network(**options), unet(5, **options)):
+        assert_equal_to_one_pass(generator.double(), image, stripe_height)
+
+
+@pytest.mark.numeric
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize(("exact", "size"), [(NETWORK, (64, 48)), (UNET, (64, 96))])
+@pytest.mark.parametrize(
+    ("exact", "size"), [(NETWORK, (64, 48)), (UNET, (64, 96)), (CHANGING, (64, 48))]
+)
 def test_in_fewer_digits_it_strays_no_further_than_one_pass(dtype, exact, size):
     image = picture(*size)
     rounded = deepcopy(exact).to(dtype)

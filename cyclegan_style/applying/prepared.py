@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from cyclegan_style.applying.cpu_layers import group_norms, quicken
 from cyclegan_style.applying.tiling import StripedGenerator, default_stripe_height, peak_bytes
+from cyclegan_style.config import GeneratorConfig
 from cyclegan_style.data.images import Pixels, normalised, quantised
 from cyclegan_style.errors import UserError, printable
 from cyclegan_style.models.model_files import LoadedGenerator
@@ -19,8 +20,15 @@ from cyclegan_style.networks.sizes import SMALLEST_SIDE, size_divisor
 from cyclegan_style.system.hardware import compiler_options, name_of_format
 from cyclegan_style.system.memory import free_memory
 
-WHOLE_MAPS = {"resnet": 2.5, "unet": 1.5}
+WHOLE_MAPS = {
+    ("resnet", "strided"): 2.5,
+    ("resnet", "blurred"): 3.1,
+    ("unet", "strided"): 1.5,
+    ("unet", "blurred"): 1.6,
+}
 """Maps of full resolution that one pass holds at its peak, measured on a CPU, with some room."""
+ENLARGED_MAPS = 6.0
+"""The same without transposed convolutions: a map of twice the channels, and with its border."""
 MORE_ON_GPUS = 1.6
 """Times as much for copies between layouts and for workspaces; not measured."""
 
@@ -149,7 +157,7 @@ class PreparedGenerator:
     def whole_bytes(self, height: int, width: int) -> int:
         """Estimate of the memory that one pass over a picture takes, beside the weights."""
         pixels = height * width
-        maps = WHOLE_MAPS[self.config.architecture] * self.config.channels * self.dtype.itemsize
+        maps = _whole_maps(self.config) * self.config.channels * self.dtype.itemsize
         if self.device.type != "cpu":
             maps *= MORE_ON_GPUS
         pictures = (self.in_channels + self.out_channels) * torch.float32.itemsize
@@ -233,6 +241,13 @@ class PreparedGenerator:
                 f" more than the budget of {gigabytes(budget)}"
             )
         return stripe
+
+
+def _whole_maps(config: GeneratorConfig) -> float:
+    """Maps of full resolution and ``config.channels`` channels that one pass holds at its peak."""
+    if config.upsampling != "transposed":
+        return ENLARGED_MAPS
+    return WHOLE_MAPS[config.architecture, config.downsampling]
 
 
 def gigabytes(count: int) -> str:

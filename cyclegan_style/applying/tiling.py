@@ -8,8 +8,8 @@ pass over the whole picture gives.
 
 The maps at half of the resolution and below are kept whole. Those at full resolution, the residual
 generator's first and last but one, never exist: their rows are computed twice, once for the
-statistics and once for the layer that follows, which costs about four hundredths more arithmetic.
-The U-Net has none.
+statistics and once for the layer that follows, which costs about four hundredths more arithmetic,
+or a tenth where maps are enlarged and then convolved. The U-Net has none.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -19,6 +19,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cyclegan_style.networks.resampling import (
+    BlurredConvolution,
+    ChangeOfInput,
+    blurred,
+    changed,
+)
 from cyclegan_style.networks.resnet import ResidualBlock
 from cyclegan_style.networks.unet import UnetLevel
 
@@ -97,6 +103,36 @@ class ConvolvedRows:
         return F.conv2d(padded, weight, bias, self.stride)
 
 
+class BlurredRows:
+    """Rows of a map that is blurred before a strided convolution."""
+
+    def __init__(self, source: Rows) -> None:
+        self.source = source
+        self.height = source.height
+
+    def read(self, start: int, stop: int) -> Tensor:
+        """Blur the rows with one above and one below, reflected where the map ends."""
+        rows = self.source.read(max(start - 1, 0), min(stop + 1, self.height))
+        above, below = int(start == 0), int(stop == self.height)
+        return blurred(F.pad(rows, (1, 1, above, below), "reflect"))
+
+
+class EnlargedRows:
+    """Rows of a map that is enlarged to twice its sides."""
+
+    def __init__(self, source: Rows, enlarge: nn.Upsample) -> None:
+        self.source = source
+        self.enlarge = enlarge
+        self.height = 2 * source.height
+
+    def read(self, start: int, stop: int) -> Tensor:
+        """Enlarge the source rows with one above and one below, for what lies between rows."""
+        low = max(start // 2 - 1, 0)
+        high = min((stop + 1) // 2 + 1, self.source.height)
+        rows: Tensor = self.enlarge(self.source.read(low, high))
+        return rows[:, :, start - 2 * low : stop - 2 * low]
+
+
 class DoubledRows:
     """Rows of a transposed convolution with stride 2 and padding 1 that doubles both sides."""
 
@@ -134,6 +170,19 @@ class JoinedRows:
     def read(self, start: int, stop: int) -> Tensor:
         """Concatenate the rows of both."""
         return torch.cat([self.first.read(start, stop), self.second.read(start, stop)], 1)
+
+
+class ChangedRows:
+    """Rows of the picture, changed by rows of a map."""
+
+    def __init__(self, picture: Rows, change: Rows) -> None:
+        self.picture = picture
+        self.change = change
+        self.height = change.height
+
+    def read(self, start: int, stop: int) -> Tensor:
+        """Change the picture's rows."""
+        return changed(self.picture.read(start, stop), self.change.read(start, stop))
 
 
 class FinishedRows:
@@ -233,6 +282,7 @@ class StripedGenerator:
                 case nn.ReflectionPad2d():
                     reflection = layer.padding[0]
                 case nn.Conv2d():
+                    rows = BlurredRows(rows) if isinstance(layer, BlurredConvolution) else rows
                     rows = ConvolvedRows(rows, layer, reflection)
                     shrink, reflection = shrink * layer.stride[0], 0
                     rows = self.stored(rows, shrink) if shrink > 1 else rows
@@ -240,13 +290,18 @@ class StripedGenerator:
                     shrink //= 2
                     rows = DoubledRows(rows, layer)
                     rows = self.stored(rows, shrink) if shrink > 1 else rows
+                case nn.Upsample():
+                    shrink //= 2
+                    rows = EnlargedRows(rows, layer)
                 case nn.InstanceNorm2d():
                     normalise = self.statistics(rows, shrink).normaliser(layer.eps, self.device)
                     rows = FinishedRows(rows, normalise)
+                case ChangeOfInput():
+                    rows = ChangedRows(rows, self.through(layer.children(), rows, shrink))
                 case nn.Sequential():
                     rows = self.through(layer, rows, shrink)
                 case UnetLevel():
-                    below = self.through(layer.model, rows, shrink)
+                    below = self.through([layer.model], rows, shrink)
                     rows = JoinedRows(rows, below) if layer.skip else below
                 case ResidualBlock():
                     rows = self.residual(rows, layer, shrink)

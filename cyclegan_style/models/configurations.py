@@ -7,21 +7,33 @@ from cyclegan_style.config import DiscriminatorConfig, GeneratorConfig
 
 NetworkConfig = TypeVar("NetworkConfig", GeneratorConfig, DiscriminatorConfig)
 
+RESAMPLED_BY = ("upsampling", "downsampling", "skip")
+"""Fields that the reference has not, but for their defaults."""
 SHAPED_BY = {
-    "resnet": ("architecture", "channels", "blocks", "norm", "dropout"),
-    "unet": ("architecture", "channels", "levels", "norm"),
+    "resnet": ("architecture", "channels", "blocks", "norm", "dropout", *RESAMPLED_BY),
+    "unet": ("architecture", "channels", "levels", "norm", *RESAMPLED_BY),
     "patch": ("architecture", "channels", "layers", "norm"),
     "pixel": ("architecture", "channels", "norm"),
 }
-"""Fields that decide about tensors, by architecture."""
+"""Fields that decide about tensors, or about what they compute, by architecture."""
 
 
 def differing_fields(first: NetworkConfig, second: NetworkConfig) -> Iterator[tuple[str, Any, Any]]:
-    """Fields in which tensors of the two would differ, with both values."""
+    """Fields in which tensors of the two, or their use, would differ, with both values."""
     for field in SHAPED_BY[first.architecture]:
         one, other = getattr(first, field), getattr(second, field)
         if one != other:
             yield field, one, other
+
+
+def beyond_the_reference(config: GeneratorConfig) -> list[str]:
+    """What a generator has that the reference's have not."""
+    default = GeneratorConfig()
+    return [
+        f"generator.{field} {str(getattr(config, field)).lower()}"
+        for field in RESAMPLED_BY
+        if getattr(config, field) != getattr(default, field)
+    ]
 
 
 def depth_of(config: GeneratorConfig | DiscriminatorConfig) -> int:

@@ -11,7 +11,7 @@ from torch import nn
 
 from cyclegan_style.config import model_yaml
 from cyclegan_style.errors import UserError, printable
-from cyclegan_style.models.configurations import differing_fields
+from cyclegan_style.models.configurations import beyond_the_reference, differing_fields
 from cyclegan_style.models.discriminator_files import (
     OUR_DISCRIMINATORS,
     REFERENCE_DISCRIMINATORS,
@@ -51,8 +51,20 @@ def convert(
     if not discriminators:
         logger.warning("%s", printable(f"{model}: has no discriminators; generators are written"))
     if is_ours(folder):
+        refuse_beyond_the_reference(model, generators)
         return write_reference_files(output, generators, discriminators)
     return write_model_folder(model, output, generators, discriminators)
+
+
+def refuse_beyond_the_reference(model: str, generators: Mapping[str, LoadedGenerator]) -> None:
+    """Raise a UserError for generators that the reference could not compute with."""
+    beyond = {
+        each for loaded in generators.values() for each in beyond_the_reference(loaded.config)
+    }
+    if beyond:
+        raise UserError(
+            printable(f"{model}: the reference has no layers for {', '.join(sorted(beyond))}")
+        )
 
 
 def write_reference_files(

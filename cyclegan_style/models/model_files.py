@@ -156,6 +156,8 @@ def _load_file(path: Path, asked: DirectionName | None) -> LoadedGenerator:
         raise UserError(
             printable(f"{path}: by its name it translates {held}, but {asked} was asked for")
         )
+    if path.name == generator_file(held) and is_ours(path.parent):
+        return _load_folder(path.parent, held)  # its tensors do not tell all of its layers
     state, config, in_channels, out_channels = read_generator_file(path)
     network = _build(path, state, _Shape(config, in_channels, out_channels))
     return LoadedGenerator(network, config, in_channels, out_channels, held)

@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from cyclegan_style.models.configurations import beyond_the_reference
 from cyclegan_style.models.convert import write_model_folder
 from cyclegan_style.models.export import CARD_FILE
 from cyclegan_style.models.hub import upload_model
@@ -64,12 +65,13 @@ def model_card(repository: str, generators: Mapping[str, LoadedGenerator]) -> st
     ]
     resnet = config.architecture == "resnet"
     depth = f"{config.blocks} blocks" if resnet else f"{config.levels} levels"
+    layers = ", ".join([f"{config.architecture} with {depth}", *beyond_the_reference(config)])
     return CARD.format(
         name=repository.rpartition("/")[2],
         repository=repository,
         direction=some.direction,
         directions=" ".join(directions),
-        architecture=f"{config.architecture} with {depth}",
+        architecture=layers,
         channels=config.channels,
         norm=config.norm,
     )

@@ -1,11 +1,14 @@
 """Networks, and their construction from the configuration."""
 
+from typing import get_args
+
 from torch import nn
 from torch.nn.utils import parametrizations
 
 from cyclegan_style.config import DiscriminatorConfig, GeneratorConfig
 from cyclegan_style.networks.discriminators import PatchDiscriminator, PixelDiscriminator
 from cyclegan_style.networks.layers import initialise
+from cyclegan_style.networks.resampling import Downsampling, Upsampling, begin_small
 from cyclegan_style.networks.resnet import ResnetGenerator
 from cyclegan_style.networks.unet import UnetGenerator
 
@@ -16,6 +19,12 @@ def build_generator(
     config: GeneratorConfig, in_channels: int = 3, out_channels: int = 3
 ) -> nn.Module:
     """Generator with fresh weights from torch's random generator."""
+    refuse_unknown_layers(config)
+    if config.skip and in_channels != out_channels:
+        raise ValueError(
+            f"generator.skip adds the {in_channels} channels of the input to the {out_channels} of"
+            " the output"
+        )
     network: nn.Module
     if config.architecture == "resnet":
         network = ResnetGenerator(
@@ -25,6 +34,9 @@ def build_generator(
             blocks=config.blocks,
             norm=config.norm,
             dropout=config.dropout,
+            upsampling=config.upsampling,
+            downsampling=config.downsampling,
+            skip=config.skip,
         )
     else:
         network = UnetGenerator(
@@ -34,9 +46,22 @@ def build_generator(
             levels=config.levels,
             norm=config.norm,
             dropout=config.dropout,
+            upsampling=config.upsampling,
+            downsampling=config.downsampling,
+            skip=config.skip,
         )
     initialise(network)
+    if config.skip:
+        begin_small(network)
     return network
+
+
+def refuse_unknown_layers(config: GeneratorConfig) -> None:
+    """Raise a ValueError where a model's file asks for layers that there are not."""
+    if config.upsampling not in get_args(Upsampling):
+        raise ValueError(f"generator.upsampling is {config.upsampling!r}")
+    if config.downsampling not in get_args(Downsampling):
+        raise ValueError(f"generator.downsampling is {config.downsampling!r}")
 
 
 def build_discriminator(config: DiscriminatorConfig, in_channels: int = 3) -> nn.Module:

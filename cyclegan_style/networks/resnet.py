@@ -3,6 +3,14 @@
 from torch import Tensor, nn
 
 from cyclegan_style.networks.layers import NormName, build_norm, has_bias
+from cyclegan_style.networks.resampling import (
+    ChangeOfInput,
+    Downsampling,
+    Upsampling,
+    doubling,
+    halving,
+    last_layers,
+)
 
 
 class ResidualBlock(nn.Module):
@@ -32,7 +40,10 @@ class ResidualBlock(nn.Module):
 
 
 class ResnetGenerator(nn.Module):
-    """Two halvings, residual blocks, two doublings, tanh; the keys are the reference's."""
+    """Two halvings, residual blocks, two doublings, tanh.
+
+    Its keys are the reference's, unless ``upsampling`` puts other layers in their place.
+    """
 
     def __init__(
         self,
@@ -43,6 +54,9 @@ class ResnetGenerator(nn.Module):
         blocks: int = 9,
         norm: NormName = "instance",
         dropout: bool = False,
+        upsampling: Upsampling = "transposed",
+        downsampling: Downsampling = "strided",
+        skip: bool = False,
     ) -> None:
         super().__init__()
         bias = has_bias(norm)
@@ -54,21 +68,19 @@ class ResnetGenerator(nn.Module):
         ]
         for width in (channels, 2 * channels):
             layers += [
-                nn.Conv2d(width, 2 * width, 3, stride=2, padding=1, bias=bias),
+                halving(width, 2 * width, 3, downsampling, bias=bias),
                 build_norm(norm, 2 * width),
                 nn.ReLU(),
             ]
         layers += [ResidualBlock(4 * channels, norm, dropout) for _ in range(blocks)]
         for width in (4 * channels, 2 * channels):
             layers += [
-                nn.ConvTranspose2d(
-                    width, width // 2, 3, stride=2, padding=1, output_padding=1, bias=bias
-                ),
+                *doubling(width, width // 2, 3, upsampling, bias=bias),
                 build_norm(norm, width // 2),
                 nn.ReLU(),
             ]
-        layers += [nn.ReflectionPad2d(3), nn.Conv2d(channels, out_channels, 7), nn.Tanh()]
-        self.model = nn.Sequential(*layers)
+        layers += [nn.ReflectionPad2d(3), nn.Conv2d(channels, out_channels, 7), *last_layers(skip)]
+        self.model = (ChangeOfInput if skip else nn.Sequential)(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
         """Translate N×C×H×W in [-1, 1]; H and W divisible by 4 come out unchanged."""

@@ -177,6 +177,11 @@ def _problems_of_combinations(config: Config) -> list[str]:
             "loss.identity_a and loss.identity_b must be 0 when data.channels_a and"
             " data.channels_b differ: an identity needs equal channels"
         )
+    if different_channels and config.generator.skip:
+        problems.append(
+            "generator.skip must be false when data.channels_a and data.channels_b differ: the"
+            " input is added to the output"
+        )
     if loss.adversarial == "wgan_gp" and loss.gradient_penalty != "none":
         problems.append("loss.gradient_penalty must be none with wgan_gp, which brings its own")
     if loss.penalises_gradients and config.discriminator.norm == "batch":

@@ -1,0 +1,93 @@
+"""Halvings and doublings of the resolution, and a generator's way around all of them."""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Upsampling = Literal["transposed", "nearest", "bilinear"]
+Downsampling = Literal["strided", "blurred"]
+
+KEPT_OF_INPUT = 0.96
+"""Part of a picture that begins as the translation; atanh has no value at 1."""
+FIRST_CHANGE = 0.05
+"""What the last layer's first weights are multiplied by where a picture is only changed."""
+
+
+class BlurredConvolution(nn.Conv2d):
+    """A strided convolution of a blurred map, which has nothing left for the stride to alias.
+
+    Zhang (2019) convolves, blurs and then leaves rows and columns out. Convolution and blur can be
+    exchanged, so that the stride may do it, at a quarter of the work.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map N×C×H×W to half the sides, of which none may be 1."""
+        return super().forward(blurred(F.pad(x, (1, 1, 1, 1), mode="reflect")))
+
+
+def blurred(padded: Tensor) -> Tensor:
+    """[1, 2, 1] / 4 along both axes, which takes a row and a column at each side.
+
+    It is [1, 1] / 2 twice: no weights, which a model would have to hold.
+    """
+    return F.avg_pool2d(F.avg_pool2d(padded, 2, stride=1), 2, stride=1)
+
+
+def halving(
+    in_channels: int, out_channels: int, kernel: int, downsampling: Downsampling, *, bias: bool
+) -> nn.Conv2d:
+    """Convolution to half the resolution."""
+    kind = BlurredConvolution if downsampling == "blurred" else nn.Conv2d
+    return kind(in_channels, out_channels, kernel, stride=2, padding=1, bias=bias)
+
+
+def doubling(
+    in_channels: int, out_channels: int, kernel: int, upsampling: Upsampling, *, bias: bool
+) -> list[nn.Module]:
+    """Layers to twice the resolution; the kernel is the transposed convolution's.
+
+    Its stride lets some outputs have more or other weights than their neighbours have, a grid with
+    the stride's period. A convolution of an enlarged map treats all alike (Odena et al., 2016).
+    """
+    if upsampling == "transposed":
+        odd = kernel % 2
+        return [
+            nn.ConvTranspose2d(
+                in_channels, out_channels, kernel, 2, padding=1, output_padding=odd, bias=bias
+            )
+        ]
+    return [
+        nn.Upsample(scale_factor=2, mode=upsampling),
+        nn.ReflectionPad2d(1),
+        nn.Conv2d(in_channels, out_channels, 3, bias=bias),
+    ]
+
+
+class ChangeOfInput(nn.Sequential):
+    """Layers that do not make a picture, but change the one that they are given."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map N×C×H×W in [-1, 1] to the same."""
+        change: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
+        return changed(x, change)
+
+
+def changed(x: Tensor, change: Tensor) -> Tensor:
+    """tanh(atanh(0.96 x) + change), between -1 and 1; in float32 at least, as atanh is steep."""
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    kept = KEPT_OF_INPUT * x.to(dtype).clamp(-1, 1)
+    return torch.tanh(torch.atanh(kept) + change.to(dtype))
+
+
+def last_layers(skip: bool) -> list[nn.Module]:
+    """What bounds a picture, unless ``ChangeOfInput`` does."""
+    return [] if skip else [nn.Tanh()]
+
+
+def begin_small(network: nn.Module) -> None:
+    """Shrink the last layer's weights; at full size the change would drown the picture."""
+    layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
+    with torch.no_grad():
+        layers[-1].weight.mul_(FIRST_CHANGE)
