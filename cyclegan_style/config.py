@@ -210,7 +210,7 @@ class EvaluationConfig:
         ...,
     ] = ("swd", "fd", "kid")
     """What is computed; fid, lpips and art_fid need networks that are downloaded. On the demo
-    domains, whose true translations are known, PSNR and SSIM as well."""
+    domains, whose true translations are known, PSNR, SSIM and sharpness as well."""
     definition: Literal["squeezenet", "pytorch-fid", "clean", "torch-fidelity", "dinov2"] | None = (
         None
     )

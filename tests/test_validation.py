@@ -202,6 +202,7 @@ def test_more_or_less_is_better_by_the_metric():
     assert scores.update(2, {"fid_ab": 10.0, "psnr_ab": 21.0, "structure_ab": 0.9}) == ["psnr_ab"]
     assert scores.update(3, {"fid_ab": math.nan, "psnr_ab": 21.0}) == []
     assert scores.evaluations_without == 1
+    assert scores.update(3, {"sharpness_ab": 5.0}) == []
     assert scores.update(4, {"fid_ab": 8.0, "psnr_ab": -math.inf}) == ["fid_ab"]
     assert (scores.best["fid_ab"].step, scores.best["psnr_ab"].step) == (4, 2)
     assert scores.update(5, {"fd_squeezenet_ab": 3.0}) == ["fd_squeezenet_ab"]
