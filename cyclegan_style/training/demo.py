@@ -136,7 +136,7 @@ def score_table(scores: Scores) -> list[str]:
     lines = []
     for direction, methods in scores.items():
         title = f"{' to '.join(direction.upper())} against the truth"
-        lines.append(f"{title}    PSNR    SSIM  Sharpness")
+        lines.append(f"{title:<28}  PSNR    SSIM  Sharpness")
         lines += [
             f"  {METHOD_TITLES[name]:<26}{of.psnr:6.2f}  {of.ssim:6.3f}  {of.sharpness:9.3f}"
             for name, of in methods.items()
