@@ -9,6 +9,11 @@ from typing import Any, Literal
 
 import yaml
 
+FeatureLayer = Literal[
+    "conv1", "fire2", "fire3", "fire4", "fire5", "fire6", "fire7", "fire8", "fire9"
+]
+"""Layers of SqueezeNet on which discriminators may have heads."""
+
 
 @dataclass(frozen=True)
 class RunConfig:
@@ -95,6 +100,9 @@ class DiscriminatorConfig:
     """Bound every layer's largest singular value to one (Miyato et al., 2018)."""
     augment: tuple[Literal["color", "translation", "cutout"], ...] = ()
     """Differentiable augmentations of all that the discriminators see (Zhao et al., 2020)."""
+    feature_layers: tuple[FeatureLayer, ...] = ()
+    """Layers of SqueezeNet, trained on ImageNet and frozen, on each of which a small head judges
+    as well, beside the PatchGAN; such as fire3, fire5, fire9 (Sauer et al., 2021)."""
 
 
 @dataclass(frozen=True)
@@ -173,6 +181,9 @@ class TrainConfig:
     """Let NVIDIA GPUs multiply float32 with TF32 precision."""
     ema_decay: float = 0.0
     """Decay per step of the generators' moving average, which is then the model; 0: off."""
+    ema_warmup: bool = False
+    """Let the average forget its beginning: decay by (1 + t) / (10 + t) after t steps, as long as
+    that is less than ema_decay."""
 
 
 @dataclass(frozen=True)
@@ -205,7 +216,7 @@ class EvaluationConfig:
         ...,
     ] = ("swd", "fd", "kid")
     """What is computed; fid, lpips and art_fid need networks that are downloaded. On the demo
-    domains, whose true translations are known, PSNR and SSIM as well."""
+    domains, whose true translations are known, PSNR, SSIM and sharpness as well."""
     definition: Literal["squeezenet", "pytorch-fid", "clean", "torch-fidelity", "dinov2"] | None = (
         None
     )
@@ -299,5 +310,6 @@ def to_dict(config: Config) -> dict[str, Any]:
     """The whole configuration as nested dictionaries of plain values."""
     values = asdict(config)
     values["discriminator"]["augment"] = list(config.discriminator.augment)
+    values["discriminator"]["feature_layers"] = list(config.discriminator.feature_layers)
     values["evaluation"]["metrics"] = list(config.evaluation.metrics)
     return values

@@ -26,14 +26,15 @@ IMAGES = 2
 
 def weights_after_steps(accelerator: Accelerator, **fields: Any) -> dict[str, torch.Tensor]:
     """All weights after steps on this process's part of the images of each step."""
-    config = tiny_config(generator__norm="none", **fields)
+    heads = {"discriminator__feature_layers": ("fire3",)}
+    config = tiny_config(generator__norm="none", **heads, **fields)
     step = TrainingStep(config, accelerator, torch.float64)
     enlarge_weights(step.generators, 1)
     enlarge_weights(step.discriminators, 2)
     share = IMAGES // accelerator.num_processes
     first = accelerator.process_index * share
     for number in range(STEPS):
-        batch = random_batch(IMAGES, seed=number)
+        batch = random_batch(IMAGES, 32, 32, seed=number)
         step.run([{domain: images[first : first + share] for domain, images in batch.items()}])
         if number == 0:
             # Adam's first mean is a half of the gradient.

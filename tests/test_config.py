@@ -77,6 +77,7 @@ BAD_VALUES = [
 
 UNET = {"generator.architecture": "unet"}
 SCORED = {"evaluation.every_steps": 100}
+HEADS = {"discriminator.feature_layers": ("fire3", "fire9")}
 BAD_COMBINATIONS = [
     ({"train.epochs": 0, "train.decay_epochs": 0}, "train.epochs"),
     ({"data.channels_a": 1, "loss.identity_b": 0.0}, "loss.identity_a"),
@@ -88,6 +89,12 @@ BAD_COMBINATIONS = [
         {"discriminator.augment": ("color",), "data.channels_a": 1, "data.channels_b": 1},
         "discriminator.augment",
     ),
+    (
+        {**HEADS, "data.channels_a": 4, "data.channels_b": 4},
+        "discriminator.feature_layers needs domains of 3 channels",
+    ),
+    ({**HEADS, "data.crop_size": 28}, "at least 32 for discrim"),
+    ({**HEADS, "loss.adversarial": "wgan_gp"}, "discriminator.feature_layers needs"),
     ({"generator.architecture": "unet", "data.crop_size": 128}, "data.crop_size"),
     (
         {
@@ -128,6 +135,8 @@ GOOD_COMBINATIONS = [
     {"discriminator.augment": ("cutout",), "data.channels_a": 1, "data.channels_b": 1},
     {"generator.architecture": "unet", "generator.levels": 5, "data.crop_size": 32} | TWO_LAYERS,
     {"data.resize": "none", "data.load_size": 16},
+    {**HEADS, "data.crop_size": 32},
+    {**HEADS, "loss.adversarial": "wgan_gp", "discriminator.spectral_norm": True},
     {"discriminator.layers": 5, "data.crop_size": 96},
     {"optimizer.learning_rate": 0.0, "optimizer.clip_norm": 0.1, "train.ema_decay": 0.999},
     {"tracking.log_model": True, "tracking.backend": "wandb"},

@@ -265,7 +265,12 @@ def test_pairs(capsys, tmp_path):
     write_image(fake / "1.png", soft_picture(41, 50, 9))
     other = run(capsys, "paired", "--truth", truth, "--fake", fake, status=1)
     assert "50 × 41 and the truth 50 × 40" in other["failed"][0]["error"]
-    assert run(capsys, "paired", "--truth", truth, "--fake", truth)["psnr"] is None
+    same = ["paired", "--truth", truth, "--fake", truth]
+    assert run(capsys, *same)["psnr"] is None
+    assert run(capsys, *same, "--metrics", "sharpness")["sharpness"] == 1
+    for path in truth.iterdir():
+        write_image(path, np.full((40, 50, 3), 128, np.uint8))
+    assert run(capsys, *same, "--metrics", "sharpness")["sharpness"] is None  # of nothing
 
 
 def test_a_model_is_scored_both_ways(capsys, pictures, network, configured, tmp_path):
@@ -491,7 +496,7 @@ def test_the_truth_of_the_demo_is_known_by_name(tmp_path):
     """What does nothing to the photographs scores as the trainer says that it does."""
     photos = demo_folder("photo", "test")
 
-    scores = evaluate_pairs("demo:painting", str(photos)).to_dict()
+    scores = evaluate_pairs("demo:painting", str(photos), ("psnr", "ssim", "sharpness")).to_dict()
 
     data = tiny_config(data__a="demo:photo", data__b="demo:painting").data
     known = next(known for known in known_translations(data) if known.direction.name == "ab")
@@ -499,3 +504,6 @@ def test_the_truth_of_the_demo_is_known_by_name(tmp_path):
     assert scores["n"] == len(known.inputs)
     assert scores["psnr"] == pytest.approx(nothing.psnr, abs=1e-4)
     assert scores["ssim"] == pytest.approx(nothing.ssim, abs=1e-4)
+    assert scores["sharpness"] == pytest.approx(nothing.sharpness, rel=1e-4)
+    low, high = scores["sharpness_interval"]
+    assert low < scores["sharpness"] < high

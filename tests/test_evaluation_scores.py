@@ -18,7 +18,7 @@ from cyclegan_style.evaluation.frechet import (
     gaussian_of_statistics,
     merged,
 )
-from cyclegan_style.evaluation.intervals import jackknife_interval, mean_interval
+from cyclegan_style.evaluation.intervals import jackknife_interval, mean_interval, terms_of_ratio
 from cyclegan_style.evaluation.kid import kernel_distance, squared_mmd
 from cyclegan_style.evaluation.precision_recall import precision_recall
 from cyclegan_style.evaluation.sliced_wasserstein import (
@@ -190,6 +190,22 @@ def test_jackknife_of_a_mean_is_its_standard_error():
     assert half == pytest.approx(2.09 / 20, rel=0.5)
     assert mean_interval(x) == pytest.approx(interval, abs=0.06)
     assert jackknife_interval(0.0, lambda i, j: 0.0, 3, 3) is None
+
+
+def test_a_ratio_of_sums_is_the_mean_of_its_terms_and_moves_as_they_do():
+    generator = np.random.default_rng(0)
+    below = generator.uniform(1, 3, (2000, 40))
+    above = 2 * below + generator.normal(0, 0.5, below.shape)
+
+    ratios = above.sum(1) / below.sum(1)
+    terms = [terms_of_ratio(*pair) for pair in zip(above, below, strict=True)]
+    assert [values.mean() for values in terms] == pytest.approx(ratios)
+    intervals = [mean_interval(values) for values in terms]
+    assert 0.93 < np.mean([low < 2 < high for low, high in intervals]) < 0.97
+    widths = [high - low for low, high in intervals]
+    plain = [high - low for low, high in (mean_interval(values) for values in above / 2)]
+    assert np.mean(widths) < np.mean(plain) / 2  # what both have in common is no spread
+    assert np.isnan(terms_of_ratio(np.zeros(2), np.zeros(2))).all()
 
 
 def test_extrapolation_takes_the_bias_away():

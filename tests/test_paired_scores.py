@@ -1,11 +1,12 @@
-"""Scores of known translations equal scikit-image's."""
+"""Scores of known translations equal scikit-image's, or closed forms."""
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from cyclegan_style.evaluation.paired import psnr, ssim
+from cyclegan_style.evaluation.paired import gradient_energy, psnr, sharpness, ssim
 
 pytestmark = pytest.mark.numeric
 
@@ -72,3 +73,33 @@ def test_half_precision_pictures_are_scored_in_full():
 
     assert torch.equal(psnr(half, truth), psnr(half.double(), truth))
     assert torch.equal(ssim(half, truth), ssim(half.double(), truth))
+    assert torch.equal(sharpness(half, truth), sharpness(half.double(), truth))
+
+
+def test_the_energy_of_a_ramp_is_that_of_its_slopes():
+    place = torch.arange(8, dtype=torch.float64)
+    ramp = 0.02 * place + 0.03 * place[:, None]
+    colours = torch.stack([ramp, 2 * ramp, -ramp])[None]
+
+    per_unit = 8 * 7 * (0.02**2 + 0.03**2)
+    assert gradient_energy(ramp[None, None]).tolist() == pytest.approx([per_unit])
+    slope = 0.299 + 2 * 0.587 - 0.114
+    assert gradient_energy(colours).tolist() == pytest.approx([slope**2 * per_unit])
+
+
+def test_sharpness_is_one_of_the_truth_four_of_twice_the_contrast_and_less_when_blurred():
+    truth = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(0)) / 2
+
+    assert sharpness(truth, truth).item() == 1
+    assert sharpness(1 - truth, truth).item() == pytest.approx(1)
+    assert sharpness(2 * truth, truth).item() == pytest.approx(4, rel=1e-6)
+    assert sharpness(F.avg_pool2d(truth, 3, 1, 1), truth).item() < 0.3
+
+
+def test_sharpness_is_a_ratio_of_sums():
+    faint, strong = (contrast * torch.eye(8).expand(1, 3, 8, 8) for contrast in (0.1, 1.0))
+
+    # The faint picture is twice too strong, which counts for a hundredth of the other.
+    found = sharpness(torch.cat([2 * faint, strong]), torch.cat([faint, strong]))
+
+    assert found.item() == pytest.approx((4 * 0.01 + 1) / (0.01 + 1), rel=1e-6)

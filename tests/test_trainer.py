@@ -35,6 +35,11 @@ EVERYTHING_RANDOM = {
     "generator__dropout": True,
     "discriminator__augment": ("color", "translation", "cutout"),
 }
+WITH_HEADS = {
+    "discriminator__feature_layers": ("fire2",),
+    "data__crop_size": 32,
+    "train__ema_warmup": True,
+}
 
 
 def files_of(run: Path) -> set[str]:
@@ -122,8 +127,11 @@ def test_samples_show_test_pictures_at_their_size(configured, pictures):
     assert np.abs(shown.astype(int) - expected).max() <= 1
 
 
-@pytest.mark.parametrize("fields", [{}, EVERYTHING_RANDOM], ids=["plain", "everything random"])
-@pytest.mark.parametrize("stop", [3, 4])
+@pytest.mark.parametrize(
+    ("fields", "stop"),
+    [({}, 3), ({}, 4), (EVERYTHING_RANDOM, 3), (EVERYTHING_RANDOM | WITH_HEADS, 4)],
+    ids=["plain, saved", "plain", "everything random, saved", "everything random, with heads"],
+)
 def test_a_stopped_run_goes_on_bit_for_bit(configured, fields, stop):
     whole, parts = configured("whole", **fields), configured("parts", **fields)
     run_training(whole)

@@ -164,6 +164,19 @@ def test_the_moving_average_starts_as_a_copy_and_then_follows_its_recursion():
     assert largest_difference(average, now) > 1e-3
 
 
+def test_a_warm_up_lets_the_moving_average_forget_its_beginning():
+    step = build_step(train__ema_decay=0.3, train__ema_warmup=True, optimizer__learning_rate=0.01)
+    expected: dict[str, Tensor] = {}
+    for seed, decay in enumerate((0, 2 / 11, 3 / 12, 0.3, 0.3)):  # 4 / 13 is more
+        step.run([random_batch(seed=seed)])
+        now = {key: value.clone() for key, value in step.generators.state_dict().items()}
+        expected = {
+            key: decay * expected.get(key, now[key]) + (1 - decay) * now[key] for key in now
+        }
+
+    assert largest_difference(step.exported_generators.state_dict(), expected) < 1e-12
+
+
 def test_the_moving_average_brings_the_statistics_of_batch_norm():
     step = build_step(train__ema_decay=0.7, generator__norm="batch")
     run_steps(step)

@@ -22,6 +22,7 @@ from cyclegan_style.evaluation.scores import EvaluationOptions
 from cyclegan_style.features.inception import INCEPTION
 from cyclegan_style.runs.best import BestScores
 from cyclegan_style.training.config_checks import ConfigError, validate
+from cyclegan_style.training.demo import Score, flat_scores, score_table
 
 EVERYTHING_RANDOM = {
     "train__pool_size": 2,
@@ -202,10 +203,22 @@ def test_more_or_less_is_better_by_the_metric():
     assert scores.update(2, {"fid_ab": 10.0, "psnr_ab": 21.0, "structure_ab": 0.9}) == ["psnr_ab"]
     assert scores.update(3, {"fid_ab": math.nan, "psnr_ab": 21.0}) == []
     assert scores.evaluations_without == 1
+    assert scores.update(3, {"sharpness_ab": 5.0}) == []
     assert scores.update(4, {"fid_ab": 8.0, "psnr_ab": -math.inf}) == ["fid_ab"]
     assert (scores.best["fid_ab"].step, scores.best["psnr_ab"].step) == (4, 2)
     assert scores.update(5, {"fd_squeezenet_ab": 3.0}) == ["fd_squeezenet_ab"]
     assert scores.update(6, {"fd_squeezenet_ab": 4.0, "squeezenet_distance_ab": 0.1}) == []
+
+
+def test_scores_against_the_truth_have_names_and_columns():
+    scores = {"ab": {"model": Score(20.5, 0.75, 0.875), "nothing": Score(17.0, 0.5, 1.0)}}
+
+    assert flat_scores(scores) == {"psnr_ab": 20.5, "ssim_ab": 0.75, "sharpness_ab": 0.875}
+    head, *rows = score_table(scores)
+    assert rows[0].split()[-3:] == ["20.50", "0.750", "0.875"]
+    for column in ("PSNR", "SSIM", "Sharpness"):
+        end = head.index(column) + len(column)
+        assert all(row[end - 1].isdigit() and row[end : end + 1] in ("", " ") for row in rows)
 
 
 def test_best_scores_stay_where_another_network_joins_and_go_where_it_is_replaced():

@@ -29,7 +29,10 @@ def evaluate_command(arguments: list[str]) -> int:
         "folders": (folders_command, "scores of one folder of pictures against another"),
         "model": (model_command, "scores of a trained model, or a ranking of several"),
         "compare": (compare_command, "rank several folders by one metric"),
-        "paired": (paired_command, "PSNR, SSIM and distances of pictures whose truth is known"),
+        "paired": (
+            paired_command,
+            "PSNR, SSIM, sharpness and distances of pictures whose truth is known",
+        ),
         "stats": (stats_command, "write the statistics of a folder, to be used in its place"),
     }
     join_processes()

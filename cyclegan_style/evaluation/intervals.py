@@ -48,6 +48,20 @@ def mean_interval(values: NDArray[np.float64]) -> Interval | None:
     return mean - half, mean + half
 
 
+def terms_of_ratio(
+    numerators: NDArray[np.float64], denominators: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Numbers whose mean is the ratio of two sums, and whose spread is that ratio's.
+
+    The ratio is linearised around the means, as in Cochran 1977, section 6.4.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = denominators.mean()
+        ratio = numerators.mean() / mean
+        terms: NDArray[np.float64] = ratio + (numerators - ratio * denominators) / mean
+    return terms
+
+
 def _without(group: int, groups: int, count: int) -> Kept:
     indices = np.arange(count)
     kept: Kept = indices[indices % groups != group]

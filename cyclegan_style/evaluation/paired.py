@@ -30,6 +30,28 @@ def ssim(images: Tensor, truth: Tensor) -> Tensor:
     return similarity.mean(dim=(1, 2, 3))
 
 
+def sharpness(images: Tensor, truth: Tensor) -> Tensor:
+    """Energy of the gradients of all images over that of the truth's: 1 is right, less is blurred.
+
+    It is Σ‖∇Y‖² / Σ‖∇Y_truth‖², a ratio of sums and no mean of ratios, so that a picture without
+    much in it does not outweigh the others.
+    """
+    return gradient_energy(images).sum() / gradient_energy(truth).sum()
+
+
+def gradient_energy(images: Tensor) -> Tensor:
+    """Σ (∂Y/∂x)² + (∂Y/∂y)² of each image, by forward differences of its luminance Y.
+
+    Y is 0.299 R + 0.587 G + 0.114 B (BT.601) of colours, and the value itself of grey.
+    """
+    pixels = images.double()
+    if pixels.shape[1] == 3:
+        weights = pixels.new_tensor([0.299, 0.587, 0.114]).view(3, 1, 1)
+        pixels = (weights * pixels).sum(dim=1, keepdim=True)
+    across, down = pixels.diff(dim=3), pixels.diff(dim=2)
+    return across.square().sum(dim=(1, 2, 3)) + down.square().sum(dim=(1, 2, 3))
+
+
 def _gaussian_window(size: int, deviation: float) -> Tensor:
     offsets = torch.arange(size, dtype=torch.float64) - (size - 1) / 2
     weights = torch.exp(-offsets.square() / (2 * deviation**2))

@@ -14,14 +14,16 @@ from cyclegan_style.data.images import ImageError, Pixels, read_image, to_tensor
 from cyclegan_style.errors import UserError
 from cyclegan_style.evaluation.collect import exact_products
 from cyclegan_style.evaluation.distances import distances_for
-from cyclegan_style.evaluation.intervals import mean_interval
-from cyclegan_style.evaluation.paired import psnr, ssim
+from cyclegan_style.evaluation.intervals import mean_interval, terms_of_ratio
+from cyclegan_style.evaluation.paired import gradient_energy, psnr, ssim
 from cyclegan_style.evaluation.scores import refuse_unknown
 from cyclegan_style.synthetic import demo_folder
 from cyclegan_style.synthetic.folders import Domain
 from cyclegan_style.system.processes import main_process_first
 
-METRICS = ("psnr", "ssim", "lpips", "squeezenet_distance")
+METRICS = ("psnr", "ssim", "sharpness", "lpips", "squeezenet_distance")
+TRUE_ENERGY = "true_energy"
+"""What the energies of the pictures' gradients are divided by for their sharpness."""
 
 DEMO_SOURCES: dict[str, Domain] = {"demo:painting": "photo", "demo:photo": "painting"}
 """Whose test pictures are known in the named domain, too."""
@@ -38,7 +40,10 @@ class Measure:
 
 @dataclass(frozen=True)
 class PairedScores:
-    """Scores of every pair; more is better, but for the distances."""
+    """Scores of every pair; more is better, but for the distances.
+
+    Sharpness, of which 1 is right, is a ratio of sums: its values are terms with that mean.
+    """
 
     values: dict[str, list[float]]
     failed: list[ImageError]
@@ -78,19 +83,29 @@ def evaluate_pairs(
     common = sorted(truths.keys() & fakes.keys())
     if not common:
         raise UserError(f"--fake: {fake}: no picture there has the name of one in {truth}")
-    measures = {"psnr": Measure(_psnr, 1), "ssim": Measure(_ssim, 11)}
+    measures = {
+        "psnr": Measure(_psnr, 1),
+        "ssim": Measure(_ssim, 11),
+        "sharpness": Measure(lambda found, _: _energy(found), 1),
+    }
     distances = distances_for(metrics, lpips_weights)
     measures |= {
         name: Measure(network.of_pixels, network.smallest)
         for name, network in distances.networks.items()
     }
     chosen = {metric: measures[metric] for metric in metrics}
+    if "sharpness" in chosen:
+        chosen[TRUE_ENERGY] = Measure(lambda _, wanted: _energy(wanted), 1)
     compared = _shared_out([(truths[name], fakes[name]) for name in common], chosen)
     failed = [outcome for outcome in compared if isinstance(outcome, ImageError)]
     scored = [outcome for outcome in compared if not isinstance(outcome, ImageError)]
     if not scored:
         raise UserError(f"--fake: {fake}: no pair could be compared, such as {failed[0]}")
     values = {metric: [scores[metric] for scores in scored] for metric in metrics}
+    if "sharpness" in values:
+        true_energies = np.array([scores[TRUE_ENERGY] for scores in scored])
+        terms = terms_of_ratio(np.array(values["sharpness"]), true_energies)
+        values["sharpness"] = terms.tolist()
     return PairedScores(values, failed, len(truths.keys() ^ fakes.keys()), distances.lpips_weights)
 
 
@@ -128,6 +143,10 @@ def _psnr(found: Pixels, wanted: Pixels) -> float:
 
 def _ssim(found: Pixels, wanted: Pixels) -> float:
     return ssim(to_tensor(found)[None] / 2 + 0.5, to_tensor(wanted)[None] / 2 + 0.5).item()
+
+
+def _energy(pixels: Pixels) -> float:
+    return gradient_energy(to_tensor(pixels)[None] / 2 + 0.5).item()
 
 
 def _by_name(spec: str, option: str) -> dict[str, Path]:

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from cyclegan_style.config import model_yaml
 from cyclegan_style.errors import UserError, printable
@@ -16,11 +15,13 @@ from cyclegan_style.models.discriminator_files import (
     OUR_DISCRIMINATORS,
     REFERENCE_DISCRIMINATORS,
     LoadedDiscriminator,
+    without_heads,
 )
 from cyclegan_style.models.export import CONFIG_FILE, export_model, generator_file
 from cyclegan_style.models.model_files import (
     REFERENCE_GENERATORS,
     LoadedGenerator,
+    State,
     find_model_folder,
     is_ours,
     load_generators,
@@ -72,24 +73,30 @@ def write_reference_files(
     generators: Mapping[str, LoadedGenerator],
     discriminators: Mapping[str, LoadedDiscriminator],
 ) -> list[Path]:
-    """Write the plain state dicts that the reference loads."""
-    networks = {
-        **{REFERENCE_GENERATORS[name]: loaded.network for name, loaded in generators.items()},
-        **{REFERENCE_DISCRIMINATORS[name]: each.network for name, each in discriminators.items()},
+    """Write the plain state dicts that the reference loads, which knows no heads."""
+    if any(each.config.feature_layers for each in discriminators.values()):
+        logger.warning("the reference has no heads on features: they are left out")
+    states = {
+        REFERENCE_GENERATORS[name]: loaded.network.state_dict()
+        for name, loaded in generators.items()
+    }
+    states |= {
+        REFERENCE_DISCRIMINATORS[name]: without_heads(each.network.state_dict())
+        for name, each in discriminators.items()
     }
     try:
         output.mkdir(parents=True, exist_ok=True)
-        for name, network in networks.items():
-            write_durably(output / name, saved(network))
+        for name, state in states.items():
+            write_durably(output / name, saved(state))
     except OSError as error:
         raise UserError(printable(f"{output}: cannot be written: {error.strerror}")) from None
-    return [output / name for name in networks]
+    return [output / name for name in states]
 
 
-def saved(network: nn.Module) -> bytes:
-    """What ``torch.save`` makes of the network's state dict."""
+def saved(state: State) -> bytes:
+    """What ``torch.save`` makes of a state dict."""
     buffer = io.BytesIO()
-    torch.save(OrderedDict(network.state_dict()), buffer)
+    torch.save(OrderedDict(state), buffer)
     return buffer.getvalue()
 
 

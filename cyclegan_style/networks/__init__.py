@@ -69,10 +69,19 @@ def build_discriminator(config: DiscriminatorConfig, in_channels: int = 3) -> nn
     network: nn.Module
     if config.architecture == "patch":
         network = PatchDiscriminator(
-            in_channels, channels=config.channels, layers=config.layers, norm=config.norm
+            in_channels,
+            channels=config.channels,
+            layers=config.layers,
+            norm=config.norm,
+            feature_layers=config.feature_layers,
         )
     else:
-        network = PixelDiscriminator(in_channels, channels=config.channels, norm=config.norm)
+        network = PixelDiscriminator(
+            in_channels,
+            channels=config.channels,
+            norm=config.norm,
+            feature_layers=config.feature_layers,
+        )
     initialise(network)
     if config.spectral_norm:
         bound_spectrally(network)

@@ -1,7 +1,14 @@
-"""Discriminators: one verdict per patch (PatchGAN) or per pixel."""
+"""Discriminators: one verdict per patch (PatchGAN) or per pixel.
+
+Either may have heads on features beside it, which are called by themselves.
+"""
+
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from cyclegan_style.config import FeatureLayer
+from cyclegan_style.networks.feature_heads import FeatureHeads
 from cyclegan_style.networks.layers import NormName, build_norm, has_bias
 
 
@@ -15,6 +22,7 @@ class PatchDiscriminator(nn.Module):
         channels: int = 64,
         layers: int = 3,
         norm: NormName = "instance",
+        feature_layers: Sequence[FeatureLayer] = (),
     ) -> None:
         super().__init__()
         modules: list[nn.Module] = [
@@ -33,6 +41,7 @@ class PatchDiscriminator(nn.Module):
             width = next_width
         modules.append(nn.Conv2d(width, 1, 4, stride=1, padding=1))
         self.model = nn.Sequential(*modules)
+        self.heads = FeatureHeads(feature_layers)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map N×C×H×W images to N×1×h×w verdicts, one per patch, without a sigmoid."""
@@ -44,7 +53,12 @@ class PixelDiscriminator(nn.Module):
     """1×1 convolutions: judges the colours of each pixel alone."""
 
     def __init__(
-        self, in_channels: int, *, channels: int = 64, norm: NormName = "instance"
+        self,
+        in_channels: int,
+        *,
+        channels: int = 64,
+        norm: NormName = "instance",
+        feature_layers: Sequence[FeatureLayer] = (),
     ) -> None:
         super().__init__()
         bias = has_bias(norm)
@@ -56,6 +70,7 @@ class PixelDiscriminator(nn.Module):
             nn.LeakyReLU(0.2),
             nn.Conv2d(2 * channels, 1, 1, bias=bias),
         )
+        self.heads = FeatureHeads(feature_layers)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map N×C×H×W images to N×1×H×W verdicts, without a sigmoid."""

@@ -27,6 +27,7 @@ TITLES = {
     "images_per_second": "Speed, images/s",
     "psnr": "PSNR, dB (higher is better)",
     "ssim": "SSIM (higher is better)",
+    "sharpness": "Sharpness against the truth (1 is right)",
     "fid": "FID (lower is better)",
     "fd_squeezenet": "Fréchet distance, SqueezeNet (lower is better)",
     "kid": "KID (lower is better)",

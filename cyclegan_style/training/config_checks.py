@@ -12,6 +12,7 @@ from cyclegan_style.config import (
 )
 from cyclegan_style.errors import UserError
 from cyclegan_style.evaluation.scores import OF_FEATURES, contradiction, definition_for
+from cyclegan_style.features.squeezenet import SQUEEZENET
 from cyclegan_style.networks.sizes import size_divisor
 
 _LEAST = {
@@ -115,6 +116,12 @@ def _problems_of_sizes(config: Config) -> list[str]:
                 f"data.crop_size ({data.crop_size}) must be at least {smallest}"
                 f" for discriminator.layers ({discriminator.layers})"
             )
+    smallest_seen = SQUEEZENET.input.smallest
+    if discriminator.feature_layers and data.crop_size < smallest_seen:
+        problems.append(
+            f"data.crop_size ({data.crop_size}) must be at least {smallest_seen}"
+            " for discriminator.feature_layers"
+        )
     return problems
 
 
@@ -189,10 +196,25 @@ def _problems_of_combinations(config: Config) -> list[str]:
             "discriminator.norm must be instance or none with a gradient penalty, which is"
             " defined for each image alone"
         )
-    if "color" in config.discriminator.augment and not (
-        config.data.channels_a == config.data.channels_b == 3
-    ):
+    return problems + _problems_of_discriminators(config)
+
+
+def _problems_of_discriminators(config: Config) -> list[str]:
+    discriminator, problems = config.discriminator, []
+    in_colour = config.data.channels_a == config.data.channels_b == 3
+    if "color" in discriminator.augment and not in_colour:
         problems.append("discriminator.augment: color needs domains of 3 channels")
+    if discriminator.feature_layers and not in_colour:
+        problems.append("discriminator.feature_layers needs domains of 3 channels")
+    if (
+        discriminator.feature_layers
+        and config.loss.adversarial == "wgan_gp"
+        and not discriminator.spectral_norm
+    ):
+        problems.append(
+            "discriminator.feature_layers needs discriminator.spectral_norm with wgan_gp, whose"
+            " penalty bounds the PatchGAN but not the heads"
+        )
     return problems
 
 

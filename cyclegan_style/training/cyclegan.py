@@ -5,9 +5,9 @@ optimiser step is one forward and one backward pass through one (distributed) mo
 Images and fakes are dictionaries by domain, ``"a"`` and ``"b"``; values are in [-1, 1].
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from cyclegan_style.config import Config, DiscriminatorConfig, LossConfig
 from cyclegan_style.directions import DIRECTIONS, DOMAINS, Direction
 from cyclegan_style.networks import build_discriminator, build_generator, mixes_samples
 from cyclegan_style.training.augment import augment
+from cyclegan_style.training.frozen_features import FrozenFeatures
 from cyclegan_style.training.losses import (
     cycle,
     discriminator_adversarial,
@@ -65,10 +66,12 @@ class Generators(nn.ModuleDict):
         name, source, target, reverse = direction
         fake, unchanged = self._translate(direction, real)
         reconstruction = self[reverse](fake)
-        verdict = discriminators.judge(target, fake)
+        verdicts = discriminators.judge(target, fake)
         turn.fakes[target] = fake.detach()
         turn.reconstructions[source] = reconstruction.detach()
-        turn.losses[f"adversarial_{name}"] = generator_adversarial(self.objective, verdict)
+        turn.losses[f"adversarial_{name}"] = mean(
+            [generator_adversarial(self.objective, verdict) for verdict in verdicts]
+        )
         turn.losses[f"cycle_{source}"] = self.cycle_weight[source] * cycle(
             reconstruction, real[source]
         )
@@ -88,22 +91,38 @@ class Generators(nn.ModuleDict):
 
 
 class Discriminators(nn.ModuleDict):
-    """``discriminators["b"]`` judges domain B: real paintings against generator_ab's."""
+    """``discriminators["b"]`` judges domain B: real paintings against generator_ab's.
+
+    Each judges images and, where it has heads, SqueezeNet's features of the same images. PatchGAN
+    and heads have an equal say: the adversarial loss is the mean of theirs. Gradient penalties are
+    on the PatchGAN's verdicts alone.
+    """
 
     def __init__(
         self, a: nn.Module, b: nn.Module, loss: LossConfig, config: DiscriminatorConfig
     ) -> None:
         super().__init__({"a": a, "b": b})
+        self.features = FrozenFeatures(config.feature_layers) if config.feature_layers else None
         self.objective = loss.adversarial
         self.penalises_gradients = loss.penalises_gradients
         self.penalty = loss.gradient_penalty
         self.penalty_weight = loss.penalty_weight
         self.augmentations = config.augment
 
-    def judge(self, domain: str, images: Tensor) -> Tensor:
-        """Verdicts on images that claim to be of the domain, seen through the augmentations."""
-        verdict: Tensor = self[domain](augment(images, self.augmentations))
-        return verdict
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Take the frozen features along to another device or type, though they are no part."""
+        if self.features is not None:
+            self.features.network._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
+
+    def judge(self, domain: str, images: Tensor) -> list[Tensor]:
+        """Verdicts on images that claim to be of the domain, seen through the augmentations.
+
+        The first are the PatchGAN's, the others those of the heads.
+        """
+        seen = augment(images, self.augmentations)
+        return [self[domain](seen), *self._of_heads(domain, seen)]
 
     def forward(self, real: Images, fakes: Images) -> dict[str, Tensor]:
         """Losses of both discriminators on real images and (pooled) translations."""
@@ -116,7 +135,9 @@ class Discriminators(nn.ModuleDict):
         real = augment(real, self.augmentations)
         fake = augment(fake, self.augmentations)
         real_verdict, fake_verdict = apply_to_both(self[domain], real, fake)
-        loss = discriminator_adversarial(self.objective, real_verdict, fake_verdict)
+        verdicts = [(real_verdict, fake_verdict)]
+        verdicts += zip(self._of_heads(domain, real), self._of_heads(domain, fake), strict=True)
+        loss = mean([discriminator_adversarial(self.objective, *pair) for pair in verdicts])
         if self.penalises_gradients:
             # Squared gradients leave the range of 16 bits, so the penalty is kept out of autocast.
             with torch.autocast(real.device.type, enabled=False):
@@ -124,6 +145,14 @@ class Discriminators(nn.ModuleDict):
             loss = loss + self.penalty_weight * penalty
         # Halved, which slows the discriminators relative to the generators (Zhu et al., sec. 7.2).
         return 0.5 * loss
+
+    def _of_heads(self, domain: str, images: Tensor) -> list[Tensor]:
+        """Verdicts on the features of images."""
+        if self.features is None:
+            return []
+        heads = self[domain].get_submodule("heads")
+        verdicts: list[Tensor] = heads(self.features(images))
+        return verdicts
 
 
 def build_generators(config: Config) -> Generators:
@@ -152,6 +181,11 @@ def apply_to_both(network: nn.Module, first: Tensor, second: Tensor) -> tuple[Te
         return network(first), network(second)
     joint: Tensor = network(torch.cat([first, second]))
     return joint[: len(first)], joint[len(first) :]
+
+
+def mean(losses: Sequence[Tensor]) -> Tensor:
+    """The mean of numbers, bit for bit the number if there is one."""
+    return torch.stack(list(losses)).mean()
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from torch import Tensor
 from cyclegan_style.config import DataConfig
 from cyclegan_style.data.images import Pixels, read_image, to_pixels, to_tensor
 from cyclegan_style.directions import DIRECTIONS, Direction
-from cyclegan_style.evaluation.paired import psnr, ssim
+from cyclegan_style.evaluation.paired import psnr, sharpness, ssim
 from cyclegan_style.synthetic import demo_folder
 from cyclegan_style.training.cyclegan import Generators
 from cyclegan_style.training.samples import sheet, translate_each
@@ -30,12 +30,14 @@ class KnownTranslations:
 
 @dataclass(frozen=True)
 class Score:
-    """Mean closeness of translations to the truth; more is better for both."""
+    """Closeness of translations to the truth; of PSNR and SSIM, which are means, more is better."""
 
     psnr: float
     """Peak signal-to-noise ratio in decibels."""
     ssim: float
     """Structural similarity, 1 for equal pictures."""
+    sharpness: float
+    """Energy of the gradients of all translations over that of the truth's; 1 is right."""
 
 
 Scores = dict[str, dict[str, Score]]
@@ -77,9 +79,13 @@ def compare_with_baselines(generators: Generators, known: KnownTranslations) -> 
 
 
 def score(outputs: Sequence[Tensor], known: KnownTranslations) -> Score:
-    """Mean closeness of outputs to the truth, both as the 8-bit pictures they would be saved as."""
+    """Closeness of outputs to the truth, both as the 8-bit pictures they would be saved as."""
     images, truths = _as_pictures(outputs), _as_pictures(known.truths)
-    return Score(psnr(images, truths).mean().item(), ssim(images, truths).mean().item())
+    return Score(
+        psnr(images, truths).mean().item(),
+        ssim(images, truths).mean().item(),
+        sharpness(images, truths).item(),
+    )
 
 
 def transfer_color_statistics(known: KnownTranslations) -> list[Tensor]:
@@ -129,9 +135,10 @@ def score_table(scores: Scores) -> list[str]:
     """Lines of a table for people."""
     lines = []
     for direction, methods in scores.items():
-        lines.append(f"{' to '.join(direction.upper())} against the truth    PSNR    SSIM")
+        title = f"{' to '.join(direction.upper())} against the truth"
+        lines.append(f"{title:<28}  PSNR    SSIM  Sharpness")
         lines += [
-            f"  {METHOD_TITLES[method]:<26}{score.psnr:6.2f}  {score.ssim:6.3f}"
-            for method, score in methods.items()
+            f"  {METHOD_TITLES[name]:<26}{of.psnr:6.2f}  {of.ssim:6.3f}  {of.sharpness:9.3f}"
+            for name, of in methods.items()
         ]
     return lines

@@ -25,18 +25,31 @@ def begin_from(model: str, config: Config, step: TrainingStep) -> str:
     if step.average is not None:
         step.average.module.load_state_dict(step.generators.state_dict())
     for domain, discriminator in discriminators.items():
-        fresh = _as_configured(discriminator, config.discriminator)
-        step.discriminators[domain].load_state_dict(fresh.state_dict())
-    if discriminators:
-        return printable(f"beginning with the generators and discriminators of {model}")
-    return printable(f"beginning with the generators of {model}; it has no discriminators")
+        found = _as_configured(discriminator, config.discriminator)
+        # Heads that it lacks stay as they are: random, but the same in all processes.
+        step.discriminators[domain].load_state_dict(found.state_dict(), strict=False)
+    if not discriminators:
+        return printable(f"beginning with the generators of {model}; it has no discriminators")
+    lacking = [
+        layer
+        for layer in config.discriminator.feature_layers
+        if any(layer not in each.config.feature_layers for each in discriminators.values())
+    ]
+    fresh = f"; fresh are the heads on {', '.join(lacking)}" if lacking else ""
+    return printable(f"beginning with the generators and discriminators of {model}{fresh}")
 
 
 def _as_configured(discriminator: LoadedDiscriminator, config: DiscriminatorConfig) -> nn.Module:
-    """A copy of the discriminator, with a spectral norm if one is configured."""
-    plain = replace(config, spectral_norm=False)
+    """A copy of the discriminator, with a spectral norm if one is configured.
+
+    It has those of the configured heads that the discriminator has.
+    """
+    there = discriminator.config.feature_layers
+    common = tuple(layer for layer in config.feature_layers if layer in there)
+    plain = replace(config, spectral_norm=False, feature_layers=common)
     network = build_discriminator(plain, discriminator.in_channels)
-    network.load_state_dict(discriminator.network.state_dict())
+    state = discriminator.network.state_dict()
+    network.load_state_dict({key: state[key] for key in network.state_dict()})
     if config.spectral_norm:
         bound_spectrally(network)
     return network

@@ -49,8 +49,8 @@ class TrainingStep:
         torch.manual_seed(config.train.seed)
         self.generators = build_generators(config).to(**place)
         self.discriminators = build_discriminators(config).to(**place)
-        decay = config.train.ema_decay
-        self.average = MovingAverage(self.generators, decay) if decay else None
+        decay, warmup = config.train.ema_decay, config.train.ema_warmup
+        self.average = MovingAverage(self.generators, decay, warmup) if decay else None
         self.pools = build_pools(config, accelerator.process_index)
         if config.train.compile:
             compile_networks(self.generators.values(), accelerator.device)
