@@ -171,8 +171,9 @@ def test_other_files_are_refused(tmp_path):
     for number, content in enumerate(({"a": torch.zeros(1)}, Surprise(), [1])):
         path = tmp_path / f"{number}.pth"
         torch.save(content, path)
-        with pytest.raises(UserError, match="not the weights"):
+        with pytest.raises(UserError, match="not the weights") as caught:
             INCEPTION.load(path)
+        assert "weights_only" not in str(caught.value)  # no advice to run what is in it
     (tmp_path / "text.pth").write_text("hello")
     with pytest.raises(UserError, match="not the weights"):
         INCEPTION.load(tmp_path / "text.pth")

@@ -4,8 +4,10 @@ A small network's weights lie beside this file, and need neither.
 """
 
 import os
+import pickle
 import sys
 import urllib.request
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -98,9 +100,15 @@ def read_state(path: Path) -> dict[str, Tensor]:
     """Tensors by name, from safetensors or from what torch.save wrote."""
     if path.suffix == ".safetensors":
         return load_file(path)
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    only_tensors = "nothing but tensors by name is read, and it holds something else"
+    try:
+        with warnings.catch_warnings():  # of protocols, about files that are refused anyway
+            warnings.simplefilter("ignore")
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:  # which advises to run whatever is in the file
+        raise WeightsError(only_tensors) from error
     if not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):
-        raise WeightsError("there is something else than tensors by name in it")
+        raise WeightsError(only_tensors)
     return state
 
 
