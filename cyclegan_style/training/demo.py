@@ -69,10 +69,14 @@ def known_translations(data: DataConfig) -> list[KnownTranslations]:
     return pairs
 
 
-def compare_with_baselines(generators: Generators, known: KnownTranslations) -> dict[str, Score]:
-    """Scores of the trained model beside doing nothing and a transfer of colour statistics."""
+def score_model(generators: Generators, known: KnownTranslations) -> Score:
+    """Closeness of the model's translations to the truth."""
+    return score(translate_each(generators[known.direction.name], known.inputs), known)
+
+
+def score_baselines(known: KnownTranslations) -> dict[str, Score]:
+    """What doing nothing and a transfer of colour statistics reach."""
     return {
-        "model": score(translate_each(generators[known.direction.name], known.inputs), known),
         "nothing": score(known.inputs, known),
         "color_statistics": score(transfer_color_statistics(known), known),
     }

@@ -1,5 +1,6 @@
 """Scores along the way, and the models that were the best by them."""
 
+from functools import cached_property
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -12,9 +13,10 @@ from cyclegan_style.system.processes import on_main_process
 from cyclegan_style.training.cyclegan import Generators
 from cyclegan_style.training.demo import (
     Scores,
-    compare_with_baselines,
     flat_scores,
     known_translations,
+    score_baselines,
+    score_model,
 )
 from cyclegan_style.training.validation import Validation
 
@@ -55,8 +57,17 @@ class Scoring:
     def compare_with_truth(self, generators: Generators) -> None:
         """Score the translations whose truth is known, beside what is simpler than a network."""
         self.against_truth = {
-            known.direction.name: compare_with_baselines(generators, known) for known in self.known
+            known.direction.name: {
+                "model": score_model(generators, known),
+                **self.baselines[known.direction.name],
+            }
+            for known in self.known
         }
+
+    @cached_property
+    def baselines(self) -> Scores:
+        """Scores of what learns nothing, which stay as they are while the model is trained."""
+        return {known.direction.name: score_baselines(known) for known in self.known}
 
     def keep_best(self, step: int, scores: dict[str, float], generators: Generators) -> None:
         """Keep the model for each score that is the best so far."""
