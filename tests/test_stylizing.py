@@ -344,6 +344,13 @@ def test_python_takes_files_images_and_arrays(photo, style, tmp_path):
     assert len({result.tobytes() for result in results}) == 1
 
 
+def test_what_is_no_picture_is_refused_in_one_line(photo, style):
+    with pytest.raises(UserError, match="H×W×C of uint8"):
+        cyclegan_style.stylize(photo / 255, style)
+    with pytest.raises(UserError, match="a path, a Pillow image or an array"):
+        cyclegan_style.stylize(photo, [None])
+
+
 def of_one_colour() -> Pixels:
     return np.full((40, 40, 3), 90, np.uint8)
 

@@ -17,10 +17,11 @@ from cyclegan_style.applying.prepared import PreparedGenerator
 from cyclegan_style.config import parse_bytes
 from cyclegan_style.data.images import (
     MAX_PIXELS,
+    Picture,
     Pixels,
     from_pillow,
     opened_image,
-    read_image,
+    pixels_of,
     resize,
     to_pillow,
 )
@@ -28,8 +29,6 @@ from cyclegan_style.data.metadata import Metadata, kept_metadata
 from cyclegan_style.errors import UserError
 from cyclegan_style.models.model_files import DirectionName, LoadedGenerator, load_generator
 from cyclegan_style.system.hardware import PrecisionName, choose_device, choose_dtype
-
-Picture = str | Path | Image.Image | Pixels
 
 MOST_CHANNELS = 4
 
@@ -143,8 +142,8 @@ class Predictor:
         """
         self.require_picture_channels()
         if not self.keep_alpha:
-            return self._read(picture, self.in_channels)
-        pixels = self._read(picture, self.in_channels + 1)
+            return pixels_of(picture, self.in_channels)
+        pixels = pixels_of(picture, self.in_channels + 1)
         return pixels if (pixels[:, :, -1] < 255).any() else pixels[:, :, :-1]
 
     def read_with_metadata(self, picture: Picture) -> tuple[Pixels, Metadata]:
@@ -171,25 +170,6 @@ class Predictor:
         if height * width > MAX_PIXELS:
             raise UserError(f"{width}×{height} pixels are more than the limit of {MAX_PIXELS:,}")
         return self.core.at_once(height, width)
-
-    def _read(self, picture: Picture, channels: int) -> Pixels:
-        if isinstance(picture, str | Path):
-            return read_image(picture, channels)
-        if isinstance(picture, Image.Image):
-            return from_pillow(picture, channels)
-        if not isinstance(picture, np.ndarray):
-            raise UserError(
-                "a picture must be a path, a Pillow image or an array of pixels, not"
-                f" {type(picture).__name__}"
-            )
-        if picture.dtype != "uint8" or picture.ndim != 3 or picture.shape[2] not in (1, 2, 3, 4):
-            raise UserError(
-                "pixels must be H×W×C of uint8 with 1 to 4 channels, not"
-                f" {'×'.join(map(str, picture.shape))} of {picture.dtype}"
-            )
-        if 0 in picture.shape:
-            raise UserError("pixels must be at least 1×1")
-        return from_pillow(to_pillow(picture), channels)
 
     def _input(self, pixels: Pixels) -> Pixels:
         """What the network gets to see of a picture."""

@@ -21,6 +21,8 @@ from cyclegan_style.errors import UserError, printable
 from cyclegan_style.system.whole_files import whole_file
 
 Pixels = NDArray[np.uint8]
+Picture = str | Path | Image.Image | Pixels
+"""What a user may hand over as one: a path, a Pillow image or pixels."""
 
 MAX_PIXELS = 500_000_000
 """Files of more pixels are refused: a few kilobytes can claim to hold terabytes."""
@@ -108,6 +110,27 @@ def write_image(
             image.save(stream, image_format, **options)
     except (OSError, ValueError) as error:
         raise ImageError(path, f"cannot be written: {reason_of(error)}") from error
+
+
+def pixels_of(picture: Picture, channels: int = 3) -> Pixels:
+    """8-bit pixels, upright and of the given channels, of a path, a Pillow image or an array."""
+    if isinstance(picture, str | Path):
+        return read_image(picture, channels)
+    if isinstance(picture, Image.Image):
+        return from_pillow(picture, channels)
+    if not isinstance(picture, np.ndarray):
+        raise UserError(
+            "a picture must be a path, a Pillow image or an array of pixels, not"
+            f" {type(picture).__name__}"
+        )
+    if picture.dtype != "uint8" or picture.ndim != 3 or picture.shape[2] not in (1, 2, 3, 4):
+        raise UserError(
+            "pixels must be H×W×C of uint8 with 1 to 4 channels, not"
+            f" {'×'.join(map(str, picture.shape))} of {picture.dtype}"
+        )
+    if 0 in picture.shape:
+        raise UserError("pixels must be at least 1×1")
+    return from_pillow(to_pillow(picture), channels)
 
 
 def from_pillow(image: Image.Image, channels: int = 3) -> Pixels:

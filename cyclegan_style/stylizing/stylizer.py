@@ -14,9 +14,9 @@ from torch import Tensor
 
 from cyclegan_style.config import parse_bytes
 from cyclegan_style.data.images import (
+    Picture,
     Pixels,
-    from_pillow,
-    read_image,
+    pixels_of,
     resize,
     to_pillow,
     to_pixels,
@@ -54,8 +54,6 @@ from cyclegan_style.system.memory import free_memory
 
 BYTES_PER_PIXEL = {"squeezenet": 2000, "vgg19": 6500}
 """Of memory at the finest scale, measured."""
-
-Picture = str | Path | Image.Image | Pixels
 
 logger = logging.getLogger(__name__)
 
@@ -230,15 +228,6 @@ def stylize(
     if painting.problem is not None:
         logger.warning("%s", painting.problem)
     return to_pillow(painting.pixels)
-
-
-def pixels_of(picture: Picture) -> Pixels:
-    """RGB pixels of a file, a Pillow image or an array."""
-    if isinstance(picture, (str, Path)):
-        return read_image(picture)
-    if isinstance(picture, Image.Image):
-        return from_pillow(picture)
-    return from_pillow(to_pillow(picture))
 
 
 def large_enough(picture: Tensor) -> Tensor:
