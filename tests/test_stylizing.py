@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torchvision import models
 
 import cyclegan_style
-from cyclegan_style.data.images import Pixels, resize, to_tensor, write_image
+from cyclegan_style.data.images import Pixels, luminance, resize, to_tensor, write_image
 from cyclegan_style.errors import UserError
 from cyclegan_style.features.squeezenet import SQUEEZENET
 from cyclegan_style.features.trained import Layers
-from cyclegan_style.stylizing.colors import luminance, matched_colors, matched_luminance
+from cyclegan_style.stylizing.colors import matched_colors, matched_luminance
 from cyclegan_style.stylizing.layer_choice import choose_layers
 from cyclegan_style.stylizing.network import USUAL_CONTENT_LAYERS, USUAL_STYLE_LAYERS
 from cyclegan_style.stylizing.objective import Losses, Objective, Style

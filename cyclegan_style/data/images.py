@@ -204,6 +204,12 @@ def quantised(values: torch.Tensor) -> torch.Tensor:
     return values.float().add(1).mul_(127.5).round_().clamp_(0, 255).byte()
 
 
+def luminance(images: torch.Tensor) -> torch.Tensor:
+    """N×1×H×W brightness of N×3×H×W colours: 0.299 R + 0.587 G + 0.114 B (BT.601, as in JPEG)."""
+    weights = images.new_tensor([0.299, 0.587, 0.114]).view(3, 1, 1)
+    return (images * weights).sum(1, keepdim=True)
+
+
 @contextmanager
 def opened_image(path: Path) -> Iterator[Image.Image]:
     """Open an image file, its header read; what goes wrong until it is closed is an ImageError."""

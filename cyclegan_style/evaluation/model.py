@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cyclegan_style.data.images import ImageError, Pixels, to_tensor
+from cyclegan_style.data.images import ImageError, Pixels, luminance, to_tensor
 from cyclegan_style.directions import DIRECTIONS
 from cyclegan_style.evaluation.collect import values_of_all
 from cyclegan_style.evaluation.distances import Distances
@@ -104,11 +104,9 @@ def structure_similarity(source: Pixels, output: Pixels) -> float:
 
 def gradient_magnitude(images: Tensor) -> Tensor:
     """Length of the Sobel gradient of the brightness, N×1×H×W for N×3×H×W in [0, 1]."""
-    weights = images.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
-    grey = (images * weights).sum(1, keepdim=True)
     slope = images.new_tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]]) / 4
     kernels = torch.stack([slope, slope.T])[:, None]
-    return F.conv2d(grey, kernels).square().sum(1, keepdim=True).sqrt()
+    return F.conv2d(luminance(images), kernels).square().sum(1, keepdim=True).sqrt()
 
 
 def as_rgb(pixels: Pixels) -> Pixels:

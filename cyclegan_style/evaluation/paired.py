@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cyclegan_style.data.images import luminance
+
 
 def psnr(images: Tensor, truth: Tensor) -> Tensor:
     """Peak signal-to-noise ratio of each image in decibels."""
@@ -42,12 +44,11 @@ def sharpness(images: Tensor, truth: Tensor) -> Tensor:
 def gradient_energy(images: Tensor) -> Tensor:
     """Σ (∂Y/∂x)² + (∂Y/∂y)² of each image, by forward differences of its luminance Y.
 
-    Y is 0.299 R + 0.587 G + 0.114 B (BT.601) of colours, and the value itself of grey.
+    Of grey, Y is the value itself.
     """
     pixels = images.double()
     if pixels.shape[1] == 3:
-        weights = pixels.new_tensor([0.299, 0.587, 0.114]).view(3, 1, 1)
-        pixels = (weights * pixels).sum(dim=1, keepdim=True)
+        pixels = luminance(pixels)
     across, down = pixels.diff(dim=3), pixels.diff(dim=2)
     return across.square().sum(dim=(1, 2, 3)) + down.square().sum(dim=(1, 2, 3))
 

@@ -3,13 +3,7 @@
 import torch
 from torch import Tensor
 
-# BT.601, as JPEG has them.
-_LUMINANCE = (0.299, 0.587, 0.114)
-
-
-def luminance(picture: Tensor) -> Tensor:
-    """1×1×H×W brightness of a 1×3×H×W picture."""
-    return (picture * picture.new_tensor(_LUMINANCE).view(1, 3, 1, 1)).sum(1, keepdim=True)
+from cyclegan_style.data.images import luminance
 
 
 def with_luminance(picture: Tensor, brightness: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from cyclegan_style.config import parse_bytes
 from cyclegan_style.data.images import (
     Picture,
     Pixels,
+    luminance,
     pixels_of,
     resize,
     to_pillow,
@@ -24,7 +25,6 @@ from cyclegan_style.data.images import (
 )
 from cyclegan_style.errors import UserError
 from cyclegan_style.stylizing.colors import (
-    luminance,
     matched_colors,
     matched_luminance,
     with_luminance,
