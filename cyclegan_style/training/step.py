@@ -24,6 +24,7 @@ from cyclegan_style.training.cyclegan import (
     Images,
     build_discriminators,
     build_generators,
+    mean,
 )
 from cyclegan_style.training.pool import ImagePool
 
@@ -91,7 +92,7 @@ class TrainingStep:
             {**turn.losses, **of_discriminators}
             for turn, of_discriminators in zip(turns, discriminator_losses, strict=True)
         ]
-        return {name: _mean([loss[name] for loss in losses]) for name in losses[0]}, turns
+        return {name: mean([loss[name].detach() for loss in losses]) for name in losses[0]}, turns
 
     def _generators_turn(self, batches: Sequence[Images]) -> list[GeneratorTurn]:
         turns = []
@@ -154,10 +155,6 @@ def build_pools(config: Config, process_index: int) -> dict[str, ImagePool]:
         domain: ImagePool(config.train.pool_size, int(seed))
         for domain, seed in zip(DOMAINS, seeds, strict=True)
     }
-
-
-def _mean(values: Sequence[Tensor]) -> Tensor:
-    return torch.stack([value.detach() for value in values]).mean()
 
 
 def compile_networks(networks: Iterable[nn.Module], device: torch.device) -> None:
