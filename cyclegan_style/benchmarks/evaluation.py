@@ -23,7 +23,7 @@ from cyclegan_style.benchmarks.timing import device_name
 from cyclegan_style.data.images import Pixels, resize, write_image
 from cyclegan_style.errors import UserError
 from cyclegan_style.features.inception import INCEPTION, SIDE, WEIGHTS_FILE
-from cyclegan_style.features.weights import hub_folder
+from cyclegan_style.features.weights import weights_at_hand
 from cyclegan_style.system.processes import say
 
 _OURS = "import sys; from cyclegan_style.commands.main import main; sys.exit(main())"
@@ -67,7 +67,7 @@ def compare_with_pytorch_fid(
         raise UserError("benchmark evaluate compares with pytorch-fid: pip install pytorch-fid")
     if (real is None) != (fake is None):
         raise UserError("benchmark evaluate: give both --real and --fake, or neither")
-    at_hand = weights_at_hand(weights)
+    at_hand = INCEPTION.find(weights) if weights else weights_at_hand(INCEPTION.weights)
     if at_hand is None:
         say("no Inception weights at hand: both use the same random ones, which takes as long")
     with tempfile.TemporaryDirectory() as name:
@@ -97,14 +97,6 @@ def compare_with_pytorch_fid(
         random_weights=at_hand is None,
         device=device_name(),
     )
-
-
-def weights_at_hand(chosen: Path | None) -> Path | None:
-    """The chosen file, else that in torch hub's cache, if there is one."""
-    if chosen is not None:
-        return INCEPTION.find(chosen)
-    cached = [hub_folder() / name for name in INCEPTION.weights.names]
-    return next((file for file in cached if file.is_file()), None)
 
 
 def write_random_weights(file: Path) -> None:

@@ -65,17 +65,20 @@ def find_weights(published: Published, file: Path | None = None, option: str = "
         if not file.is_file():
             raise WeightsError(f"{option}: {file}: no such file")
         return file
-    folder = hub_folder()
-    for place in (SHIPPED_FOLDER, folder):
-        for name in published.names:
-            if (place / name).is_file():
-                return place / name
+    if present := weights_at_hand(published):
+        return present
     if not published.url:
         raise WeightsError(
             f"no {published.what}: {published.names[0]} is missing from {SHIPPED_FOLDER};"
             f" {published.or_else}"
         )
-    return download(published, folder)
+    return download(published, hub_folder())
+
+
+def weights_at_hand(published: Published) -> Path | None:
+    """The file of the package or the cache, if there is one."""
+    places = (place / name for place in (SHIPPED_FOLDER, hub_folder()) for name in published.names)
+    return next((file for file in places if file.is_file()), None)
 
 
 def hub_folder() -> Path:
