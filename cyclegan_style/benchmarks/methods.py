@@ -5,11 +5,11 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from cyclegan_style.applying.predictor import Predictor
 from cyclegan_style.benchmarks.timing import device_name
@@ -32,6 +32,7 @@ from cyclegan_style.training.demo import (
     KnownTranslations,
     known_translations,
     transfer_color_statistics,
+    with_color_statistics,
 )
 from cyclegan_style.training.samples import sheet
 
@@ -55,12 +56,12 @@ class Task:
     others: list[Pixels]
     """Of the target domain, of other landscapes; those against which sets are scored."""
 
-    @property
+    @cached_property
     def inputs(self) -> list[Pixels]:
         """Pictures to be changed."""
         return [to_pixels(tensor) for tensor in self.known.inputs]
 
-    @property
+    @cached_property
     def truths(self) -> list[Pixels]:
         """What they truly become."""
         return [to_pixels(tensor) for tensor in self.known.truths]
@@ -152,15 +153,7 @@ def methods_for(task: Task, predictor: Predictor, stylizer: Stylizer) -> list[Me
 
 def with_colors_of(picture: Pixels, style: Pixels) -> Pixels:
     """The picture with each channel's mean and deviation those of the style."""
-    content, wanted = to_tensor(picture), to_tensor(style)
-    mean, deviation = statistics(content)
-    wanted_mean, wanted_deviation = statistics(wanted)
-    return to_pixels((content - mean) * (wanted_deviation / deviation) + wanted_mean)
-
-
-def statistics(image: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of every channel."""
-    return image.mean((1, 2), keepdim=True), image.std((1, 2), keepdim=True).clamp_min(1e-6)
+    return to_pixels(with_color_statistics(to_tensor(picture)[None], to_tensor(style)[None])[0])
 
 
 def score_methods(task: Task, methods: Sequence[Method]) -> list[Outcome]:

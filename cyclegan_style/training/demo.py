@@ -98,11 +98,15 @@ def transfer_color_statistics(known: KnownTranslations) -> list[Tensor]:
     It is told the statistics of the very translations it is scored on, which no honest method
     knows, so it is the strongest of its kind.
     """
-    inputs, truths = torch.stack(known.inputs), torch.stack(known.truths)
+    return list(with_color_statistics(torch.stack(known.inputs), torch.stack(known.truths)))
+
+
+def with_color_statistics(images: Tensor, wanted: Tensor) -> Tensor:
+    """N×C×H×W images, all shifted and scaled alike, with others' mean and deviation per channel."""
     pixels = (0, 2, 3)
-    scale = truths.std(pixels, keepdim=True) / inputs.std(pixels, keepdim=True)
-    shifted = (inputs - inputs.mean(pixels, keepdim=True)) * scale
-    return list((shifted + truths.mean(pixels, keepdim=True)).clamp(-1, 1))
+    scale = wanted.std(pixels, keepdim=True) / images.std(pixels, keepdim=True).clamp_min(1e-6)
+    shifted = (images - images.mean(pixels, keepdim=True)) * scale
+    return (shifted + wanted.mean(pixels, keepdim=True)).clamp(-1, 1)
 
 
 def translation_strip(
