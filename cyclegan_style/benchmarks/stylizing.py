@@ -36,7 +36,7 @@ from cyclegan_style.stylizing.network import (
     painting_network,
 )
 from cyclegan_style.stylizing.objective import Objective, Style
-from cyclegan_style.stylizing.painting import LEAST_SIDE, Moment, paint
+from cyclegan_style.stylizing.painting import LEAST_SIDE, Moment, paint, scaled_size
 from cyclegan_style.stylizing.place import GRID, Place
 from cyclegan_style.stylizing.recipe import Recipe
 from cyclegan_style.stylizing.stylizer import StyleSource, Stylizer
@@ -330,5 +330,4 @@ def demo_pictures() -> tuple[Pixels, Pixels]:
 def at_size(pixels: Pixels, size: int) -> Tensor:
     """A picture whose longest side has so many pixels, 1×3×H×W in [-1, 1]."""
     factor = size / max(pixels.shape[:2])
-    height, width = (max(LEAST_SIDE, round(side * factor)) for side in pixels.shape[:2])
-    return to_tensor(resize(pixels, (height, width)))[None]
+    return to_tensor(resize(pixels, scaled_size(pixels.shape[:2], factor)))[None]

@@ -182,9 +182,14 @@ def scaled_style(style: Style, factor: float) -> Style:
 
 
 def scaled(picture: Tensor, factor: float) -> Tensor:
-    """A picture of that many times its sides, which stay large enough for the network."""
-    height, width = (max(LEAST_SIDE, round(side * factor)) for side in picture.shape[2:])
-    return resized(picture, (height, width))
+    """A picture of that many times its sides."""
+    return resized(picture, scaled_size(picture.shape[2:], factor))
+
+
+def scaled_size(size: Sequence[int], factor: float) -> tuple[int, int]:
+    """That many times height and width, which stay large enough for the network."""
+    height, width = (max(LEAST_SIDE, round(side * factor)) for side in size)
+    return height, width
 
 
 def resized(picture: Tensor, size: Sequence[int]) -> Tensor:

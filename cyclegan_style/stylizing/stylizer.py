@@ -47,6 +47,7 @@ from cyclegan_style.stylizing.painting import (
     paint,
     resized,
     scaled,
+    scaled_size,
 )
 from cyclegan_style.stylizing.recipe import LayerWeights, Recipe
 from cyclegan_style.system.hardware import choose_device
@@ -172,8 +173,8 @@ class Stylizer:
         if fits < 0.99 * factor:
             factor = fits
             logger.warning("a style is shown smaller than --style-scale asks: memory is short")
-        size = [max(LEAST_SIDE, round(side * factor)) for side in style.pixels.shape[:2]]
-        picture = self._tensor(resize(style.pixels, (size[0], size[1])))
+        size = scaled_size(style.pixels.shape[:2], factor)
+        picture = self._tensor(resize(style.pixels, size))
         if self.recipe.preserve_colors == "luminance":
             picture = matched_luminance(picture, content)
         elif self.recipe.preserve_colors == "histogram":
