@@ -155,11 +155,14 @@ class TrainConfig:
     """Epochs at the full learning rate; an epoch has max(|A|, |B|) images."""
     decay_epochs: int = 100
     """Epochs over which the learning rate then decays to 0."""
+    steps: int | None = None
+    """Steps of the whole training, to which the schedule of both is stretched; null: as many as
+    these epochs have."""
     start_from: str | None = None
     """Trained model whose weights a fresh run begins with: a run, a model folder or a folder with
     latest_net_G_A.pth and latest_net_G_B.pth; null begins with random weights."""
     max_steps: int | None = None
-    """Stop after so many steps even if epochs are left; the schedule does not change."""
+    """Stop after so many steps even if some are left; the schedule does not change."""
     batch_size: int = 1
     """Images of each domain per process and step."""
     accumulation_steps: int = 1

@@ -4,6 +4,8 @@ import pytest
 import torch
 from tiny import configure
 
+from cyclegan_style.runs.best import BestScores
+from cyclegan_style.training.progress import Progress
 from cyclegan_style.training.schedule import learning_rate
 
 
@@ -53,3 +55,31 @@ def test_cosine_without_decay_keeps_the_rate():
     fields = {"optimizer__schedule": "cosine", "train__epochs": 2, "train__decay_epochs": 0}
 
     assert [rate_at(epoch, **fields) for epoch in (0, 1.9)] == [2e-4, 2e-4]
+
+
+def rates_of_training(total: int, steps_per_epoch: int, **fields: object) -> list[float]:
+    config = configure(**fields)
+    progress = Progress(config, BestScores({}), steps_per_epoch, images_per_step=1)
+    rates = []
+    while progress.step < progress.total_steps:
+        epoch = progress.epochs_of_schedule
+        rates.append(learning_rate(config.optimizer, config.train, epoch))
+        progress.advance()
+        if progress.step_in_epoch == steps_per_epoch:
+            progress.begin_epoch()
+    assert len(rates) == total
+    return rates
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_a_training_of_so_many_steps_has_the_schedule_of_its_epochs(schedule):
+    shape = {"train__epochs": 1, "train__decay_epochs": 2, "optimizer__schedule": schedule}
+
+    by_epochs = rates_of_training(30, 10, **shape)
+
+    assert rates_of_training(30, 10, **shape, train__steps=30) == by_epochs
+    # Three times as many steps, or epochs of another length, change nothing but its pace.
+    assert rates_of_training(90, 10, **shape, train__steps=90)[::3] == pytest.approx(by_epochs)
+    assert rates_of_training(30, 400, **shape, train__steps=30) == pytest.approx(by_epochs)
+    stopped = rates_of_training(7, 10, **shape, train__steps=90, train__max_steps=7)
+    assert stopped == pytest.approx([2e-4] * 7)

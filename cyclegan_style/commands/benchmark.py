@@ -6,6 +6,7 @@ from pathlib import Path
 from jsonargparse import Namespace
 from jsonargparse.typing import PositiveFloat, PositiveInt
 
+from cyclegan_style.commands.benchmark_recipes import recipes_command
 from cyclegan_style.commands.parser import (
     Command,
     add_network_options,
@@ -26,6 +27,7 @@ def benchmark_command(arguments: list[str]) -> int:
         "large": (large_command, "a large picture, in one pass and in stripes"),
         "evaluate": (evaluate_command, "FID of two folders"),
         "stylize": (stylize_command, "a painting in the style of another"),
+        "recipes": (recipes_command, "recipes against each other, trained for the same time"),
     }
     if not arguments:
         raise UserError(f"benchmark: name a subject: {', '.join(subjects)}")

@@ -40,6 +40,7 @@ FREE_TO_CHANGE = (
     "train.max_steps",
     "train.epochs",
     "train.decay_epochs",
+    "train.steps",
     "train.compile",
     "train.cpu_threads",
     "data.num_workers",
@@ -77,7 +78,7 @@ def claim_run_folder(config: Config) -> Path:
     return folder
 
 
-def lock(folder: Path) -> None:
+def lock(folder: Path, option: str = "run.dir") -> None:
     """Hold a lock on the folder for as long as this process lives, or raise a UserError."""
     if fcntl is None or folder.resolve() in _locks:
         return
@@ -91,7 +92,7 @@ def lock(folder: Path) -> None:
             if time.monotonic() > deadline:
                 handle.close()
                 raise UserError(
-                    f"run.dir: another process is training in {folder}; wait for it or stop it"
+                    f"{option}: another process is training in {folder}; wait for it or stop it"
                 ) from None
             time.sleep(0.2)
         except OSError:  # a file system without locks

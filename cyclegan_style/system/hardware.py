@@ -8,6 +8,7 @@ from typing import Any, Literal
 import psutil
 import torch
 from accelerate import Accelerator, PartialState
+from accelerate.state import AcceleratorState
 from accelerate.utils import (
     DataLoaderConfiguration,
     DistributedDataParallelKwargs,
@@ -59,6 +60,14 @@ def build_accelerator(config: Config) -> Accelerator:
     # Steps have one shape of batch, for which cuDNN then finds the fastest kernels once.
     torch.backends.cudnn.benchmark = True
     return accelerator
+
+
+def forget_number_format() -> None:
+    """Let the next Accelerator of this process compute in another number format.
+
+    accelerate keeps the first one's for the whole process, and has no other way to let it go.
+    """
+    AcceleratorState._reset_state()
 
 
 def meet_after_a_restart() -> None:

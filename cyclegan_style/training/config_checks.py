@@ -35,6 +35,7 @@ _LEAST = {
     "train.epochs": 0,
     "train.decay_epochs": 0,
     "train.epochs + train.decay_epochs": 1,
+    "train.steps": 1,
     "train.max_steps": 1,
     "train.batch_size": 1,
     "train.accumulation_steps": 1,

@@ -44,13 +44,22 @@ class Progress:
         return self.epoch + self.step_in_epoch / self.steps_per_epoch
 
     @property
+    def epochs_of_schedule(self) -> float:
+        """Epochs of the learning rate's schedule that are behind us."""
+        train = self.config.train
+        if train.steps is None:
+            return self.epochs
+        return self.step * (train.epochs + train.decay_epochs) / train.steps
+
+    @property
     def total_steps(self) -> int:
         """Steps that are behind us when training is done."""
         if self.out_of_patience:
             return self.step
-        epochs = self.config.train.epochs + self.config.train.decay_epochs
-        left = (epochs - self.epoch) * self.steps_per_epoch - self.step_in_epoch
-        return min(self.step + left, self.config.train.max_steps or sys.maxsize)
+        train = self.config.train
+        epochs_left = train.epochs + train.decay_epochs - self.epoch
+        total = self.step + epochs_left * self.steps_per_epoch - self.step_in_epoch
+        return min(train.steps or total, train.max_steps or sys.maxsize)
 
     @property
     def out_of_patience(self) -> bool:

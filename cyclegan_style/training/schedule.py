@@ -6,7 +6,7 @@ from cyclegan_style.config import OptimizerConfig, TrainConfig
 
 
 def learning_rate(optimizer: OptimizerConfig, train: TrainConfig, epoch: float) -> float:
-    """Rate at a moment of training; whole ``epoch`` numbers count from 0."""
+    """Rate at a moment of the schedule; whole ``epoch`` numbers count from 0."""
     if optimizer.schedule == "linear":
         # By whole epochs, as the reference decays it.
         past = max(0, math.floor(epoch) + 1 - train.epochs)

@@ -136,7 +136,7 @@ class Trainer:
         config, progress, clock = self.config, self.progress, self.watching.clock
         for batches in self.remaining_steps():
             # Take a step.
-            rate = learning_rate(config.optimizer, config.train, progress.epochs)
+            rate = learning_rate(config.optimizer, config.train, progress.epochs_of_schedule)
             self.training_step.set_learning_rate(rate)
             losses, _ = self.training_step.run(batches)
             progress.advance()
