@@ -209,6 +209,7 @@ def test_every_command_explains_itself(command, capsys):
         "benchmark large",
         "benchmark evaluate",
         "benchmark stylize",
+        "benchmark recipes",
         "evaluate folders",
         "evaluate model",
         "evaluate paired",

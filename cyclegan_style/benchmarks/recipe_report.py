@@ -244,7 +244,9 @@ def page(table: RecipeTable, strips: dict[str, Pixels]) -> str:
     main = template("cyclegan_style.benchmarks", TEMPLATE_FILE).substitute(
         title=TITLE,
         badge=f'<span class="badge {badge[0]}">{badge[1]}</span>',
-        updated=escape(f"Written {datetime.now().astimezone():%Y-%m-%d %H:%M %Z}."),
+        updated=escape(
+            f"Written {datetime.now().astimezone():%Y-%m-%d %H:%M %Z}; trained on {table.device}."
+        ),
         tiles=tiles_of(tiles(table)),
         directions="".join(
             direction_html(table, direction, strips[direction.name]) for direction in DIRECTIONS
@@ -263,7 +265,6 @@ def tiles(table: RecipeTable) -> list[tuple[str, str, str]]:
         ("Time", duration(60 * table.minutes), "of training for each run"),
         ("Seeds", str(table.seeds), "of each recipe"),
         ("Runs", str(table.finished), f"of {table.wanted}"),
-        ("Device", "", escape(table.device)),
     ]
 
 

@@ -96,6 +96,7 @@ def compare_recipes(bench: Bench) -> RecipeTable:
         raise UserError("benchmark recipes: recipes are trained by one process; start only one")
     bench = replace(bench, recipes=refuse_impossible(bench.recipes))
     claim(bench)
+    say("scoring the test pictures as they are")
     held_out = HeldOut(next(iter(bench.recipes.values())))
     device = speed_of(bench, next(iter(bench.recipes))).device
     table = RecipeTable(bench.recipes, bench.minutes, bench.seeds, held_out.yardsticks(), device)

@@ -1,4 +1,4 @@
-"""``benchmark``: paired timings on this machine, and what each subject is timed with."""
+"""``benchmark``: what is compared on this machine, and with what."""
 
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from cyclegan_style.errors import UserError
 
 
 def benchmark_command(arguments: list[str]) -> int:
-    """Time one subject."""
+    """Compare one subject with another way."""
     subjects: dict[str, tuple[Command, str]] = {
         "train": (train_command, "one training step"),
         "translate": (translate_command, "a folder of pictures"),

@@ -22,6 +22,8 @@ SET_HERE = {
     "checkpoint.every_steps": "every run has ten checkpoints",
     "tracking.sample_every_steps": "every run has ten sheets of samples",
     "evaluation.every_steps": "runs are scored at their end",
+    "evaluation.metrics": "all have the same scores",
+    "evaluation.definition": "all have the same scores",
     "evaluation.patience": "all are trained for the same time",
 }
 """Fields that are not the recipes' here, and why."""

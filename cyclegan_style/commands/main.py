@@ -36,7 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "evaluate": (evaluate_command, "score pictures, or what a model makes of them"),
         "runs": (runs_command, "list runs, show how one stands, check its checkpoints"),
         "replay": (replay_command, "compare the training step with a recorded reference"),
-        "benchmark": (benchmark_command, "time the product against the obvious way"),
+        "benchmark": (
+            benchmark_command,
+            "time the product against the obvious way, or compare recipes",
+        ),
     }
     try:
         return run_named("cyclegan-style", "command", commands, arguments)
