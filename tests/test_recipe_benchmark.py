@@ -12,7 +12,7 @@ import yaml
 from scipy import stats
 from tiny import SMALLEST_NETWORKS, forget_accelerator, make_pictures
 
-from cyclegan_style.benchmarks.recipe_report import Cell, difference_cell, html, markdown
+from cyclegan_style.benchmarks.recipe_report import Cell, difference_cell, end_of, html, markdown
 from cyclegan_style.benchmarks.recipe_scores import (
     Noting,
     Score,
@@ -32,9 +32,9 @@ from cyclegan_style.data.images import read_image
 from cyclegan_style.evaluation.model import structure_similarity
 from cyclegan_style.runs.tracking import Tracking
 
-SPEED = Speed(start_seconds=0.1, step_seconds=0.048, device="a machine")
+SPEED = Speed(start_seconds=0.1, step_seconds=0.09, device="a machine")
 HALF_SECOND = ("--minutes", str(0.5 / 60))
-STEPS = 8
+STEPS = 4
 """In half a second at that speed."""
 
 
@@ -89,7 +89,11 @@ def test_interrupted_and_resumed_recipes_end_with_a_table(
     tmp_path, capsys, recipes, domains, monkeypatch
 ):
     folder = tmp_path / "out"
-    for name in ("plain", "averaged"):  # that what is trained does not depend on the machine
+    for name in (
+        "plain",
+        "averaged",
+        "wild",
+    ):  # that what is trained does not depend on the machine
         (folder / name).mkdir(parents=True)
         (folder / name / "speed.json").write_text(json.dumps(asdict(SPEED)))
     report = Tracking.metrics
@@ -111,13 +115,17 @@ def test_interrupted_and_resumed_recipes_end_with_a_table(
     written = {path: path.stat().st_mtime_ns for path in first.rglob("*") if path.is_file()}
     begun = (folder / "averaged" / "seed-0" / "metrics.jsonl").read_text()
 
+    wild = recipe_file(tmp_path / "wild.yaml", optimizer__learning_rate=1e30)
     status, found, said = run_benchmark(
-        capsys, recipes, folder, *HALF_SECOND, "--seeds", "2", *domains
+        capsys, [*recipes, wild], folder, *HALF_SECOND, "--seeds", "2", *domains
     )
 
     assert "going on from step 2" in said
     assert (folder / "averaged" / "seed-0" / "metrics.jsonl").read_text().startswith(begun)
-    assert (status, found["finished"], found["failed"]) == (0, 4, {})
+    assert (status, found["finished"], found["runs"]) == (1, 6, 6)
+    assert found["failed"].keys() == {"wild, seed 0", "wild, seed 1"}
+    assert all(why.startswith("training diverged") for why in found["failed"].values())
+    assert found["recipes"]["wild"]["scores"] == {"ab": {}, "ba": {}}
     for path, time in written.items():
         assert path.stat().st_mtime_ns == time or path.name == ".lock"
     for name in ("plain", "averaged"):
@@ -144,14 +152,21 @@ def test_interrupted_and_resumed_recipes_end_with_a_table(
     }
     assert words <= {"better", "worse", "not told apart"}
     document, page = ((folder / f"recipes.{kind}").read_text() for kind in ("md", "html"))
-    for title in ("plain", "averaged", "doing nothing", "real pictures", "train.ema_decay"):
+    for title in (
+        "plain",
+        "averaged",
+        "doing nothing",
+        "real pictures",
+        "diverged",
+        "train.ema_decay",
+    ):
         assert title in document
         assert title in page
     assert "](recipes-ab.png)" in document
     assert page.count("data:image/jpeg") == 2
     assert "http" not in page.replace("http-equiv", "")
-    width = read_image(folder / "recipes-ba.png").shape[1]
-    assert 3 * 128 < width < 4 * 160  # input and two recipes; the truth is not known
+    # Pictures of 24 pixels are enlarged; input and two recipes, since the truth is not known.
+    assert read_image(folder / "recipes-ba.png").shape[1] == 3 * 144 + 4 * 4
 
     for changed, complaint in (
         (("--minutes", "0.5", *domains), "--minutes was 0.00833333 and is now 0.5"),
@@ -286,9 +301,10 @@ def test_cells_end_neither_a_table_of_markdown_nor_the_page():
 
     assert markdown(rows) == "| a\\|b | <script> |\n|---|---|\n| c d | **−1** |"
     assert "<th>&lt;script&gt;</th>" in html(rows)
-    assert '<td class="better">−1</td>' in html(rows)
+    assert '<td>c<br>d</td><td class="better">−1</td>' in html(rows)
+    assert (end_of("averaged", 8), end_of("averaged", 5)) == ("averaged", "…aged")
     found = difference_of([-0.5, -0.52, -0.48], "kid")
-    assert difference_cell("kid", found).text == "−0.500 (−0.550 … −0.450) better"
+    assert difference_cell("kid", found).text == "−0.500\n(−0.550 … −0.450)\nbetter"
 
 
 def test_structure_is_kept_by_other_colours_and_lost_by_none():

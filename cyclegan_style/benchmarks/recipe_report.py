@@ -30,6 +30,8 @@ SHOWN = 6
 """Pictures of each direction in the strip."""
 LEAST_SHOWN_SIDE = 128
 """Pixels; smaller pictures are enlarged in the strip."""
+LETTER_WIDTH = 8
+"""Pixels of a strip's titles, about."""
 DIGITS = {"fd_squeezenet": 1, "swd": 1, "grid": 2, "psnr": 2, "sharpness": 2}
 """After the point; the others have three."""
 ARROWS = {1: " ↑", -1: " ↓", 0: ""}
@@ -55,6 +57,7 @@ class Cell:
     """A cell of a table."""
 
     text: str
+    """In lines, of which Markdown makes one."""
     kind: str = ""
     """better or worse, which are shown as such."""
 
@@ -79,14 +82,22 @@ def strip(folder: Path, table: RecipeTable, held_out: HeldOut, direction: Direct
         for name, outcomes in table.outcomes.items()
         if (scored := [seed for seed, outcome in outcomes.items() if outcome.scores])
     }
-    columns = held_out.examples(direction, runs, SHOWN)
-    return sheet([(title, [large_enough(each) for each in images]) for title, images in columns])
+    columns = []
+    for title, images in held_out.examples(direction, runs, SHOWN):
+        shown = [large_enough(each) for each in images]
+        columns.append((end_of(title, shown[0].shape[1] // LETTER_WIDTH), shown))
+    return sheet(columns)
 
 
 def large_enough(pixels: Pixels) -> Pixels:
     """A small picture with each pixel as a square of them."""
     times = -(-LEAST_SHOWN_SIDE // min(pixels.shape[:2]))
     return pixels.repeat(times, 0).repeat(times, 1)
+
+
+def end_of(title: str, letters: int) -> str:
+    """A title for which there is room; names of recipes often begin alike."""
+    return title if len(title) <= letters else "…" + title[1 - letters :]
 
 
 def strip_file(direction: Direction) -> str:
@@ -186,7 +197,7 @@ def difference_cell(name: str, found: Difference | None) -> Cell:
     if found is None:
         return Cell("–")
     text = number(name, found.value, sign="+") + brackets(name, found.interval, sign="+")
-    return Cell(f"{text} {found.verdict}".strip(), found.verdict)
+    return Cell(f"{text}\n{found.verdict}".strip(), found.verdict)
 
 
 def brackets(name: str, interval: Interval | None, sign: str = "") -> str:
@@ -194,7 +205,7 @@ def brackets(name: str, interval: Interval | None, sign: str = "") -> str:
     if interval is None:
         return ""
     low, high = (number(name, end, sign) for end in interval)
-    return f" ({low} … {high})"
+    return f"\n({low} … {high})"
 
 
 def number(name: str, value: float, sign: str = "") -> str:
@@ -294,4 +305,5 @@ def html(rows: Sequence[Row]) -> str:
 def cell_html(cell: Cell) -> str:
     """A cell with the look of what it says."""
     look = f' class="{cell.kind}"' if cell.kind in ("better", "worse", "soft") else ""
-    return f"<td{look}>{escape(cell.text)}</td>"
+    text = escape(cell.text).replace("\n", "<br>")
+    return f"<td{look}>{text}</td>"

@@ -1,7 +1,6 @@
 """Pictures that show what the generators do."""
 
 from collections.abc import Mapping, Sequence
-from math import ceil
 
 import numpy as np
 import torch
@@ -51,11 +50,7 @@ def sample_sheet(generators: Generators, tests: Mapping[str, Sequence[Tensor]]) 
 
 def sheet(columns: Sequence[tuple[str, Sequence[Pixels]]]) -> Pixels:
     """Titled columns of pictures on white paper."""
-    font = ImageFont.load_default(13)
-    widths = [
-        max(ceil(font.getlength(title)) + MARGIN, *(image.shape[1] for image in images))
-        for title, images in columns
-    ]
+    widths = [max(image.shape[1] for image in images) for _, images in columns]
     row_count = max(len(images) for _, images in columns)
     heights = [
         max(images[row].shape[0] for _, images in columns if row < len(images))
@@ -67,6 +62,7 @@ def sheet(columns: Sequence[tuple[str, Sequence[Pixels]]]) -> Pixels:
     )
     paper = Image.new("RGB", size, PAPER)
     draw = ImageDraw.Draw(paper)
+    font = ImageFont.load_default(13)
     left = MARGIN
     for (title, images), width in zip(columns, widths, strict=True):
         draw.text((left + 2, MARGIN), title, fill=INK, font=font)
