@@ -72,8 +72,9 @@ class GeneratorConfig:
     """Residual blocks (resnet); the paper has 9 for 256 pixels and 6 for 128."""
     levels: int = 8
     """Halvings of the resolution (unet): 7 for 128 pixels, 8 for 256."""
-    norm: Literal["instance", "batch", "none"] = "instance"
-    """Normalisation after each convolution."""
+    norm: Literal["instance", "batch", "none", "group", "demodulated"] = "instance"
+    """Normalisation after each convolution; group: of 16 channels or more together; demodulated:
+    none, but kernels of a fixed norm (StyleGAN2)."""
     dropout: bool = False
     """Dropout of one half inside the residual blocks (resnet) or the inner levels (unet)."""
     upsampling: Literal["transposed", "nearest", "bilinear"] = "transposed"

@@ -12,7 +12,12 @@ from torch import Tensor, nn
 
 from cyclegan_style.config import DiscriminatorConfig, GeneratorConfig
 from cyclegan_style.networks import build_discriminator, build_generator, mixes_samples
-from cyclegan_style.networks.layers import build_norm
+from cyclegan_style.networks.layers import (
+    DemodulatedConvolution,
+    build_norm,
+    demodulated,
+    kernels,
+)
 from cyclegan_style.networks.resampling import changed, halving
 
 pytestmark = pytest.mark.numeric
@@ -289,7 +294,7 @@ RESAMPLINGS = [
     for upsampling in ("transposed", "nearest", "bilinear")
     for downsampling in ("strided", "blurred")
     for skip in (False, True)
-]
+] + [{"norm": "group"}, {"norm": "demodulated"}]
 ARCHITECTURES = [GeneratorConfig(channels=4, blocks=1), GeneratorConfig("unet", 4, levels=5)]
 
 
@@ -326,15 +331,24 @@ def test_blur_and_skip_leave_keys_and_first_weights_as_they_are_but_the_last(con
 
 
 @pytest.mark.parametrize("config", ARCHITECTURES, ids=["resnet", "unet"])
-@pytest.mark.parametrize("upsampling", ["transposed", "nearest", "bilinear"])
-def test_with_a_skip_training_begins_near_the_identity(config, upsampling):
+@pytest.mark.parametrize(
+    ("upsampling", "norm"),
+    [
+        ("transposed", "instance"),
+        ("nearest", "instance"),
+        ("bilinear", "instance"),
+        ("transposed", "group"),
+        ("transposed", "demodulated"),
+    ],
+)
+def test_with_a_skip_training_begins_near_the_identity(config, upsampling, norm):
     torch.manual_seed(0)
     images = torch.rand(2, 3, 64, 64) * 2 - 1
     images[:, :, :8] = images[:, :, :8].sign()  # black and white
     distances = []
     for skip in (False, True):
         network = build_generator(
-            replace(config, channels=32, upsampling=upsampling, skip=skip), 3, 3
+            replace(config, channels=32, upsampling=upsampling, norm=norm, skip=skip), 3, 3
         )
         with torch.no_grad():
             distances.append((network(images) - images).abs().mean().item())
@@ -357,6 +371,73 @@ def test_a_changed_picture_is_the_formula():
     torch.testing.assert_close(changing(images), expected, rtol=0, atol=1e-9)
 
 
+@pytest.mark.parametrize("config", ARCHITECTURES, ids=["resnet", "unet"])
+@pytest.mark.parametrize("downsampling", ["strided", "blurred"])
+@pytest.mark.parametrize("upsampling", ["transposed", "bilinear"])
+def test_demodulated_layers_compute_the_same_whatever_the_scale_of_their_weights(
+    config, downsampling, upsampling
+):
+    config = replace(config, norm="demodulated", downsampling=downsampling, upsampling=upsampling)
+    network = build_generator(config).double()
+    enlarge_weights(network)
+    images = torch.rand(1, 3, 64, 64, dtype=torch.float64) * 2 - 1
+    before = network(images)
+    layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
+    for layer in layers[:-1]:
+        layer.weight.data *= 7
+        found = kernels(layer).transpose(0, int(isinstance(layer, nn.ConvTranspose2d)))
+        norms = torch.linalg.vector_norm(found, dim=(1, 2, 3))
+        torch.testing.assert_close(norms, norms[:1].expand_as(norms), rtol=1e-6, atol=0)
+
+    assert kernels(layers[-1]) is layers[-1].weight
+    torch.testing.assert_close(network(images), before, rtol=0, atol=1e-6)
+    assert before.std() > 0.01
+
+
+@pytest.mark.parametrize("blocks", [2, 9])
+def test_demodulated_maps_keep_their_scale(blocks):
+    torch.manual_seed(0)
+    network = build_generator(GeneratorConfig(channels=16, blocks=blocks, norm="demodulated"))
+    x, squares = torch.rand(1, 3, 64, 64) * 2 - 1, []
+    with torch.no_grad():
+        for layer in network.model[:-3]:
+            x = layer(x)
+            squares += [x.square().mean().item()] if isinstance(layer, nn.ReLU) else []
+
+    assert len(squares) == 5
+    assert 0.1 < min(squares) < max(squares) < 3
+
+
+def test_demodulation_and_group_norm_are_their_formulas():
+    weights = torch.randn(4, 3, 5, 5, dtype=torch.float64)
+    norms = torch.linalg.vector_norm(demodulated(weights, 0, 1.5), dim=(1, 2, 3))
+    torch.testing.assert_close(norms, torch.full_like(norms, 1.5), rtol=1e-6, atol=0)
+    outputs = nn.Conv2d(8, 6, 3, padding=1).double()
+    layer = DemodulatedConvolution(8, 6, 3, padding=1).double()
+    layer.load_state_dict(outputs.state_dict())
+    images = torch.rand(2, 8, 9, 7, dtype=torch.float64)
+    scale = 2**0.5 / torch.linalg.vector_norm(outputs.weight, dim=(1, 2, 3)).view(1, -1, 1, 1)
+    bias = outputs.bias.view(1, -1, 1, 1)
+    torch.testing.assert_close(layer(images), (outputs(images) - bias) * scale + bias)
+
+    maps = torch.randn(2, 48, 5, 7, dtype=torch.float64) + 1
+    groups = maps.view(2, 3, -1)
+    expected = (groups - groups.mean(2, keepdim=True)) / groups.std(2, keepdim=True, correction=0)
+    norm = build_norm("group", 48).double()
+    torch.testing.assert_close(norm(maps), expected.view_as(maps), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(("channels", "groups"), [(1, 1), (24, 1), (32, 2), (40, 2), (96, 6)])
+def test_groups_have_16_channels_or_more(channels, groups):
+    assert build_norm("group", channels).num_groups == groups
+
+
+@pytest.mark.parametrize("field", ["norm", "upsampling", "downsampling"])
+def test_layers_that_there_are_not_are_refused(field):
+    with pytest.raises(ValueError, match=f"generator.{field} is 'other'"):
+        build_generator(replace(GeneratorConfig(), **{field: "other"}))
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_white_stays_a_number_in_16_bits(dtype):
     images = torch.tensor([-1.01, -1, 0, 1, 1.01], dtype=dtype).view(1, 1, 1, 5)
@@ -374,8 +455,8 @@ def test_a_change_needs_as_many_channels():
 
 
 def test_a_blurred_halving_is_a_convolution_of_a_binomial_blur():
-    layer = halving(3, 2, 3, "blurred", bias=True).double()
-    plain_layer = halving(3, 2, 3, "strided", bias=True).double()
+    layer = halving(3, 2, 3, "blurred", None).double()
+    plain_layer = halving(3, 2, 3, "strided", None).double()
     plain_layer.load_state_dict(layer.state_dict())
     images = torch.rand(2, 3, 8, 6, dtype=torch.float64)
     taps = torch.tensor([1.0, 2, 1], dtype=torch.float64) / 4

@@ -32,7 +32,7 @@ ENLARGED_MAPS = 6.0
 MORE_ON_GPUS = 1.6
 """Times as much for copies between layouts and for workspaces; not measured."""
 
-NORMS = (nn.InstanceNorm2d, nn.BatchNorm2d)
+NORMS = (nn.InstanceNorm2d, nn.BatchNorm2d, nn.GroupNorm)
 
 LARGEST_ERROR = 2.0
 """Errors of a compiled network, as multiples of those that its 16 bits make anyway."""

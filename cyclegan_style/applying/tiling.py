@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cyclegan_style.networks.layers import kernels
 from cyclegan_style.networks.resampling import (
     BlurredConvolution,
     ChangeOfInput,
@@ -99,8 +100,7 @@ class ConvolvedRows:
         padded = F.pad(rows, (self.padding, self.padding, above, below), mode)
         if self.convolution.padding == (0, 0):
             return cast(Tensor, self.convolution(padded))
-        weight, bias = self.convolution.weight, self.convolution.bias
-        return F.conv2d(padded, weight, bias, self.stride)
+        return F.conv2d(padded, kernels(self.convolution), self.convolution.bias, self.stride)
 
 
 class BlurredRows:
@@ -146,11 +146,10 @@ class DoubledRows:
         kernel = self.convolution.kernel_size[0]
         low = max((start + 3 - kernel) // 2, 0)
         high = min(stop // 2 + 1, self.source.height)
-        weight, bias = self.convolution.weight, self.convolution.bias
         doubled = F.conv_transpose2d(
             self.source.read(low, high),
-            weight,
-            bias,
+            kernels(self.convolution),
+            self.convolution.bias,
             2,
             padding=(0, 1),
             output_padding=(0, self.convolution.output_padding[1]),
@@ -241,6 +240,18 @@ class Statistics:
         variance = (cast(Tensor, self.squares) / self.count).to(device, self.dtype)
         return lambda rows: F.batch_norm(rows, mean, variance, eps=epsilon)
 
+    def group_normaliser(self, norm: nn.GroupNorm) -> Finish:
+        """The same by the statistics of groups of channels, with the layer's weights and biases."""
+        means = cast(Tensor, self.mean).view(norm.num_groups, -1)
+        mean = means.mean(1, keepdim=True).expand_as(means)
+        squares = cast(Tensor, self.squares).view_as(means) / self.count + (means - mean) ** 2
+        variance = squares.mean(1, keepdim=True).expand_as(means)
+        mean, variance, weight, bias = (
+            values.flatten().to(norm.weight.device, self.dtype)
+            for values in (mean, variance, norm.weight.detach(), norm.bias.detach())
+        )
+        return lambda rows: F.batch_norm(rows, mean, variance, weight, bias, eps=norm.eps)
+
 
 def _channel_sums(values: Tensor) -> Tensor:
     """Sums of N×C×H×W per channel: of each row as it is, fast; of the rows in float64.
@@ -295,6 +306,9 @@ class StripedGenerator:
                     rows = EnlargedRows(rows, layer)
                 case nn.InstanceNorm2d():
                     normalise = self.statistics(rows, shrink).normaliser(layer.eps, self.device)
+                    rows = FinishedRows(rows, normalise)
+                case nn.GroupNorm():
+                    normalise = self.statistics(rows, shrink).group_normaliser(layer)
                     rows = FinishedRows(rows, normalise)
                 case ChangeOfInput():
                     rows = ChangedRows(rows, self.through(layer.children(), rows, shrink))

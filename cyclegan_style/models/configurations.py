@@ -29,11 +29,10 @@ def differing_fields(first: NetworkConfig, second: NetworkConfig) -> Iterator[tu
 def beyond_the_reference(config: GeneratorConfig) -> list[str]:
     """What a generator has that the reference's have not."""
     default = GeneratorConfig()
-    return [
-        f"generator.{field} {str(getattr(config, field)).lower()}"
-        for field in RESAMPLED_BY
-        if getattr(config, field) != getattr(default, field)
-    ]
+    fields = [field for field in RESAMPLED_BY if getattr(config, field) != getattr(default, field)]
+    if config.norm in ("group", "demodulated"):
+        fields.append("norm")
+    return [f"generator.{field} {str(getattr(config, field)).lower()}" for field in fields]
 
 
 def depth_of(config: GeneratorConfig | DiscriminatorConfig) -> int:

@@ -6,6 +6,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cyclegan_style.networks.layers import (
+    DemodulatedConvolution,
+    DemodulatedTransposedConvolution,
+    GeneratorNormName,
+    convolution,
+    has_bias,
+)
+
 Upsampling = Literal["transposed", "nearest", "bilinear"]
 Downsampling = Literal["strided", "blurred"]
 
@@ -27,6 +35,10 @@ class BlurredConvolution(nn.Conv2d):
         return super().forward(blurred(F.pad(x, (1, 1, 1, 1), mode="reflect")))
 
 
+class DemodulatedBlurredConvolution(DemodulatedConvolution, BlurredConvolution):
+    """Both at once."""
+
+
 def blurred(padded: Tensor) -> Tensor:
     """[1, 2, 1] / 4 along both axes, which takes a row and a column at each side.
 
@@ -36,15 +48,25 @@ def blurred(padded: Tensor) -> Tensor:
 
 
 def halving(
-    in_channels: int, out_channels: int, kernel: int, downsampling: Downsampling, *, bias: bool
+    in_channels: int,
+    out_channels: int,
+    kernel: int,
+    downsampling: Downsampling,
+    norm: GeneratorNormName | None,
 ) -> nn.Conv2d:
     """Convolution to half the resolution."""
-    kind = BlurredConvolution if downsampling == "blurred" else nn.Conv2d
-    return kind(in_channels, out_channels, kernel, stride=2, padding=1, bias=bias)
+    if downsampling == "strided":
+        return convolution(in_channels, out_channels, kernel, norm, stride=2, padding=1)
+    kind = DemodulatedBlurredConvolution if norm == "demodulated" else BlurredConvolution
+    return kind(in_channels, out_channels, kernel, stride=2, padding=1, bias=has_bias(norm))
 
 
 def doubling(
-    in_channels: int, out_channels: int, kernel: int, upsampling: Upsampling, *, bias: bool
+    in_channels: int,
+    out_channels: int,
+    kernel: int,
+    upsampling: Upsampling,
+    norm: GeneratorNormName | None,
 ) -> list[nn.Module]:
     """Layers to twice the resolution; the kernel is the transposed convolution's.
 
@@ -52,16 +74,13 @@ def doubling(
     the stride's period. A convolution of an enlarged map treats all alike (Odena et al., 2016).
     """
     if upsampling == "transposed":
-        odd = kernel % 2
-        return [
-            nn.ConvTranspose2d(
-                in_channels, out_channels, kernel, 2, padding=1, output_padding=odd, bias=bias
-            )
-        ]
+        odd, bias = kernel % 2, has_bias(norm)
+        kind = DemodulatedTransposedConvolution if norm == "demodulated" else nn.ConvTranspose2d
+        return [kind(in_channels, out_channels, kernel, 2, 1, output_padding=odd, bias=bias)]
     return [
         nn.Upsample(scale_factor=2, mode=upsampling),
         nn.ReflectionPad2d(1),
-        nn.Conv2d(in_channels, out_channels, 3, bias=bias),
+        convolution(in_channels, out_channels, 3, norm),
     ]
 
 
