@@ -64,19 +64,20 @@ class DataConfig:
 class GeneratorConfig:
     """The two networks that translate."""
 
-    architecture: Literal["resnet", "unet"] = "resnet"
-    """resnet: residual blocks at a quarter of the resolution; unet: encoder-decoder with skips."""
+    architecture: Literal["resnet", "unet", "residual_unet"] = "resnet"
+    """resnet: residual blocks at a quarter of the resolution; unet: encoder-decoder with skips;
+    residual_unet: the same with a residual block before and after each level."""
     channels: int = 64
     """Filters of the first layer; deeper layers have multiples of it."""
     blocks: int = 9
     """Residual blocks (resnet); the paper has 9 for 256 pixels and 6 for 128."""
     levels: int = 8
-    """Halvings of the resolution (unet): 7 for 128 pixels, 8 for 256."""
+    """Halvings of the resolution (U-Nets): 7 for 128 pixels, 8 for 256."""
     norm: Literal["instance", "batch", "none", "group", "demodulated"] = "instance"
     """Normalisation after each convolution; group: of 16 channels or more together; demodulated:
     none, but kernels of a fixed norm (StyleGAN2)."""
     dropout: bool = False
-    """Dropout of one half inside the residual blocks (resnet) or the inner levels (unet)."""
+    """Dropout of one half inside the residual blocks (resnet) or the inner levels (U-Nets)."""
     upsampling: Literal["transposed", "nearest", "bilinear"] = "transposed"
     """Doublings: transposed convolutions, or convolutions of maps enlarged without a grid."""
     downsampling: Literal["strided", "blurred"] = "strided"

@@ -36,15 +36,17 @@ OTHER_LAYERS = {
     "resnet, resampled": GeneratorConfig(
         channels=2, blocks=0, upsampling="bilinear", downsampling="blurred", skip=True
     ),
-    "resnet, group": GeneratorConfig(channels=4, blocks=1, norm="group"),
+    "residual_unet, group": GeneratorConfig(
+        "residual_unet", channels=2, levels=5, norm="group", skip=True
+    ),
     "resnet, demodulated": GeneratorConfig(channels=2, blocks=1, norm="demodulated"),
 }
 WRITTEN = [
     pytest.param("unet, resampled", "onnx", marks=pytest.mark.slow),
-    pytest.param("resnet, group", "onnx", marks=pytest.mark.slow),
+    pytest.param("residual_unet, group", "onnx", marks=pytest.mark.slow),
     pytest.param("resnet, demodulated", "onnx", marks=pytest.mark.slow),
     ("resnet, resampled", "pt2"),
-    ("resnet, group", "pt2"),
+    ("residual_unet, group", "pt2"),
     ("resnet, demodulated", "pt2"),
 ]
 SMALLEST = (GeneratorConfig(channels=2, blocks=0), 3, 3)

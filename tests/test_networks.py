@@ -19,6 +19,7 @@ from cyclegan_style.networks.layers import (
     kernels,
 )
 from cyclegan_style.networks.resampling import changed, halving
+from cyclegan_style.networks.residual_unet import PreactivatedBlock
 
 pytestmark = pytest.mark.numeric
 
@@ -295,10 +296,14 @@ RESAMPLINGS = [
     for downsampling in ("strided", "blurred")
     for skip in (False, True)
 ] + [{"norm": "group"}, {"norm": "demodulated"}]
-ARCHITECTURES = [GeneratorConfig(channels=4, blocks=1), GeneratorConfig("unet", 4, levels=5)]
+ARCHITECTURES = {
+    "resnet": GeneratorConfig(channels=4, blocks=1),
+    "unet": GeneratorConfig("unet", 4, levels=5),
+    "residual_unet": GeneratorConfig("residual_unet", 4, levels=5),
+}
 
 
-@pytest.mark.parametrize("config", ARCHITECTURES, ids=["resnet", "unet"])
+@pytest.mark.parametrize("config", ARCHITECTURES.values(), ids=ARCHITECTURES)
 @pytest.mark.parametrize("options", RESAMPLINGS)
 def test_every_halving_and_doubling_keeps_sizes_and_passes_gradients_on(config, options):
     torch.manual_seed(0)
@@ -315,7 +320,7 @@ def test_every_halving_and_doubling_keeps_sizes_and_passes_gradients_on(config, 
     assert all(each.grad.abs().max() > 1e-9 for each in (images, *weights))
 
 
-@pytest.mark.parametrize("config", ARCHITECTURES, ids=["resnet", "unet"])
+@pytest.mark.parametrize("config", ARCHITECTURES.values(), ids=ARCHITECTURES)
 def test_blur_and_skip_leave_keys_and_first_weights_as_they_are_but_the_last(config):
     states = []
     for options in ({}, {"downsampling": "blurred", "skip": True}):
@@ -325,12 +330,13 @@ def test_blur_and_skip_leave_keys_and_first_weights_as_they_are_but_the_last(con
     plain, other = states
     assert plain.keys() == other.keys()
     differing = {key for key in plain if not torch.equal(plain[key], other[key])}
-    last = "model.18.weight" if config.architecture == "resnet" else "model.model.3.weight"
+    last = {"resnet": "model.18", "unet": "model.model.3", "residual_unet": "model.4"}
+    last = f"{last[config.architecture]}.weight"
     assert differing == {last}
     torch.testing.assert_close(other[last], 0.05 * plain[last])
 
 
-@pytest.mark.parametrize("config", ARCHITECTURES, ids=["resnet", "unet"])
+@pytest.mark.parametrize("config", ARCHITECTURES.values(), ids=ARCHITECTURES)
 @pytest.mark.parametrize(
     ("upsampling", "norm"),
     [
@@ -371,7 +377,7 @@ def test_a_changed_picture_is_the_formula():
     torch.testing.assert_close(changing(images), expected, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("config", ARCHITECTURES, ids=["resnet", "unet"])
+@pytest.mark.parametrize("config", ARCHITECTURES.values(), ids=ARCHITECTURES)
 @pytest.mark.parametrize("downsampling", ["strided", "blurred"])
 @pytest.mark.parametrize("upsampling", ["transposed", "bilinear"])
 def test_demodulated_layers_compute_the_same_whatever_the_scale_of_their_weights(
@@ -408,6 +414,21 @@ def test_demodulated_maps_keep_their_scale(blocks):
     assert 0.1 < min(squares) < max(squares) < 3
 
 
+@pytest.mark.parametrize("levels", [5, 8])
+def test_demodulated_maps_of_a_residual_unet_keep_their_scale(levels):
+    torch.manual_seed(0)
+    config = GeneratorConfig("residual_unet", 8, levels=levels, norm="demodulated")
+    network, squares = build_generator(config), []
+    for layer in network.modules():
+        if isinstance(layer, PreactivatedBlock):
+            layer.register_forward_hook(lambda _, __, y: squares.append(y.square().mean().item()))
+    with torch.no_grad():
+        network(torch.rand(1, 3, 256, 256) * 2 - 1)
+
+    assert len(squares) == 2 * (levels - 1)
+    assert 0.1 < min(squares) < max(squares) < 5
+
+
 def test_demodulation_and_group_norm_are_their_formulas():
     weights = torch.randn(4, 3, 5, 5, dtype=torch.float64)
     norms = torch.linalg.vector_norm(demodulated(weights, 0, 1.5), dim=(1, 2, 3))
@@ -432,7 +453,7 @@ def test_groups_have_16_channels_or_more(channels, groups):
     assert build_norm("group", channels).num_groups == groups
 
 
-@pytest.mark.parametrize("field", ["norm", "upsampling", "downsampling"])
+@pytest.mark.parametrize("field", ["architecture", "norm", "upsampling", "downsampling"])
 def test_layers_that_there_are_not_are_refused(field):
     with pytest.raises(ValueError, match=f"generator.{field} is 'other'"):
         build_generator(replace(GeneratorConfig(), **{field: "other"}))

@@ -19,6 +19,7 @@ from cyclegan_style.applying.tiling import (
 from cyclegan_style.benchmarks.large import measure_large_picture
 from cyclegan_style.config import GeneratorConfig
 from cyclegan_style.networks.layers import GeneratorNormName
+from cyclegan_style.networks.residual_unet import ResidualUnetGenerator
 from cyclegan_style.networks.resnet import ResnetGenerator
 from cyclegan_style.networks.unet import UnetGenerator
 
@@ -93,6 +94,17 @@ def test_the_unet_is_equal_to_one_pass(height, width, stripe_height):
 def test_every_unet(norm):
     generator = unet(7, norm=norm, dropout=True).double()
     assert_equal_to_one_pass(generator, picture(256, 128).double(), 24)
+
+
+@pytest.mark.numeric
+@pytest.mark.parametrize("norm", get_args(GeneratorNormName))
+@pytest.mark.parametrize("upsampling", ["transposed", "bilinear"])
+def test_every_residual_unet(norm, upsampling):
+    options = {"norm": norm, "upsampling": upsampling, "dropout": True}
+    generator = ResidualUnetGenerator(3, 3, channels=4, levels=6, **options).eval()
+    enlarge_weights(generator)
+    for size, stripe_height in (((64, 64), 1), ((192, 128), 24)):
+        assert_equal_to_one_pass(generator.double(), picture(*size).double(), stripe_height)
 
 
 @pytest.mark.numeric

@@ -25,6 +25,8 @@ WHOLE_MAPS = {
     ("resnet", "blurred"): 3.1,
     ("unet", "strided"): 1.5,
     ("unet", "blurred"): 1.6,
+    ("residual_unet", "strided"): 2.0,
+    ("residual_unet", "blurred"): 2.2,
 }
 """Maps of full resolution that one pass holds at its peak, measured on a CPU, with some room."""
 ENLARGED_MAPS = 6.0

@@ -26,6 +26,7 @@ from cyclegan_style.networks.resampling import (
     blurred,
     changed,
 )
+from cyclegan_style.networks.residual_unet import PreactivatedBlock, ResidualUnetLevel
 from cyclegan_style.networks.resnet import ResidualBlock
 from cyclegan_style.networks.unet import UnetLevel
 
@@ -55,7 +56,7 @@ class Rows(Protocol):
 class StoredRows:
     """Rows of a map that is in memory."""
 
-    def __init__(self, values: Tensor, statistics: "Statistics") -> None:
+    def __init__(self, values: Tensor, statistics: "Statistics | None") -> None:
         self.values = values
         self.height = values.shape[2]
         self.statistics = statistics
@@ -318,20 +319,26 @@ class StripedGenerator:
                     below = self.through([layer.model], rows, shrink)
                     rows = JoinedRows(rows, below) if layer.skip else below
                 case ResidualBlock():
-                    rows = self.residual(rows, layer, shrink)
+                    rows = self.residual(rows, layer.conv_block, shrink)
+                case PreactivatedBlock():
+                    rows = self.residual(rows, layer.body, shrink)
+                case ResidualUnetLevel():
+                    encoded = self.through([layer.encode], rows, shrink)
+                    total = self.residual(encoded, layer.below, shrink)
+                    rows = self.through([layer.decode], total, shrink)
                 case nn.Dropout():
                     pass
                 case _:  # activations, and batch norm with what it learned
                     rows = FinishedRows(rows, layer)
         return rows
 
-    def residual(self, rows: Rows, block: ResidualBlock, shrink: int) -> StoredRows:
+    def residual(self, rows: Rows, block: nn.Sequential, shrink: int) -> StoredRows:
         """Add a block's output to its input, in place once the input is a map of its own."""
         total = rows if isinstance(rows, StoredRows) else self.stored(rows, shrink)
-        addend = self.through(block.conv_block, total, shrink)
+        addend = self.through(block, total, shrink)
         for start, stop in self.stripes(total.height, shrink):
             total.values[:, :, start:stop] += addend.read(start, stop)
-        return total
+        return StoredRows(total.values, None)
 
     def stored(self, rows: Rows, shrink: int) -> StoredRows:
         """Compute all rows and keep them."""
@@ -353,8 +360,8 @@ class StripedGenerator:
         return StoredRows(cast(Tensor, values), statistics)
 
     def statistics(self, rows: Rows, shrink: int) -> Statistics:
-        """Statistics of all rows; those of maps that are not stored take a sweep of their own."""
-        if isinstance(rows, StoredRows):
+        """Statistics of all rows, by a sweep of their own unless it was made while storing."""
+        if isinstance(rows, StoredRows) and rows.statistics is not None:
             return rows.statistics
         statistics = Statistics()
         for start, stop in self.stripes(rows.height, shrink):

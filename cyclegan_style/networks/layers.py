@@ -1,6 +1,6 @@
 """Layers and initial weights that generators and discriminators share."""
 
-from typing import Literal, cast
+from typing import Literal, TypeVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 NormName = Literal["instance", "batch", "none"]
 GeneratorNormName = Literal[NormName, "group", "demodulated"]
+
+Convolution = TypeVar("Convolution", nn.Conv2d, nn.ConvTranspose2d)
 
 CHANNELS_OF_GROUP = 16
 """Least channels that group norm takes together, where there are as many."""
@@ -55,9 +57,11 @@ class DemodulatedConvolution(nn.Conv2d):
 class DemodulatedTransposedConvolution(nn.ConvTranspose2d):
     """The same transposed; an output sees a stride²-th of its kernel, which is larger for it."""
 
+    gain = GAIN
+
     def kernels(self) -> Tensor:
         """The weights that it computes with."""
-        return demodulated(self.weight, 1, GAIN * self.stride[0])
+        return demodulated(self.weight, 1, self.gain * self.stride[0])
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         """Map N×C×H×W to sides times the stride."""
@@ -96,7 +100,12 @@ def convolution(
     """Convolution before a norm, or the last; the gain is that of a demodulated one."""
     kind = DemodulatedConvolution if norm == "demodulated" else nn.Conv2d
     layer = kind(in_channels, out_channels, kernel, stride, padding, bias=has_bias(norm))
-    if isinstance(layer, DemodulatedConvolution):
+    return with_gain(layer, gain)
+
+
+def with_gain(layer: Convolution, gain: float) -> Convolution:
+    """The layer, its kernels' norm set if it is demodulated."""
+    if isinstance(layer, DemodulatedConvolution | DemodulatedTransposedConvolution):
         layer.gain = gain
     return layer
 

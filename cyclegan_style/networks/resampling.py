@@ -7,11 +7,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cyclegan_style.networks.layers import (
+    GAIN,
     DemodulatedConvolution,
     DemodulatedTransposedConvolution,
     GeneratorNormName,
     convolution,
     has_bias,
+    with_gain,
 )
 
 Upsampling = Literal["transposed", "nearest", "bilinear"]
@@ -53,12 +55,15 @@ def halving(
     kernel: int,
     downsampling: Downsampling,
     norm: GeneratorNormName | None,
+    *,
+    gain: float = GAIN,
 ) -> nn.Conv2d:
     """Convolution to half the resolution."""
     if downsampling == "strided":
-        return convolution(in_channels, out_channels, kernel, norm, stride=2, padding=1)
+        return convolution(in_channels, out_channels, kernel, norm, stride=2, padding=1, gain=gain)
     kind = DemodulatedBlurredConvolution if norm == "demodulated" else BlurredConvolution
-    return kind(in_channels, out_channels, kernel, stride=2, padding=1, bias=has_bias(norm))
+    layer = kind(in_channels, out_channels, kernel, stride=2, padding=1, bias=has_bias(norm))
+    return with_gain(layer, gain)
 
 
 def doubling(
@@ -67,6 +72,8 @@ def doubling(
     kernel: int,
     upsampling: Upsampling,
     norm: GeneratorNormName | None,
+    *,
+    gain: float = GAIN,
 ) -> list[nn.Module]:
     """Layers to twice the resolution; the kernel is the transposed convolution's.
 
@@ -76,11 +83,12 @@ def doubling(
     if upsampling == "transposed":
         odd, bias = kernel % 2, has_bias(norm)
         kind = DemodulatedTransposedConvolution if norm == "demodulated" else nn.ConvTranspose2d
-        return [kind(in_channels, out_channels, kernel, 2, 1, output_padding=odd, bias=bias)]
+        layer = kind(in_channels, out_channels, kernel, 2, 1, output_padding=odd, bias=bias)
+        return [with_gain(layer, gain)]
     return [
         nn.Upsample(scale_factor=2, mode=upsampling),
         nn.ReflectionPad2d(1),
-        convolution(in_channels, out_channels, 3, norm),
+        convolution(in_channels, out_channels, 3, norm, gain=gain),
     ]
 
 

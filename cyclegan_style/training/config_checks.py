@@ -238,7 +238,7 @@ def remarks(config: Config) -> list[str]:
     if config.generator.dropout and not _levels_with_dropout(config.generator):
         return [
             "generator.dropout has no layer to act on: a resnet has it from 1 generator.blocks on,"
-            " a unet from 6 generator.levels on"
+            " a U-Net from 6 generator.levels on"
         ]
     return []
 
