@@ -51,6 +51,10 @@ class DataConfig:
     """Side in pixels of the random square crop that the networks are trained on."""
     flip: bool = True
     """Mirror half of the samples, chosen at random."""
+    rotate: float = 0.0
+    """Most degrees by which a crop is rotated, either way; its corners stay inside the picture."""
+    scale: float = 0.0
+    """Largest share by which a crop is enlarged, such as 0.1."""
     num_workers: int = 2
     """Processes that prepare samples; 0 prepares them in the training process."""
     memory_budget: str = "4GB"
@@ -232,6 +236,9 @@ class EvaluationConfig:
     """Most test pictures of each domain, spread over the domain and the same at every time."""
     patience: int | None = None
     """Stop training after so many evaluations in a row without a best score; null: never."""
+    raw_weights: bool = False
+    """With train.ema_decay, also score the generators before averaging, as psnr_ab_raw and so on;
+    these scores choose no model."""
 
 
 @dataclass(frozen=True)
