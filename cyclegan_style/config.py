@@ -51,6 +51,10 @@ class DataConfig:
     """Side in pixels of the random square crop that the networks are trained on."""
     flip: bool = True
     """Mirror half of the samples, chosen at random."""
+    rotate: float = 0.0
+    """Most degrees by which a crop is rotated, either way; its corners stay inside the picture."""
+    scale: float = 0.0
+    """Largest share by which a crop is enlarged, such as 0.1."""
     num_workers: int = 2
     """Processes that prepare samples; 0 prepares them in the training process."""
     memory_budget: str = "4GB"
@@ -64,18 +68,20 @@ class DataConfig:
 class GeneratorConfig:
     """The two networks that translate."""
 
-    architecture: Literal["resnet", "unet"] = "resnet"
-    """resnet: residual blocks at a quarter of the resolution; unet: encoder-decoder with skips."""
+    architecture: Literal["resnet", "unet", "residual_unet"] = "resnet"
+    """resnet: residual blocks at a quarter of the resolution; unet: encoder-decoder with skips;
+    residual_unet: the same with a residual block before and after each level."""
     channels: int = 64
     """Filters of the first layer; deeper layers have multiples of it."""
     blocks: int = 9
     """Residual blocks (resnet); the paper has 9 for 256 pixels and 6 for 128."""
     levels: int = 8
-    """Halvings of the resolution (unet): 7 for 128 pixels, 8 for 256."""
-    norm: Literal["instance", "batch", "none"] = "instance"
-    """Normalisation after each convolution."""
+    """Halvings of the resolution (U-Nets): 7 for 128 pixels, 8 for 256."""
+    norm: Literal["instance", "batch", "none", "group", "demodulated"] = "instance"
+    """Normalisation after each convolution; group: of 16 channels or more together; demodulated:
+    none, but kernels of a fixed norm (StyleGAN2)."""
     dropout: bool = False
-    """Dropout of one half inside the residual blocks (resnet) or the inner levels (unet)."""
+    """Dropout of one half inside the residual blocks (resnet) or the inner levels (U-Nets)."""
     upsampling: Literal["transposed", "nearest", "bilinear"] = "transposed"
     """Doublings: transposed convolutions, or convolutions of maps enlarged without a grid."""
     downsampling: Literal["strided", "blurred"] = "strided"
@@ -233,6 +239,9 @@ class EvaluationConfig:
     """Most test pictures of each domain, spread over the domain and the same at every time."""
     patience: int | None = None
     """Stop training after so many evaluations in a row without a best score; null: never."""
+    raw_weights: bool = False
+    """With train.ema_decay, also score the generators before averaging, as psnr_ab_raw and so on;
+    these scores choose no model."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from tiny import enlarge_weights, stray
 from torch import Tensor, nn
 
 from cyclegan_style.applying.cpu_layers import (
+    ExactGroupNorm,
     ExactInstanceNorm,
     FewOutputsConvolution,
     GroupedInstanceNorm,
@@ -138,6 +139,33 @@ def test_enlarged_maps_are_convolved_by_the_faster_layers():
     with torch.inference_mode():
         exact = deepcopy(network).double()(image.double())
         assert stray(quick(image), exact) < 5 * stray(network(image), exact)
+
+
+@pytest.mark.parametrize("norm", ["group", "demodulated"])
+def test_generators_of_other_norms_are_quickened_too(norm):
+    network = ResnetGenerator(3, 3, channels=32, blocks=1, norm=norm).eval()
+    enlarge_weights(network)
+    with torch.no_grad():
+        network.model[-2].weight /= 8
+    quick = deepcopy(network)
+    quicken(quick)
+    assert [type(module) for module in quick.modules()].count(WinogradConvolution) == 2
+    image = noise(1, 3, 60, 76).clamp(-1, 1)
+    with torch.inference_mode():
+        exact = deepcopy(network).double()(image.double())
+        for output in (quick(image), StripedGenerator(quick, 16)(image)):
+            assert stray(output, exact) < 5 * stray(network(image), exact)
+
+
+@pytest.mark.parametrize("size", [(7, 5), (200, 300)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_group_norm_is_exact_at_every_size(size, dtype):
+    x = (noise(1, 32, *size) * 0.5 + 1).to(dtype).contiguous(memory_format=torch.channels_last)
+    norm = nn.GroupNorm(2, 32, dtype=dtype)
+    enlarge_weights(norm)
+    expected = deepcopy(norm).double()(x.double())
+    largest = 1e-5 if dtype == torch.float32 else 2**-8
+    assert (ExactGroupNorm(norm)(x) - expected).abs().max() < largest * expected.abs().max()
 
 
 def test_strided_padded_and_narrow_convolutions_stay():

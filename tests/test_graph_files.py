@@ -29,14 +29,26 @@ GENERATORS = {
     "resnet": (GeneratorConfig(channels=4, blocks=1, dropout=True), 3, 3),
     "unet": (GeneratorConfig("unet", channels=2, levels=5, dropout=True), 1, 3),
 }
-RESAMPLED = {
-    "onnx": GeneratorConfig(
+OTHER_LAYERS = {
+    "unet, resampled": GeneratorConfig(
         "unet", channels=1, levels=5, upsampling="nearest", downsampling="blurred", skip=True
     ),
-    "pt2": GeneratorConfig(
+    "resnet, resampled": GeneratorConfig(
         channels=2, blocks=0, upsampling="bilinear", downsampling="blurred", skip=True
     ),
+    "residual_unet, group": GeneratorConfig(
+        "residual_unet", channels=2, levels=5, norm="group", skip=True
+    ),
+    "resnet, demodulated": GeneratorConfig(channels=2, blocks=1, norm="demodulated"),
 }
+WRITTEN = [
+    pytest.param("unet, resampled", "onnx", marks=pytest.mark.slow),
+    pytest.param("residual_unet, group", "onnx", marks=pytest.mark.slow),
+    pytest.param("resnet, demodulated", "onnx", marks=pytest.mark.slow),
+    ("resnet, resampled", "pt2"),
+    ("residual_unet, group", "pt2"),
+    ("resnet, demodulated", "pt2"),
+]
 SMALLEST = (GeneratorConfig(channels=2, blocks=0), 3, 3)
 # Batch, height and width in multiples of the divisor; the file's own check has other sizes.
 SIZES = {"resnet": [(3, 2, 9), (1, 13, 2), (2, 3, 3)], "unet": [(3, 1, 2), (1, 3, 1), (2, 1, 1)]}
@@ -89,10 +101,10 @@ def test_a_written_graph_computes_what_the_generator_does(written, name, ending)
     assert {file.name for file in path.parent.iterdir()} == {"model.onnx", "model.pt2"}
 
 
-@pytest.mark.parametrize("ending", [pytest.param("onnx", marks=pytest.mark.slow), "pt2"])
-def test_other_halvings_and_doublings_are_written_too(ending, tmp_path):
+@pytest.mark.parametrize(("name", "ending"), WRITTEN)
+def test_other_layers_are_written_too(name, ending, tmp_path):
     write, read = FORMATS[ending]
-    model = generator(RESAMPLED[ending], 3, 3)
+    model = generator(OTHER_LAYERS[name], 3, 3)
     assert write(model, tmp_path / f"model.{ending}").largest_error < graph_files.TOLERANCE
     image = torch.rand(1, 3, 96, 32) * 2 - 1
     expected = model.network(image)

@@ -12,8 +12,14 @@ from torch import Tensor, nn
 
 from cyclegan_style.config import DiscriminatorConfig, GeneratorConfig
 from cyclegan_style.networks import build_discriminator, build_generator, mixes_samples
-from cyclegan_style.networks.layers import build_norm
+from cyclegan_style.networks.layers import (
+    DemodulatedConvolution,
+    build_norm,
+    demodulated,
+    kernels,
+)
 from cyclegan_style.networks.resampling import changed, halving
+from cyclegan_style.networks.residual_unet import PreactivatedBlock
 
 pytestmark = pytest.mark.numeric
 
@@ -289,11 +295,15 @@ RESAMPLINGS = [
     for upsampling in ("transposed", "nearest", "bilinear")
     for downsampling in ("strided", "blurred")
     for skip in (False, True)
-]
-ARCHITECTURES = [GeneratorConfig(channels=4, blocks=1), GeneratorConfig("unet", 4, levels=5)]
+] + [{"norm": "group"}, {"norm": "demodulated"}]
+ARCHITECTURES = {
+    "resnet": GeneratorConfig(channels=4, blocks=1),
+    "unet": GeneratorConfig("unet", 4, levels=5),
+    "residual_unet": GeneratorConfig("residual_unet", 4, levels=5),
+}
 
 
-@pytest.mark.parametrize("config", ARCHITECTURES, ids=["resnet", "unet"])
+@pytest.mark.parametrize("config", ARCHITECTURES.values(), ids=ARCHITECTURES)
 @pytest.mark.parametrize("options", RESAMPLINGS)
 def test_every_halving_and_doubling_keeps_sizes_and_passes_gradients_on(config, options):
     torch.manual_seed(0)
@@ -310,7 +320,7 @@ def test_every_halving_and_doubling_keeps_sizes_and_passes_gradients_on(config, 
     assert all(each.grad.abs().max() > 1e-9 for each in (images, *weights))
 
 
-@pytest.mark.parametrize("config", ARCHITECTURES, ids=["resnet", "unet"])
+@pytest.mark.parametrize("config", ARCHITECTURES.values(), ids=ARCHITECTURES)
 def test_blur_and_skip_leave_keys_and_first_weights_as_they_are_but_the_last(config):
     states = []
     for options in ({}, {"downsampling": "blurred", "skip": True}):
@@ -320,21 +330,31 @@ def test_blur_and_skip_leave_keys_and_first_weights_as_they_are_but_the_last(con
     plain, other = states
     assert plain.keys() == other.keys()
     differing = {key for key in plain if not torch.equal(plain[key], other[key])}
-    last = "model.18.weight" if config.architecture == "resnet" else "model.model.3.weight"
+    last = {"resnet": "model.18", "unet": "model.model.3", "residual_unet": "model.4"}
+    last = f"{last[config.architecture]}.weight"
     assert differing == {last}
     torch.testing.assert_close(other[last], 0.05 * plain[last])
 
 
-@pytest.mark.parametrize("config", ARCHITECTURES, ids=["resnet", "unet"])
-@pytest.mark.parametrize("upsampling", ["transposed", "nearest", "bilinear"])
-def test_with_a_skip_training_begins_near_the_identity(config, upsampling):
+@pytest.mark.parametrize("config", ARCHITECTURES.values(), ids=ARCHITECTURES)
+@pytest.mark.parametrize(
+    ("upsampling", "norm"),
+    [
+        ("transposed", "instance"),
+        ("nearest", "instance"),
+        ("bilinear", "instance"),
+        ("transposed", "group"),
+        ("transposed", "demodulated"),
+    ],
+)
+def test_with_a_skip_training_begins_near_the_identity(config, upsampling, norm):
     torch.manual_seed(0)
     images = torch.rand(2, 3, 64, 64) * 2 - 1
     images[:, :, :8] = images[:, :, :8].sign()  # black and white
     distances = []
     for skip in (False, True):
         network = build_generator(
-            replace(config, channels=32, upsampling=upsampling, skip=skip), 3, 3
+            replace(config, channels=32, upsampling=upsampling, norm=norm, skip=skip), 3, 3
         )
         with torch.no_grad():
             distances.append((network(images) - images).abs().mean().item())
@@ -357,6 +377,88 @@ def test_a_changed_picture_is_the_formula():
     torch.testing.assert_close(changing(images), expected, rtol=0, atol=1e-9)
 
 
+@pytest.mark.parametrize("config", ARCHITECTURES.values(), ids=ARCHITECTURES)
+@pytest.mark.parametrize("downsampling", ["strided", "blurred"])
+@pytest.mark.parametrize("upsampling", ["transposed", "bilinear"])
+def test_demodulated_layers_compute_the_same_whatever_the_scale_of_their_weights(
+    config, downsampling, upsampling
+):
+    config = replace(config, norm="demodulated", downsampling=downsampling, upsampling=upsampling)
+    network = build_generator(config).double()
+    enlarge_weights(network)
+    images = torch.rand(1, 3, 64, 64, dtype=torch.float64) * 2 - 1
+    before = network(images)
+    layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
+    for layer in layers[:-1]:
+        layer.weight.data *= 7
+        found = kernels(layer).transpose(0, int(isinstance(layer, nn.ConvTranspose2d)))
+        norms = torch.linalg.vector_norm(found, dim=(1, 2, 3))
+        torch.testing.assert_close(norms, norms[:1].expand_as(norms), rtol=1e-6, atol=0)
+
+    assert kernels(layers[-1]) is layers[-1].weight
+    torch.testing.assert_close(network(images), before, rtol=0, atol=1e-6)
+    assert before.std() > 0.01
+
+
+@pytest.mark.parametrize("blocks", [2, 9])
+def test_demodulated_maps_keep_their_scale(blocks):
+    torch.manual_seed(0)
+    network = build_generator(GeneratorConfig(channels=16, blocks=blocks, norm="demodulated"))
+    x, squares = torch.rand(1, 3, 64, 64) * 2 - 1, []
+    with torch.no_grad():
+        for layer in network.model[:-3]:
+            x = layer(x)
+            squares += [x.square().mean().item()] if isinstance(layer, nn.ReLU) else []
+
+    assert len(squares) == 5
+    assert 0.1 < min(squares) < max(squares) < 3
+
+
+@pytest.mark.parametrize("levels", [5, 8])
+def test_demodulated_maps_of_a_residual_unet_keep_their_scale(levels):
+    torch.manual_seed(0)
+    config = GeneratorConfig("residual_unet", 8, levels=levels, norm="demodulated")
+    network, squares = build_generator(config), []
+    for layer in network.modules():
+        if isinstance(layer, PreactivatedBlock):
+            layer.register_forward_hook(lambda _, __, y: squares.append(y.square().mean().item()))
+    with torch.no_grad():
+        network(torch.rand(1, 3, 256, 256) * 2 - 1)
+
+    assert len(squares) == 2 * (levels - 1)
+    assert 0.1 < min(squares) < max(squares) < 5
+
+
+def test_demodulation_and_group_norm_are_their_formulas():
+    weights = torch.randn(4, 3, 5, 5, dtype=torch.float64)
+    norms = torch.linalg.vector_norm(demodulated(weights, 0, 1.5), dim=(1, 2, 3))
+    torch.testing.assert_close(norms, torch.full_like(norms, 1.5), rtol=1e-6, atol=0)
+    outputs = nn.Conv2d(8, 6, 3, padding=1).double()
+    layer = DemodulatedConvolution(8, 6, 3, padding=1).double()
+    layer.load_state_dict(outputs.state_dict())
+    images = torch.rand(2, 8, 9, 7, dtype=torch.float64)
+    scale = 2**0.5 / torch.linalg.vector_norm(outputs.weight, dim=(1, 2, 3)).view(1, -1, 1, 1)
+    bias = outputs.bias.view(1, -1, 1, 1)
+    torch.testing.assert_close(layer(images), (outputs(images) - bias) * scale + bias)
+
+    maps = torch.randn(2, 48, 5, 7, dtype=torch.float64) + 1
+    groups = maps.view(2, 3, -1)
+    expected = (groups - groups.mean(2, keepdim=True)) / groups.std(2, keepdim=True, correction=0)
+    norm = build_norm("group", 48).double()
+    torch.testing.assert_close(norm(maps), expected.view_as(maps), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(("channels", "groups"), [(1, 1), (24, 1), (32, 2), (40, 2), (96, 6)])
+def test_groups_have_16_channels_or_more(channels, groups):
+    assert build_norm("group", channels).num_groups == groups
+
+
+@pytest.mark.parametrize("field", ["architecture", "norm", "upsampling", "downsampling"])
+def test_layers_that_there_are_not_are_refused(field):
+    with pytest.raises(ValueError, match=f"generator.{field} is 'other'"):
+        build_generator(replace(GeneratorConfig(), **{field: "other"}))
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_white_stays_a_number_in_16_bits(dtype):
     images = torch.tensor([-1.01, -1, 0, 1, 1.01], dtype=dtype).view(1, 1, 1, 5)
@@ -374,8 +476,8 @@ def test_a_change_needs_as_many_channels():
 
 
 def test_a_blurred_halving_is_a_convolution_of_a_binomial_blur():
-    layer = halving(3, 2, 3, "blurred", bias=True).double()
-    plain_layer = halving(3, 2, 3, "strided", bias=True).double()
+    layer = halving(3, 2, 3, "blurred", None).double()
+    plain_layer = halving(3, 2, 3, "strided", None).double()
     plain_layer.load_state_dict(layer.state_dict())
     images = torch.rand(2, 3, 8, 6, dtype=torch.float64)
     taps = torch.tensor([1.0, 2, 1], dtype=torch.float64) / 4

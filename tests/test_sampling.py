@@ -1,5 +1,7 @@
 """Samples follow from their keys alone, whatever the workers, processes and interruptions."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -16,6 +18,7 @@ from cyclegan_style.data.sampling import (
     UnpairedBatchSampler,
     UnpairedDataset,
     training_loader,
+    turned_crop,
 )
 
 
@@ -84,6 +87,62 @@ def test_pictures_smaller_than_the_crop_are_enlarged(tmp_path):
     sample = UnpairedDataset(domain, domain, 32, True)[SampleKey(0, 0, 5)]
     assert sample["a"].shape == (3, 32, 32)
     assert torch.equal(sample["b"], torch.full((3, 32, 32), 77.0).div(255).sub(0.5).div(0.5))
+
+
+# Turned and enlarged crops
+
+
+def stripes(height: int, width: int) -> np.ndarray:
+    """A picture of slanting lines, without black, in which blank corners would show."""
+    y, x = np.mgrid[:height, :width] + 0.5
+    return np.rint(150 + 90 * np.sin(0.3 * x + 0.1 * y))[:, :, None].astype(np.uint8)
+
+
+@pytest.mark.parametrize("degrees", [-20, 0, 7, 45])
+@pytest.mark.parametrize("place", [(0, 0), (1, 0), (0, 1), (0.4, 0.7)])
+def test_a_turned_crop_is_the_pattern_turned(degrees, place):
+    angle, zoom, size = math.radians(degrees), 1.3, 24
+    crop = turned_crop(stripes(60, 80), size, angle, zoom, *place)[:, :, 0] / 1.0
+
+    bounds = abs(math.cos(angle)) + abs(math.sin(angle))
+    margin = size / zoom * bounds / 2
+    cy, cx = margin + place[0] * (60 - 2 * margin), margin + place[1] * (80 - 2 * margin)
+    v, u = (np.mgrid[:size, :size] + 0.5 - size / 2) / zoom
+    x = cx + math.cos(angle) * u - math.sin(angle) * v
+    y = cy + math.sin(angle) * u + math.cos(angle) * v
+    expected = 150 + 90 * np.sin(0.3 * x + 0.1 * y)
+    # At the border of the picture the filter sees its last pixels more than once.
+    assert np.abs(crop - expected)[3:-3, 3:-3].max() < 8
+    assert crop.min() > 55
+
+
+def test_an_unturned_crop_of_the_same_size_is_cut_out():
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 50, 3)).astype(np.uint8)
+    crop = turned_crop(pixels, 30, 0.0, 1.0, 0.5, 0.25)
+    np.testing.assert_array_equal(crop, pixels[5:35, 5:35])
+
+
+@pytest.mark.parametrize("size", [(32, 32), (20, 90), (300, 200)])
+def test_corners_are_never_blank(size):
+    white = np.full((*size, 3), 255, dtype=np.uint8)
+    draws = np.random.default_rng(1)
+    for _ in range(50):
+        crop = turned_crop(
+            white, 32, draws.uniform(-0.8, 0.8), draws.uniform(1, 2), *draws.random(2)
+        )
+        assert crop.shape == (32, 32, 3)
+        assert crop.min() == 255
+
+
+def test_turned_samples_follow_from_their_key_alone(dataset):
+    turned = UnpairedDataset(dataset.domain_a, dataset.domain_b, 32, True, 10, 0.1)
+    keys = [SampleKey(1, 3, seed) for seed in range(20)]
+    first = [turned[key]["a"] for key in keys]
+    again = [turned[key]["a"] for key in reversed(keys)][::-1]
+    plain = [dataset[key]["a"] for key in keys]
+    assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
+    assert not any(torch.equal(one, other) for one, other in zip(first, plain, strict=True))
+    assert {tuple(sample.shape) for sample in first} == {(3, 32, 32)}
 
 
 # The order

@@ -1,6 +1,7 @@
 """A picture in stripes is the picture in one pass."""
 
 from copy import deepcopy
+from typing import get_args
 
 import pytest
 import torch
@@ -17,12 +18,14 @@ from cyclegan_style.applying.tiling import (
 )
 from cyclegan_style.benchmarks.large import measure_large_picture
 from cyclegan_style.config import GeneratorConfig
+from cyclegan_style.networks.layers import GeneratorNormName
+from cyclegan_style.networks.residual_unet import ResidualUnetGenerator
 from cyclegan_style.networks.resnet import ResnetGenerator
 from cyclegan_style.networks.unet import UnetGenerator
 
 
 def network(**options) -> ResnetGenerator:
-    generator = ResnetGenerator(3, 3, channels=4, **({"blocks": 2} | options)).eval()
+    generator = ResnetGenerator(3, 3, **({"channels": 4, "blocks": 2} | options)).eval()
     enlarge_weights(generator)
     return generator.requires_grad_(False)
 
@@ -39,6 +42,7 @@ def picture(height: int, width: int, seed: int = 0) -> Tensor:
 
 NETWORK, UNET = network().double(), unet(5).double()
 CHANGING = network(upsampling="bilinear", downsampling="blurred", skip=True).double()
+GROUPED = network(channels=16, norm="group").double()
 
 
 @torch.inference_mode()
@@ -59,11 +63,19 @@ def test_equal_to_one_pass_at_any_size_and_stripe_height(height, width, stripe_h
 
 
 @pytest.mark.numeric
-@pytest.mark.parametrize("norm", ["instance", "batch", "none"])
+@pytest.mark.parametrize("norm", get_args(GeneratorNormName))
 @pytest.mark.parametrize("dropout", [False, True])
 @pytest.mark.parametrize("blocks", [0, 3])
 def test_every_residual_generator(norm, dropout, blocks):
     generator = network(norm=norm, dropout=dropout, blocks=blocks).double()
+    assert_equal_to_one_pass(generator, picture(52, 36).double(), 9)
+
+
+@pytest.mark.numeric
+def test_groups_of_some_of_the_channels():
+    generator = network(channels=16, norm="group").double()
+    groups = {layer.num_groups for layer in generator.modules() if isinstance(layer, nn.GroupNorm)}
+    assert groups == {1, 2, 4}
     assert_equal_to_one_pass(generator, picture(52, 36).double(), 9)
 
 
@@ -78,10 +90,21 @@ def test_the_unet_is_equal_to_one_pass(height, width, stripe_height):
 
 
 @pytest.mark.numeric
-@pytest.mark.parametrize("norm", ["instance", "batch", "none"])
+@pytest.mark.parametrize("norm", get_args(GeneratorNormName))
 def test_every_unet(norm):
     generator = unet(7, norm=norm, dropout=True).double()
     assert_equal_to_one_pass(generator, picture(256, 128).double(), 24)
+
+
+@pytest.mark.numeric
+@pytest.mark.parametrize("norm", get_args(GeneratorNormName))
+@pytest.mark.parametrize("upsampling", ["transposed", "bilinear"])
+def test_every_residual_unet(norm, upsampling):
+    options = {"norm": norm, "upsampling": upsampling, "dropout": True}
+    generator = ResidualUnetGenerator(3, 3, channels=4, levels=6, **options).eval()
+    enlarge_weights(generator)
+    for size, stripe_height in (((64, 64), 1), ((192, 128), 24)):
+        assert_equal_to_one_pass(generator.double(), picture(*size).double(), stripe_height)
 
 
 @pytest.mark.numeric
@@ -97,9 +120,19 @@ def test_every_halving_and_doubling(upsampling, downsampling, skip, stripe_heigh
 
 
 @pytest.mark.numeric
+@pytest.mark.parametrize("upsampling", ["transposed", "bilinear"])
+def test_demodulated_halvings_and_doublings(upsampling):
+    options = {"upsampling": upsampling, "downsampling": "blurred", "norm": "demodulated"}
+    image = picture(64, 32).double()
+    for generator in (network(**options), unet(5, **options)):
+        assert_equal_to_one_pass(generator.double(), image, 7)
+
+
+@pytest.mark.numeric
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(
-    ("exact", "size"), [(NETWORK, (64, 48)), (UNET, (64, 96)), (CHANGING, (64, 48))]
+    ("exact", "size"),
+    [(NETWORK, (64, 48)), (UNET, (64, 96)), (CHANGING, (64, 48)), (GROUPED, (64, 48))],
 )
 def test_in_fewer_digits_it_strays_no_further_than_one_pass(dtype, exact, size):
     image = picture(*size)

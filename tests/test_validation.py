@@ -84,6 +84,24 @@ def test_scores_are_those_of_the_evaluate_command_for_the_model_of_that_step(
             assert line[f"{name}_{direction}"] == pytest.approx(value, rel=1e-5)
 
 
+def test_raw_weights_are_scored_beside_the_average(evaluated):
+    averaged = evaluated("averaged", train__ema_decay=0.9, train__seed=3)
+    both = evaluated("both", train__ema_decay=0.9, train__seed=3, evaluation__raw_weights=True)
+    plain = evaluated("plain", train__seed=3)
+    averages, lines, raw = (metrics_of(run_training(each).run) for each in (averaged, both, plain))
+
+    assert len(lines) >= 3
+    for average, line, alone in zip(averages, lines, raw, strict=True):
+        for name in ("swd_ab", "swd_ba"):
+            assert line[name] == average[name]
+            assert line[f"{name}_raw"] == alone[name]
+    assert lines[-1]["swd_ab"] != lines[-1]["swd_ab_raw"]
+    folders = {path.name for path in (Path(both.run.dir) / "best").iterdir()}
+    assert folders == {"swd_ab", "swd_ba"}
+    with pytest.raises(ConfigError, match=r"raw_weights needs train\.ema_decay"):
+        validate(evaluated(evaluation__raw_weights=True))
+
+
 def test_usual_scores_need_nothing_and_are_those_of_the_command(
     evaluated, pictures, tmp_path, monkeypatch
 ):

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cyclegan_style.applying.tiling import Statistics
+from cyclegan_style.networks.layers import kernels
 
 TILE = 4
 PATCH = TILE + 2
@@ -38,17 +39,21 @@ def quicken(network: nn.Module) -> None:
 
 
 def group_norms(network: nn.Module) -> None:
-    """Replace the instance norms of a network in 16 bits, or on a GPU."""
+    """Replace the norms of a network in 16 bits, or on a GPU."""
     for module in list(network.modules()):
         for name, child in module.named_children():
             if isinstance(child, nn.InstanceNorm2d):
                 setattr(module, name, GroupedInstanceNorm(child.num_features))
+            elif isinstance(child, nn.GroupNorm) and child.weight.device.type == "cpu":
+                setattr(module, name, ExactGroupNorm(child))
 
 
 def faster_layer(layer: nn.Module) -> nn.Module | None:
     """The layer's equal, if there is a faster one."""
     if isinstance(layer, nn.InstanceNorm2d):
         return ExactInstanceNorm(layer.num_features)
+    if isinstance(layer, nn.GroupNorm):
+        return ExactGroupNorm(layer)
     if not isinstance(layer, nn.Conv2d) or layer.padding != (0, 0) or layer.stride != (1, 1):
         return None
     if layer.out_channels <= MOST_OUTPUTS:
@@ -75,6 +80,25 @@ class ExactInstanceNorm(nn.InstanceNorm2d):
         return pictures[0] if len(pictures) == 1 else torch.cat(pictures)
 
 
+class ExactGroupNorm(nn.GroupNorm):
+    """Group norm whose sums of large maps are as exact as those of instance norm."""
+
+    def __init__(self, norm: nn.GroupNorm) -> None:
+        super().__init__(norm.num_groups, norm.num_channels, norm.eps, device="meta")
+        self.weight, self.bias = norm.weight, norm.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise each group of channels of each picture by itself."""
+        if x[:1].numel() // self.num_groups <= LARGEST_GROUP:
+            return super().forward(x)
+        pictures = []
+        for picture in x.split(1):
+            statistics = Statistics()
+            statistics.add(picture)
+            pictures.append(statistics.group_normaliser(self)(picture))
+        return pictures[0] if len(pictures) == 1 else torch.cat(pictures)
+
+
 class GroupedInstanceNorm(ExactInstanceNorm):
     """Instance norm in 16 bits: of small maps as group norm of one channel each.
 
@@ -96,7 +120,8 @@ class FasterConvolution(nn.Conv2d):
             convolution.in_channels, convolution.out_channels, (1, 1), bias=False, device="meta"
         )
         self.kernel_size = convolution.kernel_size
-        self.weight, self.bias = convolution.weight, convolution.bias
+        self.weight = nn.Parameter(kernels(convolution).detach(), requires_grad=False)
+        self.bias = convolution.bias
 
     def keep(self, name: str, derived: Tensor) -> None:
         """Hold what follows from the weights, which stay all that there is to save."""

@@ -25,6 +25,8 @@ WHOLE_MAPS = {
     ("resnet", "blurred"): 3.1,
     ("unet", "strided"): 1.5,
     ("unet", "blurred"): 1.6,
+    ("residual_unet", "strided"): 2.0,
+    ("residual_unet", "blurred"): 2.2,
 }
 """Maps of full resolution that one pass holds at its peak, measured on a CPU, with some room."""
 ENLARGED_MAPS = 6.0
@@ -32,7 +34,7 @@ ENLARGED_MAPS = 6.0
 MORE_ON_GPUS = 1.6
 """Times as much for copies between layouts and for workspaces; not measured."""
 
-NORMS = (nn.InstanceNorm2d, nn.BatchNorm2d)
+NORMS = (nn.InstanceNorm2d, nn.BatchNorm2d, nn.GroupNorm)
 
 LARGEST_ERROR = 2.0
 """Errors of a compiled network, as multiples of those that its 16 bits make anyway."""

@@ -19,12 +19,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cyclegan_style.networks.layers import kernels
 from cyclegan_style.networks.resampling import (
     BlurredConvolution,
     ChangeOfInput,
     blurred,
     changed,
 )
+from cyclegan_style.networks.residual_unet import PreactivatedBlock, ResidualUnetLevel
 from cyclegan_style.networks.resnet import ResidualBlock
 from cyclegan_style.networks.unet import UnetLevel
 
@@ -54,7 +56,7 @@ class Rows(Protocol):
 class StoredRows:
     """Rows of a map that is in memory."""
 
-    def __init__(self, values: Tensor, statistics: "Statistics") -> None:
+    def __init__(self, values: Tensor, statistics: "Statistics | None") -> None:
         self.values = values
         self.height = values.shape[2]
         self.statistics = statistics
@@ -99,8 +101,7 @@ class ConvolvedRows:
         padded = F.pad(rows, (self.padding, self.padding, above, below), mode)
         if self.convolution.padding == (0, 0):
             return cast(Tensor, self.convolution(padded))
-        weight, bias = self.convolution.weight, self.convolution.bias
-        return F.conv2d(padded, weight, bias, self.stride)
+        return F.conv2d(padded, kernels(self.convolution), self.convolution.bias, self.stride)
 
 
 class BlurredRows:
@@ -146,11 +147,10 @@ class DoubledRows:
         kernel = self.convolution.kernel_size[0]
         low = max((start + 3 - kernel) // 2, 0)
         high = min(stop // 2 + 1, self.source.height)
-        weight, bias = self.convolution.weight, self.convolution.bias
         doubled = F.conv_transpose2d(
             self.source.read(low, high),
-            weight,
-            bias,
+            kernels(self.convolution),
+            self.convolution.bias,
             2,
             padding=(0, 1),
             output_padding=(0, self.convolution.output_padding[1]),
@@ -241,6 +241,18 @@ class Statistics:
         variance = (cast(Tensor, self.squares) / self.count).to(device, self.dtype)
         return lambda rows: F.batch_norm(rows, mean, variance, eps=epsilon)
 
+    def group_normaliser(self, norm: nn.GroupNorm) -> Finish:
+        """The same by the statistics of groups of channels, with the layer's weights and biases."""
+        means = cast(Tensor, self.mean).view(norm.num_groups, -1)
+        mean = means.mean(1, keepdim=True).expand_as(means)
+        squares = cast(Tensor, self.squares).view_as(means) / self.count + (means - mean) ** 2
+        variance = squares.mean(1, keepdim=True).expand_as(means)
+        mean, variance, weight, bias = (
+            values.flatten().to(norm.weight.device, self.dtype)
+            for values in (mean, variance, norm.weight.detach(), norm.bias.detach())
+        )
+        return lambda rows: F.batch_norm(rows, mean, variance, weight, bias, eps=norm.eps)
+
 
 def _channel_sums(values: Tensor) -> Tensor:
     """Sums of N×C×H×W per channel: of each row as it is, fast; of the rows in float64.
@@ -296,6 +308,9 @@ class StripedGenerator:
                 case nn.InstanceNorm2d():
                     normalise = self.statistics(rows, shrink).normaliser(layer.eps, self.device)
                     rows = FinishedRows(rows, normalise)
+                case nn.GroupNorm():
+                    normalise = self.statistics(rows, shrink).group_normaliser(layer)
+                    rows = FinishedRows(rows, normalise)
                 case ChangeOfInput():
                     rows = ChangedRows(rows, self.through(layer.children(), rows, shrink))
                 case nn.Sequential():
@@ -304,20 +319,26 @@ class StripedGenerator:
                     below = self.through([layer.model], rows, shrink)
                     rows = JoinedRows(rows, below) if layer.skip else below
                 case ResidualBlock():
-                    rows = self.residual(rows, layer, shrink)
+                    rows = self.residual(rows, layer.conv_block, shrink)
+                case PreactivatedBlock():
+                    rows = self.residual(rows, layer.body, shrink)
+                case ResidualUnetLevel():
+                    encoded = self.through([layer.encode], rows, shrink)
+                    total = self.residual(encoded, layer.below, shrink)
+                    rows = self.through([layer.decode], total, shrink)
                 case nn.Dropout():
                     pass
                 case _:  # activations, and batch norm with what it learned
                     rows = FinishedRows(rows, layer)
         return rows
 
-    def residual(self, rows: Rows, block: ResidualBlock, shrink: int) -> StoredRows:
+    def residual(self, rows: Rows, block: nn.Sequential, shrink: int) -> StoredRows:
         """Add a block's output to its input, in place once the input is a map of its own."""
         total = rows if isinstance(rows, StoredRows) else self.stored(rows, shrink)
-        addend = self.through(block.conv_block, total, shrink)
+        addend = self.through(block, total, shrink)
         for start, stop in self.stripes(total.height, shrink):
             total.values[:, :, start:stop] += addend.read(start, stop)
-        return total
+        return StoredRows(total.values, None)
 
     def stored(self, rows: Rows, shrink: int) -> StoredRows:
         """Compute all rows and keep them."""
@@ -339,8 +360,8 @@ class StripedGenerator:
         return StoredRows(cast(Tensor, values), statistics)
 
     def statistics(self, rows: Rows, shrink: int) -> Statistics:
-        """Statistics of all rows; those of maps that are not stored take a sweep of their own."""
-        if isinstance(rows, StoredRows):
+        """Statistics of all rows, by a sweep of their own unless it was made while storing."""
+        if isinstance(rows, StoredRows) and rows.statistics is not None:
             return rows.statistics
         statistics = Statistics()
         for start, stop in self.stripes(rows.height, shrink):

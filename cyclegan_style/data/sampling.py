@@ -4,16 +4,18 @@ Nothing here keeps random state: the order of an epoch follows from (seed, epoch
 flip of a sample from its key. So neither workers, processes nor interruptions change what is seen.
 """
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from cyclegan_style.data.domains import ImageDomain, enlarged
-from cyclegan_style.data.images import Pixels, to_tensor
+from cyclegan_style.data.images import Pixels, to_pillow, to_tensor
 from cyclegan_style.system.preemption import leave_signals_to_the_trainer
 
 Batch = dict[str, torch.Tensor]
@@ -30,16 +32,25 @@ class SampleKey(NamedTuple):
 class UnpairedDataset(Dataset[Batch]):
     """Training samples of two domains by key: a random crop each, mirrored with probability ½.
 
-    A picture smaller than the crop is enlarged until its shorter side fits.
+    A picture smaller than the crop is enlarged until its shorter side fits. Crops are rotated by up
+    to ``rotate`` degrees either way and enlarged by up to the share ``scale``.
     """
 
     def __init__(
-        self, domain_a: ImageDomain, domain_b: ImageDomain, crop_size: int, flip: bool
+        self,
+        domain_a: ImageDomain,
+        domain_b: ImageDomain,
+        crop_size: int,
+        flip: bool,
+        rotate: float = 0.0,
+        scale: float = 0.0,
     ) -> None:
         self.domain_a = domain_a
         self.domain_b = domain_b
         self.crop_size = crop_size
         self.flip = flip
+        self.rotate = rotate
+        self.scale = scale
 
     def __len__(self) -> int:
         """Images of an epoch, as the reference counts them."""
@@ -53,14 +64,23 @@ class UnpairedDataset(Dataset[Batch]):
         }
 
     def _augmented(self, pixels: Pixels, generator: np.random.Generator) -> torch.Tensor:
+        turned = self.rotate or self.scale
+        crop = self._turned_crop(pixels, generator) if turned else self._crop(pixels, generator)
+        if self.flip and generator.random() < 0.5:
+            crop = crop[:, ::-1]
+        return to_tensor(crop)
+
+    def _crop(self, pixels: Pixels, generator: np.random.Generator) -> Pixels:
         pixels = enlarged(pixels, self.crop_size)
         height, width = pixels.shape[:2]
         top = int(generator.integers(height - self.crop_size + 1))
         left = int(generator.integers(width - self.crop_size + 1))
-        crop = pixels[top : top + self.crop_size, left : left + self.crop_size]
-        if self.flip and generator.random() < 0.5:
-            crop = crop[:, ::-1]
-        return to_tensor(crop)
+        return pixels[top : top + self.crop_size, left : left + self.crop_size]
+
+    def _turned_crop(self, pixels: Pixels, generator: np.random.Generator) -> Pixels:
+        angle = math.radians(generator.uniform(-self.rotate, self.rotate))
+        zoom = generator.uniform(1, 1 + self.scale)
+        return turned_crop(pixels, self.crop_size, angle, zoom, *generator.random(2))
 
 
 class UnpairedBatchSampler(Sampler[list[SampleKey]]):
@@ -133,6 +153,31 @@ def training_loader(
         # torch's global one, and its state would depend on how often a run was resumed.
         generator=torch.Generator(),
     )
+
+
+def turned_crop(
+    pixels: Pixels, size: int, angle: float, zoom: float, down: float, across: float
+) -> Pixels:
+    """A square window of the picture, turned by ``angle`` in radians and enlarged to ``size``.
+
+    Its corners lie inside the picture: where it is too small for that, the window is smaller.
+    ``down`` and ``across`` choose its place, from 0 to 1. As nothing is reduced, bicubic
+    interpolation without a filter against aliasing is enough.
+    """
+    height, width = pixels.shape[:2]
+    cosine, sine = math.cos(angle), math.sin(angle)
+    bounds = abs(cosine) + abs(sine)  # side of the upright square around one of side 1
+    side = min(size / zoom, min(height, width) / bounds)
+    margin = side * bounds / 2
+    y = margin + down * (height - 2 * margin)
+    x = margin + across * (width - 2 * margin)
+    # Pixel (i, j) of the crop has its centre at (i + ½, j + ½), as Pillow counts, too.
+    a, b, half = cosine * side / size, sine * side / size, size / 2
+    to_source = (a, -b, x - (a - b) * half, b, a, y - (a + b) * half)
+    image = to_pillow(pixels).transform(
+        (size, size), Image.Transform.AFFINE, to_source, Image.Resampling.BICUBIC
+    )
+    return np.array(image).reshape(size, size, pixels.shape[2])
 
 
 def _generator(*key: int) -> np.random.Generator:

@@ -56,7 +56,9 @@ def open_dataset(data: DataConfig, accelerator: Accelerator) -> UnpairedDataset:
         for domain, spec in specs.items()
     ]
     wait_for_all()  # one may take hours longer than another, which no training step waits for
-    return UnpairedDataset(domains[0], domains[1], data.crop_size, data.flip)
+    return UnpairedDataset(
+        domains[0], domains[1], data.crop_size, data.flip, data.rotate, data.scale
+    )
 
 
 def open_test_domains(config: Config) -> dict[str, ImageDomain]:

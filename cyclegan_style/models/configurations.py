@@ -12,6 +12,7 @@ RESAMPLED_BY = ("upsampling", "downsampling", "skip")
 SHAPED_BY = {
     "resnet": ("architecture", "channels", "blocks", "norm", "dropout", *RESAMPLED_BY),
     "unet": ("architecture", "channels", "levels", "norm", *RESAMPLED_BY),
+    "residual_unet": ("architecture", "channels", "levels", "norm", *RESAMPLED_BY),
     "patch": ("architecture", "channels", "layers", "norm"),
     "pixel": ("architecture", "channels", "norm"),
 }
@@ -29,11 +30,12 @@ def differing_fields(first: NetworkConfig, second: NetworkConfig) -> Iterator[tu
 def beyond_the_reference(config: GeneratorConfig) -> list[str]:
     """What a generator has that the reference's have not."""
     default = GeneratorConfig()
-    return [
-        f"generator.{field} {str(getattr(config, field)).lower()}"
-        for field in RESAMPLED_BY
-        if getattr(config, field) != getattr(default, field)
-    ]
+    fields = [field for field in RESAMPLED_BY if getattr(config, field) != getattr(default, field)]
+    if config.norm in ("group", "demodulated"):
+        fields.append("norm")
+    if config.architecture == "residual_unet":
+        fields.append("architecture")
+    return [f"generator.{field} {str(getattr(config, field)).lower()}" for field in fields]
 
 
 def depth_of(config: GeneratorConfig | DiscriminatorConfig) -> int:
@@ -41,7 +43,7 @@ def depth_of(config: GeneratorConfig | DiscriminatorConfig) -> int:
     match config.architecture:
         case "resnet":
             return config.blocks
-        case "unet":
+        case "unet" | "residual_unet":
             return config.levels
         case "patch":
             return config.layers

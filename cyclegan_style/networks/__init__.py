@@ -7,8 +7,9 @@ from torch.nn.utils import parametrizations
 
 from cyclegan_style.config import DiscriminatorConfig, GeneratorConfig
 from cyclegan_style.networks.discriminators import PatchDiscriminator, PixelDiscriminator
-from cyclegan_style.networks.layers import initialise
+from cyclegan_style.networks.layers import GeneratorNormName, initialise
 from cyclegan_style.networks.resampling import Downsampling, Upsampling, begin_small
+from cyclegan_style.networks.residual_unet import ResidualUnetGenerator
 from cyclegan_style.networks.resnet import ResnetGenerator
 from cyclegan_style.networks.unet import UnetGenerator
 
@@ -39,7 +40,8 @@ def build_generator(
             skip=config.skip,
         )
     else:
-        network = UnetGenerator(
+        kind = UnetGenerator if config.architecture == "unet" else ResidualUnetGenerator
+        network = kind(
             in_channels,
             out_channels,
             channels=config.channels,
@@ -58,6 +60,10 @@ def build_generator(
 
 def refuse_unknown_layers(config: GeneratorConfig) -> None:
     """Raise a ValueError where a model's file asks for layers that there are not."""
+    if config.architecture not in ("resnet", "unet", "residual_unet"):
+        raise ValueError(f"generator.architecture is {config.architecture!r}")
+    if config.norm not in get_args(GeneratorNormName):
+        raise ValueError(f"generator.norm is {config.norm!r}")
     if config.upsampling not in get_args(Upsampling):
         raise ValueError(f"generator.upsampling is {config.upsampling!r}")
     if config.downsampling not in get_args(Downsampling):

@@ -1,12 +1,20 @@
 """Layers and initial weights that generators and discriminators share."""
 
-from typing import Literal
+from typing import Literal, TypeVar, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 NormName = Literal["instance", "batch", "none"]
+GeneratorNormName = Literal[NormName, "group", "demodulated"]
+
+Convolution = TypeVar("Convolution", nn.Conv2d, nn.ConvTranspose2d)
+
+CHANNELS_OF_GROUP = 16
+"""Least channels that group norm takes together, where there are as many."""
+GAIN = 2**0.5
+"""Norm of demodulated kernels; it makes up for the half that an activation takes away."""
 
 
 class InstanceNorm(nn.InstanceNorm2d):
@@ -28,18 +36,100 @@ class InstanceNorm(nn.InstanceNorm2d):
         return pictures[0] if len(pictures) == 1 else torch.cat(pictures)
 
 
-def build_norm(name: NormName, channels: int) -> nn.Module:
-    """Normalisation layer; ``none`` keeps its place, so that state-dict keys do not move."""
+class DemodulatedConvolution(nn.Conv2d):
+    """A convolution whose kernels have a fixed norm, whatever the size of their weights.
+
+    Maps then keep their scale, and no norm has to look at them: what leads generators to droplets
+    is a norm of each map by itself (Karras et al., 2020; this is their equation 3 at style 1).
+    """
+
+    gain = GAIN
+
+    def kernels(self) -> Tensor:
+        """The weights that it computes with."""
+        return demodulated(self.weight, 0, self.gain)
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        out: Tensor = super()._conv_forward(input, self.kernels(), bias)
+        return out
+
+
+class DemodulatedTransposedConvolution(nn.ConvTranspose2d):
+    """The same transposed; an output sees a stride²-th of its kernel, which is larger for it."""
+
+    gain = GAIN
+
+    def kernels(self) -> Tensor:
+        """The weights that it computes with."""
+        return demodulated(self.weight, 1, self.gain * self.stride[0])
+
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """Map N×C×H×W to sides times the stride."""
+        padding = cast(tuple[int, ...], self.padding)
+        return F.conv_transpose2d(
+            input, self.kernels(), self.bias, self.stride, padding, self.output_padding
+        )
+
+
+def demodulated(weight: Tensor, output_axis: int, gain: float) -> Tensor:
+    """Weights scaled so that those of each output have the norm ``gain``."""
+    # In 16 bits the factor's own rounding would shift whole maps.
+    exact = weight.to(torch.promote_types(weight.dtype, torch.float32))
+    axes = [axis for axis in range(weight.ndim) if axis != output_axis]
+    factor = gain * torch.rsqrt(exact.square().sum(axes, keepdim=True) + 1e-8)
+    return (exact * factor).to(weight.dtype)
+
+
+def kernels(convolution: nn.Conv2d | nn.ConvTranspose2d) -> Tensor:
+    """The weights that a convolution computes with."""
+    if isinstance(convolution, DemodulatedConvolution | DemodulatedTransposedConvolution):
+        return convolution.kernels()
+    return convolution.weight
+
+
+def convolution(
+    in_channels: int,
+    out_channels: int,
+    kernel: int,
+    norm: GeneratorNormName | None,
+    *,
+    stride: int = 1,
+    padding: int = 0,
+    gain: float = GAIN,
+) -> nn.Conv2d:
+    """Convolution before a norm, or the last; the gain is that of a demodulated one."""
+    kind = DemodulatedConvolution if norm == "demodulated" else nn.Conv2d
+    layer = kind(in_channels, out_channels, kernel, stride, padding, bias=has_bias(norm))
+    return with_gain(layer, gain)
+
+
+def with_gain(layer: Convolution, gain: float) -> Convolution:
+    """The layer, its kernels' norm set if it is demodulated."""
+    if isinstance(layer, DemodulatedConvolution | DemodulatedTransposedConvolution):
+        layer.gain = gain
+    return layer
+
+
+def build_norm(name: GeneratorNormName, channels: int) -> nn.Module:
+    """Normalisation layer; an Identity keeps the place of none, so that keys do not move."""
     if name == "instance":
         return InstanceNorm(channels)
     if name == "batch":
         return nn.BatchNorm2d(channels)
+    if name == "group":
+        return nn.GroupNorm(group_count(channels), channels)
     return nn.Identity()
 
 
-def has_bias(norm: NormName) -> bool:
-    """Whether convolutions before the norm carry a bias, as in the reference."""
-    return norm == "instance"
+def group_count(channels: int) -> int:
+    """The most groups of equal size that have 16 channels each at least, or one."""
+    counts = range(channels // CHANNELS_OF_GROUP, 1, -1)
+    return next((count for count in counts if channels % count == 0), 1)
+
+
+def has_bias(norm: GeneratorNormName | None) -> bool:
+    """Whether convolutions before the norm, or before none at all, carry a bias."""
+    return norm in ("instance", "demodulated", None)
 
 
 def initialise(network: nn.Module) -> None:

@@ -6,6 +6,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cyclegan_style.networks.layers import (
+    GAIN,
+    DemodulatedConvolution,
+    DemodulatedTransposedConvolution,
+    GeneratorNormName,
+    convolution,
+    has_bias,
+    with_gain,
+)
+
 Upsampling = Literal["transposed", "nearest", "bilinear"]
 Downsampling = Literal["strided", "blurred"]
 
@@ -27,6 +37,10 @@ class BlurredConvolution(nn.Conv2d):
         return super().forward(blurred(F.pad(x, (1, 1, 1, 1), mode="reflect")))
 
 
+class DemodulatedBlurredConvolution(DemodulatedConvolution, BlurredConvolution):
+    """Both at once."""
+
+
 def blurred(padded: Tensor) -> Tensor:
     """[1, 2, 1] / 4 along both axes, which takes a row and a column at each side.
 
@@ -36,15 +50,30 @@ def blurred(padded: Tensor) -> Tensor:
 
 
 def halving(
-    in_channels: int, out_channels: int, kernel: int, downsampling: Downsampling, *, bias: bool
+    in_channels: int,
+    out_channels: int,
+    kernel: int,
+    downsampling: Downsampling,
+    norm: GeneratorNormName | None,
+    *,
+    gain: float = GAIN,
 ) -> nn.Conv2d:
     """Convolution to half the resolution."""
-    kind = BlurredConvolution if downsampling == "blurred" else nn.Conv2d
-    return kind(in_channels, out_channels, kernel, stride=2, padding=1, bias=bias)
+    if downsampling == "strided":
+        return convolution(in_channels, out_channels, kernel, norm, stride=2, padding=1, gain=gain)
+    kind = DemodulatedBlurredConvolution if norm == "demodulated" else BlurredConvolution
+    layer = kind(in_channels, out_channels, kernel, stride=2, padding=1, bias=has_bias(norm))
+    return with_gain(layer, gain)
 
 
 def doubling(
-    in_channels: int, out_channels: int, kernel: int, upsampling: Upsampling, *, bias: bool
+    in_channels: int,
+    out_channels: int,
+    kernel: int,
+    upsampling: Upsampling,
+    norm: GeneratorNormName | None,
+    *,
+    gain: float = GAIN,
 ) -> list[nn.Module]:
     """Layers to twice the resolution; the kernel is the transposed convolution's.
 
@@ -52,16 +81,14 @@ def doubling(
     the stride's period. A convolution of an enlarged map treats all alike (Odena et al., 2016).
     """
     if upsampling == "transposed":
-        odd = kernel % 2
-        return [
-            nn.ConvTranspose2d(
-                in_channels, out_channels, kernel, 2, padding=1, output_padding=odd, bias=bias
-            )
-        ]
+        odd, bias = kernel % 2, has_bias(norm)
+        kind = DemodulatedTransposedConvolution if norm == "demodulated" else nn.ConvTranspose2d
+        layer = kind(in_channels, out_channels, kernel, 2, 1, output_padding=odd, bias=bias)
+        return [with_gain(layer, gain)]
     return [
         nn.Upsample(scale_factor=2, mode=upsampling),
         nn.ReflectionPad2d(1),
-        nn.Conv2d(in_channels, out_channels, 3, bias=bias),
+        convolution(in_channels, out_channels, 3, norm, gain=gain),
     ]
 
 

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from cyclegan_style.networks.layers import NormName, build_norm, has_bias
+from cyclegan_style.networks.layers import GAIN, GeneratorNormName, build_norm, convolution
 from cyclegan_style.networks.resampling import (
     ChangeOfInput,
     Downsampling,
@@ -14,13 +14,19 @@ from cyclegan_style.networks.resampling import (
 
 
 class ResidualBlock(nn.Module):
-    """x + f(x), where f is two 3×3 convolutions with reflection padding."""
+    """x + f(x), where f is two 3×3 convolutions with reflection padding.
 
-    def __init__(self, channels: int, norm: NormName, dropout: bool) -> None:
+    ``gain`` is that of the second if it is demodulated. Where nothing is normalised, a row of n
+    blocks multiplies the mean square by e with 1 / √n, and by 3ⁿ with the gain of other layers.
+    """
+
+    def __init__(
+        self, channels: int, norm: GeneratorNormName, dropout: bool, gain: float = GAIN
+    ) -> None:
         super().__init__()
         layers: list[nn.Module] = [
             nn.ReflectionPad2d(1),
-            nn.Conv2d(channels, channels, 3, bias=has_bias(norm)),
+            convolution(channels, channels, 3, norm),
             build_norm(norm, channels),
             nn.ReLU(),
         ]
@@ -28,7 +34,7 @@ class ResidualBlock(nn.Module):
             layers.append(nn.Dropout(0.5))
         layers += [
             nn.ReflectionPad2d(1),
-            nn.Conv2d(channels, channels, 3, bias=has_bias(norm)),
+            convolution(channels, channels, 3, norm, gain=gain),
             build_norm(norm, channels),
         ]
         self.conv_block = nn.Sequential(*layers)
@@ -52,30 +58,29 @@ class ResnetGenerator(nn.Module):
         *,
         channels: int = 64,
         blocks: int = 9,
-        norm: NormName = "instance",
+        norm: GeneratorNormName = "instance",
         dropout: bool = False,
         upsampling: Upsampling = "transposed",
         downsampling: Downsampling = "strided",
         skip: bool = False,
     ) -> None:
         super().__init__()
-        bias = has_bias(norm)
         layers: list[nn.Module] = [
             nn.ReflectionPad2d(3),
-            nn.Conv2d(in_channels, channels, 7, bias=bias),
+            convolution(in_channels, channels, 7, norm),
             build_norm(norm, channels),
             nn.ReLU(),
         ]
         for width in (channels, 2 * channels):
             layers += [
-                halving(width, 2 * width, 3, downsampling, bias=bias),
+                halving(width, 2 * width, 3, downsampling, norm),
                 build_norm(norm, 2 * width),
                 nn.ReLU(),
             ]
-        layers += [ResidualBlock(4 * channels, norm, dropout) for _ in range(blocks)]
+        layers += [ResidualBlock(4 * channels, norm, dropout, blocks**-0.5) for _ in range(blocks)]
         for width in (4 * channels, 2 * channels):
             layers += [
-                *doubling(width, width // 2, 3, upsampling, bias=bias),
+                *doubling(width, width // 2, 3, upsampling, norm),
                 build_norm(norm, width // 2),
                 nn.ReLU(),
             ]

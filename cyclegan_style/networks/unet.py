@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from cyclegan_style.networks.layers import NormName, build_norm, has_bias
+from cyclegan_style.networks.layers import GeneratorNormName, build_norm
 from cyclegan_style.networks.resampling import (
     ChangeOfInput,
     Downsampling,
@@ -43,7 +43,7 @@ class UnetGenerator(nn.Module):
         *,
         channels: int = 64,
         levels: int = 8,
-        norm: NormName = "instance",
+        norm: GeneratorNormName = "instance",
         dropout: bool = False,
         upsampling: Upsampling = "transposed",
         downsampling: Downsampling = "strided",
@@ -60,10 +60,10 @@ class UnetGenerator(nn.Module):
                 factor * channels, 2 * factor * channels, level, *kinds, dropout=False
             )
         layers = [
-            halving(in_channels, channels, 4, downsampling, bias=has_bias(norm)),
+            halving(in_channels, channels, 4, downsampling, norm),
             level,
             nn.ReLU(),
-            *doubling(2 * channels, out_channels, 4, upsampling, bias=True),
+            *doubling(2 * channels, out_channels, 4, upsampling, None),
             *last_layers(skip),
         ]
         outermost = (ChangeOfInput if skip else nn.Sequential)(*layers)
@@ -76,14 +76,14 @@ class UnetGenerator(nn.Module):
 
 
 def innermost_level(
-    channels: int, norm: NormName, upsampling: Upsampling, downsampling: Downsampling
+    channels: int, norm: GeneratorNormName, upsampling: Upsampling, downsampling: Downsampling
 ) -> UnetLevel:
     """The bottleneck, which at one pixel has nothing to normalise on the way down."""
     layers = [
         nn.LeakyReLU(0.2),
-        halving(channels, channels, 4, downsampling, bias=has_bias(norm)),
+        halving(channels, channels, 4, downsampling, norm),
         nn.ReLU(),
-        *doubling(channels, channels, 4, upsampling, bias=has_bias(norm)),
+        *doubling(channels, channels, 4, upsampling, norm),
         build_norm(norm, channels),
     ]
     return UnetLevel(nn.Sequential(*layers), skip=True)
@@ -93,7 +93,7 @@ def inner_level(
     outer_channels: int,
     inner_channels: int,
     level_below: UnetLevel,
-    norm: NormName,
+    norm: GeneratorNormName,
     upsampling: Upsampling,
     downsampling: Downsampling,
     *,
@@ -102,11 +102,11 @@ def inner_level(
     """A level in the middle; its decoder also sees the skip of the level below."""
     layers: list[nn.Module] = [
         nn.LeakyReLU(0.2),
-        halving(outer_channels, inner_channels, 4, downsampling, bias=has_bias(norm)),
+        halving(outer_channels, inner_channels, 4, downsampling, norm),
         build_norm(norm, inner_channels),
         level_below,
         nn.ReLU(),
-        *doubling(2 * inner_channels, outer_channels, 4, upsampling, bias=has_bias(norm)),
+        *doubling(2 * inner_channels, outer_channels, 4, upsampling, norm),
         build_norm(norm, outer_channels),
     ]
     if dropout:

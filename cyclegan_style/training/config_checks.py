@@ -18,6 +18,8 @@ from cyclegan_style.networks.sizes import size_divisor
 _LEAST = {
     "data.load_size": 1,
     "data.crop_size": 1,
+    "data.rotate": 0,
+    "data.scale": 0,
     "data.num_workers": 0,
     "data.channels_a": 1,
     "data.channels_b": 1,
@@ -52,6 +54,8 @@ _LEAST = {
     "tracking.sample_count": 1,
 }
 _MOST = {
+    "data.rotate": 45,
+    "data.scale": 1,
     "data.channels_a": 4,
     "data.channels_b": 4,
     # NumPy's seeds have 32 bits, and each process adds its number.
@@ -168,6 +172,11 @@ def _problems_of_combinations(config: Config) -> list[str]:
         problems.append("evaluation.metrics must name at least one, such as swd")
     if evaluation.patience is not None and not evaluation.every_steps:
         problems.append("evaluation.patience needs evaluation.every_steps above 0")
+    if evaluation.raw_weights and not config.train.ema_decay:
+        problems.append(
+            "evaluation.raw_weights needs train.ema_decay above 0, without which no other weights"
+            " are scored"
+        )
     if evaluation.patience is not None and set(evaluation.metrics) <= {
         "lpips",
         "squeezenet_distance",
@@ -239,7 +248,7 @@ def remarks(config: Config) -> list[str]:
     if config.generator.dropout and not _levels_with_dropout(config.generator):
         return [
             "generator.dropout has no layer to act on: a resnet has it from 1 generator.blocks on,"
-            " a unet from 6 generator.levels on"
+            " a U-Net from 6 generator.levels on"
         ]
     return []
 

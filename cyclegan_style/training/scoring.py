@@ -20,6 +20,9 @@ from cyclegan_style.training.demo import (
 )
 from cyclegan_style.training.validation import Validation
 
+RAW = "_raw"
+"""What follows the names of the scores of weights that are not averaged; none is ever the best."""
+
 
 class Scoring:
     """Scores generators on the test pictures and remembers the best."""
@@ -43,20 +46,34 @@ class Scoring:
         self.best = BestScores({} if self.validation is None else self.validation.made_by())
         self.against_truth: Scores = {}
 
-    def evaluate(self, generators: Generators) -> dict[str, float]:
-        """Score the test pictures' translations, without a trace in what is trained."""
-        values: dict[str, float] = {}
+    def evaluate(self, generators: Generators, raw: Generators) -> dict[str, float]:
+        """Score the test pictures' translations, without a trace in what is trained.
+
+        ``raw`` generators are those of which the others are the average, or the same.
+        """
         with chance_untouched():
             if self.accelerator.is_main_process:
                 self.compare_with_truth(generators)
-                values = flat_scores(self.against_truth)
-            if self.validation is not None:
-                values |= self.validation.scores(generators)
+            values = self._values(generators, self.against_truth)
+            if self.config.evaluation.raw_weights and raw is not generators:
+                truth = self._against_truth(raw) if self.accelerator.is_main_process else {}
+                raw_values = self._values(raw, truth)
+                values |= {f"{name}{RAW}": value for name, value in raw_values.items()}
         return on_main_process(lambda: values)
+
+    def _values(self, generators: Generators, against_truth: Scores) -> dict[str, float]:
+        """Every score by its name."""
+        values = flat_scores(against_truth)
+        if self.validation is not None:
+            values |= self.validation.scores(generators)
+        return values
 
     def compare_with_truth(self, generators: Generators) -> None:
         """Score the translations whose truth is known, beside what is simpler than a network."""
-        self.against_truth = {
+        self.against_truth = self._against_truth(generators)
+
+    def _against_truth(self, generators: Generators) -> Scores:
+        return {
             known.direction.name: {
                 "model": score_model(generators, known),
                 **self.baselines[known.direction.name],

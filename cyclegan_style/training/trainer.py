@@ -148,7 +148,7 @@ class Trainer:
             scores: dict[str, float] = {}
             if progress.is_due(config.evaluation.every_steps):
                 with clock.aside("scores"):
-                    scores = self.scoring.evaluate(generators)
+                    scores = self.scoring.evaluate(generators, self.training_step.generators)
                     self.scoring.keep_best(progress.step, scores, generators)
 
             # Report losses and scores.
