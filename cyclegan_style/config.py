@@ -109,8 +109,11 @@ class DiscriminatorConfig:
 class LossConfig:
     """What the networks are trained for."""
 
-    adversarial: Literal["least_squares", "cross_entropy", "hinge", "wgan_gp"] = "least_squares"
-    """Objective of the game between generators and discriminators."""
+    adversarial: Literal["least_squares", "cross_entropy", "hinge", "wgan_gp", "relativistic"] = (
+        "least_squares"
+    )
+    """Objective of the game between generators and discriminators; relativistic compares verdicts
+    on a real and a translated image at the same place (R3GAN, with gradient_penalty r1_r2)."""
     cycle_a: float = 10.0
     """Weight of ‖generator_ba(generator_ab(a)) − a‖."""
     cycle_b: float = 10.0
@@ -119,9 +122,9 @@ class LossConfig:
     """Weight of ‖generator_ba(a) − a‖; 0 leaves the term out."""
     identity_b: float = 5.0
     """Weight of ‖generator_ab(b) − b‖; 0 leaves the term out."""
-    gradient_penalty: Literal["none", "r1", "zero_centred"] = "none"
-    """Penalty on the discriminators' gradients: r1 on real images, zero_centred between real and
-    translated ones. wgan_gp brings its own."""
+    gradient_penalty: Literal["none", "r1", "r1_r2", "zero_centred"] = "none"
+    """Penalty on the discriminators' gradients: r1 on real images, r1_r2 on real and on translated
+    ones, zero_centred between the two. wgan_gp brings its own."""
     penalty_weight: float = 10.0
     """Weight of the gradient penalty, wgan_gp's included; an image's score is its mean verdict."""
 

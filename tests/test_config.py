@@ -84,6 +84,7 @@ BAD_COMBINATIONS = [
     ({"data.channels_b": 1, "loss.identity_a": 0.0}, "loss.identity_b"),
     ({"loss.adversarial": "wgan_gp", "loss.gradient_penalty": "r1"}, "loss.gradient_penalty"),
     ({"loss.adversarial": "wgan_gp", "discriminator.norm": "batch"}, "discriminator.norm"),
+    ({"loss.gradient_penalty": "r1_r2", "loss.adversarial": "wgan_gp"}, "loss.gradient_penalty"),
     ({"loss.gradient_penalty": "r1", "discriminator.norm": "batch"}, "discriminator.norm"),
     (
         {"discriminator.augment": ("color",), "data.channels_a": 1, "data.channels_b": 1},

@@ -113,6 +113,27 @@ def test_generators_are_judged_in_the_domain_they_imitate():
         torch.testing.assert_close(turn.losses[f"adversarial_{name}"], loss, rtol=1e-12, atol=0)
 
 
+def test_a_relativistic_game_is_about_differences_alone():
+    generators, discriminators = build(tiny_config(loss__adversarial="relativistic"))
+    real = random_batch(2)
+
+    turn = generators(real, discriminators)
+    losses = discriminators(real, turn.fakes)
+
+    differences = {
+        domain: discriminators[domain](turn.fakes[domain]) - discriminators[domain](real[domain])
+        for domain in ("a", "b")
+    }
+    for domain, name in (("a", "adversarial_ba"), ("b", "adversarial_ab")):
+        for found, sign in ((turn.losses[name], -1), (2 * losses[f"discriminator_{domain}"], 1)):
+            expected = (sign * differences[domain]).exp().log1p().mean()
+            torch.testing.assert_close(found, expected, rtol=1e-11, atol=0)
+    # What all verdicts have in common is nothing to either side.
+    last = discriminators["b"].model[-1].bias
+    (moved,) = torch.autograd.grad(losses["discriminator_b"], last)
+    assert abs(moved.item()) < 1e-12
+
+
 def test_discriminators_are_halved_and_judge_their_own_domain():
     _, discriminators = build(tiny_config())
     real, fakes = random_batch(2, seed=1), random_batch(2, seed=2)

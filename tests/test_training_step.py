@@ -219,6 +219,7 @@ OPTIONS = {
     "hinge": {"loss__adversarial": "hinge"},
     "wgan_gp": {"loss__adversarial": "wgan_gp"},
     "r1": {"loss__gradient_penalty": "r1"},
+    "relativistic": {"loss__adversarial": "relativistic", "loss__gradient_penalty": "r1_r2"},
     "zero_centred": {"loss__gradient_penalty": "zero_centred", "loss__adversarial": "hinge"},
     "spectral_norm": {"discriminator__spectral_norm": True},
     "augment": {"discriminator__augment": ("color", "translation", "cutout")},
@@ -251,7 +252,7 @@ def convolutions(step: TrainingStep) -> list[Tensor]:
     return [p.detach().clone() for p in step.discriminators["a"].parameters() if p.ndim == 4]
 
 
-@pytest.mark.parametrize("name", ["wgan_gp", "r1", "hinge", "augment"])
+@pytest.mark.parametrize("name", ["wgan_gp", "r1", "relativistic", "hinge", "augment"])
 def test_options_change_what_is_learned(name):
     usual, other = build_step(), build_step(**OPTIONS[name])
     before = [convolutions(step) for step in (usual, other)]

@@ -67,10 +67,16 @@ class Generators(nn.ModuleDict):
         fake, unchanged = self._translate(direction, real)
         reconstruction = self[reverse](fake)
         verdicts = discriminators.judge(target, fake)
+        compared: Sequence[Tensor | None] = [None] * len(verdicts)
+        if self.objective == "relativistic":
+            compared = discriminators.judge(target, real[target])
         turn.fakes[target] = fake.detach()
         turn.reconstructions[source] = reconstruction.detach()
         turn.losses[f"adversarial_{name}"] = mean(
-            [generator_adversarial(self.objective, verdict) for verdict in verdicts]
+            [
+                generator_adversarial(self.objective, *pair)
+                for pair in zip(verdicts, compared, strict=True)
+            ]
         )
         turn.losses[f"cycle_{source}"] = self.cycle_weight[source] * cycle(
             reconstruction, real[source]

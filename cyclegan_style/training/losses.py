@@ -10,12 +10,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-AdversarialName = Literal["least_squares", "cross_entropy", "hinge", "wgan_gp"]
-PenaltyName = Literal["none", "r1", "zero_centred"]
+AdversarialName = Literal["least_squares", "cross_entropy", "hinge", "wgan_gp", "relativistic"]
+PenaltyName = Literal["none", "r1", "r1_r2", "zero_centred"]
 
 
-def generator_adversarial(objective: AdversarialName, fake: Tensor) -> Tensor:
-    """Loss of a generator whose translations received the verdicts ``fake``."""
+def generator_adversarial(
+    objective: AdversarialName, fake: Tensor, real: Tensor | None = None
+) -> Tensor:
+    """Loss of a generator whose translations received the verdicts ``fake``.
+
+    The relativistic one needs the verdicts on as many real images as well.
+    """
+    if objective == "relativistic":
+        if real is None:
+            raise ValueError("the relativistic objective compares with verdicts on real images")
+        return relativistic(fake, real)
     if objective == "least_squares":  # Mao et al. 2017, equation 9 with c = 1
         return F.mse_loss(fake, torch.ones_like(fake))
     if objective == "cross_entropy":  # Goodfellow et al. 2014, the non-saturating form
@@ -25,6 +34,8 @@ def generator_adversarial(objective: AdversarialName, fake: Tensor) -> Tensor:
 
 def discriminator_adversarial(objective: AdversarialName, real: Tensor, fake: Tensor) -> Tensor:
     """Loss of a discriminator that gave the verdicts ``real`` and ``fake``, not yet halved."""
+    if objective == "relativistic":
+        return relativistic(real, fake)
     if objective == "least_squares":  # Mao et al. 2017, equation 9 with a = 0, b = 1
         return F.mse_loss(real, torch.ones_like(real)) + F.mse_loss(fake, torch.zeros_like(fake))
     if objective == "cross_entropy":  # Goodfellow et al. 2014, equation 1
@@ -34,6 +45,14 @@ def discriminator_adversarial(objective: AdversarialName, real: Tensor, fake: Te
     if objective == "hinge":  # Lim & Ye 2017; Miyato et al. 2018, equation 16
         return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
     return fake.mean() - real.mean()  # Arjovsky et al. 2017, equation 2
+
+
+def relativistic(preferred: Tensor, other: Tensor) -> Tensor:
+    """−log σ(preferred − other) at each place; Huang et al. 2024, equation 2.
+
+    R3GAN has one verdict per image and pairs images at random; here places are paired as well.
+    """
+    return -F.logsigmoid(preferred - other).mean()
 
 
 def gradient_penalty(
@@ -55,6 +74,9 @@ def gradient_penalty(
         return (norms - 1).square().mean()
     if penalty == "r1":  # Mescheder et al. 2018, equation 9: E[‖∇D(x)‖²], x real
         return image_gradients(judge, real).square().sum(dim=1).mean()
+    if penalty == "r1_r2":  # Huang et al. 2024, section 2.2: R1, and the same of fakes, R2
+        on_real, on_fake = (image_gradients(judge, images).square() for images in (real, fake))
+        return on_real.sum(dim=1).mean() + on_fake.sum(dim=1).mean()
     if penalty == "zero_centred":  # Thanh-Tung et al. 2019, equation 8: E[‖∇D(x̂)‖²]
         return image_gradients(judge, interpolate(real, fake)).square().sum(dim=1).mean()
     return real.new_zeros(())
