@@ -96,6 +96,8 @@ class DiscriminatorConfig:
     """Strided layers of the PatchGAN; 3 see patches of 70 × 70 pixels."""
     norm: Literal["instance", "batch", "none"] = "instance"
     """Normalisation after the inner convolutions."""
+    scales: int = 1
+    """PatchGANs that judge each picture: the first as it is, the others halved once, twice, ..."""
     spectral_norm: bool = False
     """Bound every layer's largest singular value to one (Miyato et al., 2018)."""
     augment: tuple[Literal["color", "translation", "cutout"], ...] = ()

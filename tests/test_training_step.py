@@ -226,6 +226,8 @@ OPTIONS = {
     "augmented r1": {"discriminator__augment": ("cutout",), "loss__gradient_penalty": "r1"},
     "dropout": {"generator__dropout": True},
     "pool": {"train__pool_size": 1},
+    "scales": {"discriminator__scales": 2},
+    "scales wgan_gp": {"discriminator__scales": 2, "loss__adversarial": "wgan_gp"},
     "pixel": {"discriminator__architecture": "pixel"},
     "unet": {"generator__architecture": "unet", "generator__levels": 5, "data__crop_size": 32},
 }

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from cyclegan_style.config import Config, DiscriminatorConfig, LossConfig
 from cyclegan_style.directions import DIRECTIONS, DOMAINS, Direction
 from cyclegan_style.networks import build_discriminator, build_generator, mixes_samples
+from cyclegan_style.networks.discriminators import CoarserScales
 from cyclegan_style.training.augment import augment
 from cyclegan_style.training.frozen_features import FrozenFeatures
 from cyclegan_style.training.losses import (
@@ -99,9 +100,9 @@ class Generators(nn.ModuleDict):
 class Discriminators(nn.ModuleDict):
     """``discriminators["b"]`` judges domain B: real paintings against generator_ab's.
 
-    Each judges images and, where it has heads, SqueezeNet's features of the same images. PatchGAN
-    and heads have an equal say: the adversarial loss is the mean of theirs. Gradient penalties are
-    on the PatchGAN's verdicts alone.
+    Each judges images and, where it has PatchGANs for coarser pictures or heads, the same images
+    halved and SqueezeNet's features of them. All have an equal say: the adversarial loss is the
+    mean of theirs. Gradient penalties are on the PatchGANs' verdicts alone, the mean over scales.
     """
 
     def __init__(
@@ -125,10 +126,10 @@ class Discriminators(nn.ModuleDict):
     def judge(self, domain: str, images: Tensor) -> list[Tensor]:
         """Verdicts on images that claim to be of the domain, seen through the augmentations.
 
-        The first are the PatchGAN's, the others those of the heads.
+        The first are the PatchGAN's, then come those of coarser scales and of the heads.
         """
         seen = augment(images, self.augmentations)
-        return [self[domain](seen), *self._of_heads(domain, seen)]
+        return [self[domain](seen), *self._beside_the_first(domain, seen)]
 
     def forward(self, real: Images, fakes: Images) -> dict[str, Tensor]:
         """Losses of both discriminators on real images and (pooled) translations."""
@@ -142,23 +143,40 @@ class Discriminators(nn.ModuleDict):
         fake = augment(fake, self.augmentations)
         real_verdict, fake_verdict = apply_to_both(self[domain], real, fake)
         verdicts = [(real_verdict, fake_verdict)]
-        verdicts += zip(self._of_heads(domain, real), self._of_heads(domain, fake), strict=True)
+        beside = [self._beside_the_first(domain, images) for images in (real, fake)]
+        verdicts += zip(*beside, strict=True)
         loss = mean([discriminator_adversarial(self.objective, *pair) for pair in verdicts])
         if self.penalises_gradients:
             # Squared gradients leave the range of 16 bits, so the penalty is kept out of autocast.
             with torch.autocast(real.device.type, enabled=False):
-                penalty = gradient_penalty(self.objective, self.penalty, self[domain], real, fake)
+                penalty = self._gradient_penalty(domain, real, fake)
             loss = loss + self.penalty_weight * penalty
         # Halved, which slows the discriminators relative to the generators (Zhu et al., sec. 7.2).
         return 0.5 * loss
 
-    def _of_heads(self, domain: str, images: Tensor) -> list[Tensor]:
-        """Verdicts on the features of images."""
+    def _gradient_penalty(self, domain: str, real: Tensor, fake: Tensor) -> Tensor:
+        """The mean over the scales; each has the gradient by the pictures that it sees."""
+        scales = self._scales(domain)
+        seen = [(real, fake), *zip(scales.pictures(real), scales.pictures(fake), strict=True)]
+        return mean(
+            [
+                gradient_penalty(self.objective, self.penalty, judge, *images)
+                for judge, images in zip((self[domain], *scales.values()), seen, strict=True)
+            ]
+        )
+
+    def _beside_the_first(self, domain: str, images: Tensor) -> list[Tensor]:
+        """Verdicts on halved images, and on the features of images."""
+        verdicts: list[Tensor] = self._scales(domain)(images)
         if self.features is None:
-            return []
+            return verdicts
         heads = self[domain].get_submodule("heads")
-        verdicts: list[Tensor] = heads(self.features(images))
-        return verdicts
+        return [*verdicts, *heads(self.features(images))]
+
+    def _scales(self, domain: str) -> CoarserScales:
+        scales = self[domain].get_submodule("scales")
+        assert isinstance(scales, CoarserScales)
+        return scales
 
 
 def build_generators(config: Config) -> Generators:
