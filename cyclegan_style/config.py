@@ -124,6 +124,9 @@ class LossConfig:
     """Weight of ‖generator_ba(a) − a‖; 0 leaves the term out."""
     identity_b: float = 5.0
     """Weight of ‖generator_ab(b) − b‖; 0 leaves the term out."""
+    feature_matching: float = 0.0
+    """Weight of the distance between the mean activations that real and translated images have in
+    the discriminator (Salimans et al., 2016); 0 leaves the term out."""
     gradient_penalty: Literal["none", "r1", "r1_r2", "zero_centred"] = "none"
     """Penalty on the discriminators' gradients: r1 on real images, r1_r2 on real and on translated
     ones, zero_centred between the two. wgan_gp brings its own."""

@@ -14,6 +14,7 @@ from cyclegan_style.training.cyclegan import build_discriminators, build_generat
 from cyclegan_style.training.losses import (
     cycle,
     discriminator_adversarial,
+    feature_matching,
     generator_adversarial,
     gradient_penalty,
     identity,
@@ -89,6 +90,19 @@ def test_cycle_and_identity_are_mean_absolute_differences():
 
     assert cycle(first, second).item() == (1 + 2 + 0 + 3) / 4
     assert identity(first, second).item() == (1 + 2 + 0 + 3) / 4
+
+
+def test_feature_matching_compares_means_over_places_and_images():
+    constant = [torch.full((2, 3, 4, 4), 1.0), torch.full((1, 5, 2, 2), -2.0)]
+    other = [torch.full((2, 3, 6, 4), 1.5), torch.full((4, 5, 1, 2), 1.0)]
+    shuffled = [layer.flip(0, 3) + torch.tensor([-1.0, 1.0]).repeat(layer.shape[3] // 2)
+                for layer in other]  # fmt: skip
+    one_channel = [constant[0] + torch.tensor([3.0, 0, 0]).view(3, 1, 1), constant[1]]
+
+    assert feature_matching(constant, other).item() == (0.5 + 3) / 2
+    assert feature_matching(constant, shuffled).item() == (0.5 + 3) / 2
+    assert feature_matching(constant, one_channel).item() == (3 / 3) / 2
+    assert feature_matching(constant, constant).item() == 0
 
 
 IMAGES = (5, 3, 4, 6)

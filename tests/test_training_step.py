@@ -228,8 +228,12 @@ OPTIONS = {
     "pool": {"train__pool_size": 1},
     "scales": {"discriminator__scales": 2},
     "scales wgan_gp": {"discriminator__scales": 2, "loss__adversarial": "wgan_gp"},
+    "feature_matching": {"loss__feature_matching": 1.0},
     "pixel": {"discriminator__architecture": "pixel"},
     "unet": {"generator__architecture": "unet", "generator__levels": 5, "data__crop_size": 32},
+}
+LOSSES_OF_OPTIONS = {
+    "feature_matching": ("feature_matching_ab", "feature_matching_ba"),
 }
 
 
@@ -240,7 +244,7 @@ def test_every_option_trains(name):
     before = all_weights(step)
     for seed in range(2):
         losses, _ = step.run([random_batch(2, size, size, seed=seed)])
-        assert losses.keys() == set(OUR_NAMES.values())
+        assert losses.keys() == {*OUR_NAMES.values(), *LOSSES_OF_OPTIONS.get(name, ())}
         assert all(loss.isfinite() for loss in losses.values())
 
     for key, weight in all_weights(step).items():

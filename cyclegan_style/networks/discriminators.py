@@ -47,6 +47,20 @@ class PatchDiscriminator(nn.Module):
         out: Tensor = self.model(x)
         return out
 
+    def activations(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Activations of the inner layers, and the verdicts."""
+        return activations_of(self.model, x)
+
+
+def activations_of(layers: Iterable[nn.Module], x: Tensor) -> tuple[list[Tensor], Tensor]:
+    """What comes out of each nonlinearity of a row of layers, and out of the last layer."""
+    activations = []
+    for layer in layers:
+        x = layer(x)
+        if isinstance(layer, nn.LeakyReLU):
+            activations.append(x)
+    return activations, x
+
 
 def patch_layers(in_channels: int, channels: int, layers: int, norm: NormName) -> nn.Sequential:
     """The convolutions of a PatchGAN."""
@@ -80,6 +94,11 @@ class CoarserScales(nn.ModuleDict):
             judge(halved)
             for judge, halved in zip(self.values(), self.pictures(images), strict=True)
         ]
+
+    def activations(self, images: Tensor) -> list[tuple[list[Tensor], Tensor]]:
+        """Activations of each judge's inner layers, and its verdicts."""
+        pairs = zip(self.values(), self.pictures(images), strict=True)
+        return [activations_of(judge.children(), halved) for judge, halved in pairs]
 
     def pictures(self, images: Tensor) -> list[Tensor]:
         """What each judge sees: means over 2×2 pixels, means over 2×2 of those and so on."""
@@ -118,3 +137,7 @@ class PixelDiscriminator(nn.Module):
         """Map N×C×H×W images to N×1×H×W verdicts, without a sigmoid."""
         out: Tensor = self.net(x)
         return out
+
+    def activations(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Activations of the inner layers, and the verdicts."""
+        return activations_of(self.net, x)

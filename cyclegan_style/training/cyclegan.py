@@ -15,12 +15,13 @@ from torch import Tensor, nn
 from cyclegan_style.config import Config, DiscriminatorConfig, LossConfig
 from cyclegan_style.directions import DIRECTIONS, DOMAINS, Direction
 from cyclegan_style.networks import build_discriminator, build_generator, mixes_samples
-from cyclegan_style.networks.discriminators import CoarserScales
+from cyclegan_style.networks.discriminators import PatchDiscriminator, PixelDiscriminator
 from cyclegan_style.training.augment import augment
 from cyclegan_style.training.frozen_features import FrozenFeatures
 from cyclegan_style.training.losses import (
     cycle,
     discriminator_adversarial,
+    feature_matching,
     generator_adversarial,
     gradient_penalty,
     identity,
@@ -33,7 +34,8 @@ class GeneratorTurn(NamedTuple):
     """What the generators' turn yields; images are detached."""
 
     losses: dict[str, Tensor]
-    """Weighted: adversarial_ab, cycle_a, identity_b and their counterparts."""
+    """Weighted: adversarial_ab, cycle_a, identity_b and their counterparts, and those of options
+    that are on, such as feature_matching_ab."""
     fakes: dict[str, Tensor]
     """By the domain that they imitate: ``fakes["b"]`` is generator_ab(a)."""
     reconstructions: dict[str, Tensor]
@@ -46,6 +48,7 @@ class Generators(nn.ModuleDict):
     def __init__(self, ab: nn.Module, ba: nn.Module, loss: LossConfig) -> None:
         super().__init__({"ab": ab, "ba": ba})
         self.objective = loss.adversarial
+        self.matching_weight = loss.feature_matching
         self.cycle_weight = {"a": loss.cycle_a, "b": loss.cycle_b}
         self.identity_weight = {"a": loss.identity_a, "b": loss.identity_b}
 
@@ -64,21 +67,12 @@ class Generators(nn.ModuleDict):
         discriminators: "Discriminators",
         turn: GeneratorTurn,
     ) -> None:
-        name, source, target, reverse = direction
+        _, source, target, reverse = direction
         fake, unchanged = self._translate(direction, real)
         reconstruction = self[reverse](fake)
-        verdicts = discriminators.judge(target, fake)
-        compared: Sequence[Tensor | None] = [None] * len(verdicts)
-        if self.objective == "relativistic":
-            compared = discriminators.judge(target, real[target])
         turn.fakes[target] = fake.detach()
         turn.reconstructions[source] = reconstruction.detach()
-        turn.losses[f"adversarial_{name}"] = mean(
-            [
-                generator_adversarial(self.objective, *pair)
-                for pair in zip(verdicts, compared, strict=True)
-            ]
-        )
+        turn.losses.update(self._judged(direction, real, fake, discriminators))
         turn.losses[f"cycle_{source}"] = self.cycle_weight[source] * cycle(
             reconstruction, real[source]
         )
@@ -87,6 +81,32 @@ class Generators(nn.ModuleDict):
             if unchanged is None
             else self.identity_weight[target] * identity(unchanged, real[target])
         )
+
+    def _judged(
+        self,
+        direction: Direction,
+        real: Images,
+        fake: Tensor,
+        discriminators: "Discriminators",
+    ) -> dict[str, Tensor]:
+        """Losses of a translation before the discriminator of its domain."""
+        name, target, losses = direction.name, direction.target, {}
+        on_real: Sequence[Tensor | None]
+        if self.matching_weight:
+            on_real, expected = discriminators.examine(target, real[target])
+            verdicts, found = discriminators.examine(target, fake)
+            matching = feature_matching(expected, found)
+            losses[f"feature_matching_{name}"] = self.matching_weight * matching
+        else:
+            verdicts = discriminators.judge(target, fake)
+            on_real = [None] * len(verdicts)
+            if self.objective == "relativistic":
+                on_real = discriminators.judge(target, real[target])
+        adversarial = [
+            generator_adversarial(self.objective, *pair)
+            for pair in zip(verdicts, on_real, strict=True)
+        ]
+        return {f"adversarial_{name}": mean(adversarial), **losses}
 
     def _translate(self, direction: Direction, real: Images) -> tuple[Tensor, Tensor | None]:
         """Translate the source and, if identity counts, the target by the same generator."""
@@ -131,6 +151,14 @@ class Discriminators(nn.ModuleDict):
         seen = augment(images, self.augmentations)
         return [self[domain](seen), *self._beside_the_first(domain, seen)]
 
+    def examine(self, domain: str, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """What ``judge`` returns, and the activations of all PatchGANs that led to it."""
+        seen, judge = augment(images, self.augmentations), self._judge(domain)
+        looks = [judge.activations(seen), *judge.scales.activations(seen)]
+        verdicts = [verdict for _, verdict in looks]
+        activations = [each for found, _ in looks for each in found]
+        return [*verdicts, *self._of_heads(domain, seen)], activations
+
     def forward(self, real: Images, fakes: Images) -> dict[str, Tensor]:
         """Losses of both discriminators on real images and (pooled) translations."""
         return {
@@ -156,7 +184,7 @@ class Discriminators(nn.ModuleDict):
 
     def _gradient_penalty(self, domain: str, real: Tensor, fake: Tensor) -> Tensor:
         """The mean over the scales; each has the gradient by the pictures that it sees."""
-        scales = self._scales(domain)
+        scales = self._judge(domain).scales
         seen = [(real, fake), *zip(scales.pictures(real), scales.pictures(fake), strict=True)]
         return mean(
             [
@@ -167,16 +195,19 @@ class Discriminators(nn.ModuleDict):
 
     def _beside_the_first(self, domain: str, images: Tensor) -> list[Tensor]:
         """Verdicts on halved images, and on the features of images."""
-        verdicts: list[Tensor] = self._scales(domain)(images)
-        if self.features is None:
-            return verdicts
-        heads = self[domain].get_submodule("heads")
-        return [*verdicts, *heads(self.features(images))]
+        return [*self._judge(domain).scales(images), *self._of_heads(domain, images)]
 
-    def _scales(self, domain: str) -> CoarserScales:
-        scales = self[domain].get_submodule("scales")
-        assert isinstance(scales, CoarserScales)
-        return scales
+    def _of_heads(self, domain: str, images: Tensor) -> list[Tensor]:
+        """Verdicts on the features of images."""
+        if self.features is None:
+            return []
+        verdicts: list[Tensor] = self._judge(domain).heads(self.features(images))
+        return verdicts
+
+    def _judge(self, domain: str) -> PatchDiscriminator | PixelDiscriminator:
+        judge = self[domain]
+        assert isinstance(judge, PatchDiscriminator | PixelDiscriminator)
+        return judge
 
 
 def build_generators(config: Config) -> Generators:

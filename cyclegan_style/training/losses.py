@@ -3,7 +3,7 @@
 Verdicts are a discriminator's raw outputs, of any shape; every function returns a scalar.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -94,6 +94,19 @@ def image_gradients(judge: Callable[[Tensor], Tensor], images: Tensor) -> Tensor
     verdicts = judge(images).reshape(len(images), -1).mean(dim=1)
     (gradients,) = torch.autograd.grad(verdicts.sum(), images, create_graph=True)
     return gradients.flatten(start_dim=1)
+
+
+def feature_matching(real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:
+    """‖E f(x) − E f(G_ab(a))‖₁ per channel; Salimans et al. 2016, section 3.1, with another norm.
+
+    f are a discriminator's activations, N×C×h×w of each layer, and E is over images and places: the
+    images are no pairs, so that there is nothing to match place by place.
+    """
+    differences = [
+        F.l1_loss(of_fake.mean(dim=(0, 2, 3)), of_real.mean(dim=(0, 2, 3)))
+        for of_real, of_fake in zip(real, fake, strict=True)
+    ]
+    return torch.stack(differences).mean()
 
 
 def cycle(reconstruction: Tensor, original: Tensor) -> Tensor:
