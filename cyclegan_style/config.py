@@ -120,6 +120,8 @@ class LossConfig:
     """Weight of ‖generator_ba(generator_ab(a)) − a‖."""
     cycle_b: float = 10.0
     """Weight of ‖generator_ab(generator_ba(b)) − b‖."""
+    cycle_decay: float = 1.0
+    """Factor of both weights at the end of training, to which it falls linearly from 1."""
     identity_a: float = 5.0
     """Weight of ‖generator_ba(a) − a‖; 0 leaves the term out."""
     identity_b: float = 5.0

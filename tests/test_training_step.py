@@ -283,6 +283,21 @@ def test_the_rate_that_is_set_is_the_rate_of_the_next_step():
     assert 0.001 < largest_difference(all_weights(step), before) < 0.02
 
 
+def test_the_cycle_s_weight_falls_linearly_with_the_share_of_training_that_is_behind():
+    losses = []
+    for share in (0.0, 0.25, 1.0):
+        step = build_step(loss__cycle_decay=0.2)
+        step.set_progress(share)
+        losses.append(step.run([random_batch()])[0])
+
+    usual, _ = build_step().run([random_batch()])
+    for name, loss in usual.items():
+        factors = (1, 0.8, 0.2) if name.startswith("cycle") else (1, 1, 1)
+        for found, factor in zip(losses, factors, strict=True):
+            if not name.startswith("discriminator"):  # the generators have moved otherwise
+                assert found[name].item() == pytest.approx(factor * loss.item(), rel=1e-12), name
+
+
 def test_bf16_stays_close_to_fp32():
     exact = build_step(dtype=torch.float32)
     batch = {domain: images.float() for domain, images in random_batch(2).items()}

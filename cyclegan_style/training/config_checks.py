@@ -30,6 +30,7 @@ _LEAST = {
     "discriminator.scales": 1,
     "loss.cycle_a": 0,
     "loss.cycle_b": 0,
+    "loss.cycle_decay": 0,
     "loss.identity_a": 0,
     "loss.identity_b": 0,
     "loss.feature_matching": 0,
@@ -57,6 +58,7 @@ _MOST = {
     "data.channels_a": 4,
     "data.channels_b": 4,
     "discriminator.scales": MOST_SCALES,
+    "loss.cycle_decay": 1,
     # NumPy's seeds have 32 bits, and each process adds its number.
     "train.seed": 2**32 - 2**16,
 }

@@ -50,6 +50,9 @@ class Generators(nn.ModuleDict):
         self.objective = loss.adversarial
         self.matching_weight = loss.feature_matching
         self.cycle_weight = {"a": loss.cycle_a, "b": loss.cycle_b}
+        self.cycle_decay = loss.cycle_decay
+        self.progress = 0.0
+        """Share of training that is behind us."""
         self.identity_weight = {"a": loss.identity_a, "b": loss.identity_b}
 
     def forward(self, real: Images, discriminators: "Discriminators") -> GeneratorTurn:
@@ -73,7 +76,7 @@ class Generators(nn.ModuleDict):
         turn.fakes[target] = fake.detach()
         turn.reconstructions[source] = reconstruction.detach()
         turn.losses.update(self._judged(direction, real, fake, discriminators))
-        turn.losses[f"cycle_{source}"] = self.cycle_weight[source] * cycle(
+        turn.losses[f"cycle_{source}"] = self._cycle_weight_now(source) * cycle(
             reconstruction, real[source]
         )
         turn.losses[f"identity_{target}"] = (
@@ -81,6 +84,9 @@ class Generators(nn.ModuleDict):
             if unchanged is None
             else self.identity_weight[target] * identity(unchanged, real[target])
         )
+
+    def _cycle_weight_now(self, domain: str) -> float:
+        return self.cycle_weight[domain] * (1 - (1 - self.cycle_decay) * self.progress)
 
     def _judged(
         self,

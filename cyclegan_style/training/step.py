@@ -77,6 +77,10 @@ class TrainingStep:
             for group in optimizer.param_groups:
                 group["lr"] = rate
 
+    def set_progress(self, share: float) -> None:
+        """Use the weights of the moment when this share of training, 0 to 1, is behind us."""
+        self.generators.progress = share
+
     def run(self, batches: Sequence[Images]) -> tuple[Losses, list[GeneratorTurn]]:
         """Train one step on batches whose gradients are averaged, the mean over all processes.
 
