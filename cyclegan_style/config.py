@@ -12,7 +12,7 @@ import yaml
 FeatureLayer = Literal[
     "conv1", "fire2", "fire3", "fire4", "fire5", "fire6", "fire7", "fire8", "fire9"
 ]
-"""Layers of SqueezeNet on which discriminators may have heads."""
+"""Layers of SqueezeNet, for heads of discriminators and for the cycle's distance."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +122,9 @@ class LossConfig:
     """Weight of ‖generator_ab(generator_ba(b)) − b‖."""
     cycle_decay: float = 1.0
     """Factor of both weights at the end of training, to which it falls linearly from 1."""
+    cycle_features: tuple[FeatureLayer, ...] = ()
+    """Layers of SqueezeNet, frozen, on which the cycle is compared as well, such as fire3, fire5: the
+    distance is the mean of the pixels' and of each layer's."""
     identity_a: float = 5.0
     """Weight of ‖generator_ba(a) − a‖; 0 leaves the term out."""
     identity_b: float = 5.0
@@ -321,5 +324,6 @@ def to_dict(config: Config) -> dict[str, Any]:
     values = asdict(config)
     values["discriminator"]["augment"] = list(config.discriminator.augment)
     values["discriminator"]["feature_layers"] = list(config.discriminator.feature_layers)
+    values["loss"]["cycle_features"] = list(config.loss.cycle_features)
     values["evaluation"]["metrics"] = list(config.evaluation.metrics)
     return values

@@ -98,6 +98,11 @@ BAD_COMBINATIONS = [
         "discriminator.feature_layers needs domains of 3 channels",
     ),
     ({**HEADS, "data.crop_size": 28}, "at least 32 for discrim"),
+    ({"loss.cycle_features": ("fire3",), "data.crop_size": 28}, "at least 32 for loss.cycle_feat"),
+    (
+        {"loss.cycle_features": ("fire3",), "data.channels_a": 4, "data.channels_b": 4},
+        "loss.cycle_features needs domains of 3 channels",
+    ),
     ({**HEADS, "loss.adversarial": "wgan_gp"}, "discriminator.feature_layers needs"),
     ({"generator.architecture": "unet", "data.crop_size": 128}, "data.crop_size"),
     (

@@ -229,6 +229,7 @@ OPTIONS = {
     "scales": {"discriminator__scales": 2},
     "scales wgan_gp": {"discriminator__scales": 2, "loss__adversarial": "wgan_gp"},
     "feature_matching": {"loss__feature_matching": 1.0},
+    "cycle_features": {"loss__cycle_features": ("conv1",), "data__crop_size": 32},
     "pixel": {"discriminator__architecture": "pixel"},
     "unet": {"generator__architecture": "unet", "generator__levels": 5, "data__crop_size": 32},
 }

@@ -125,12 +125,21 @@ def _problems_of_sizes(config: Config) -> list[str]:
                 f" for discriminator.layers ({layers}){also}"
             )
     smallest_seen = SQUEEZENET.input.smallest
-    if discriminator.feature_layers and data.crop_size < smallest_seen:
-        problems.append(
-            f"data.crop_size ({data.crop_size}) must be at least {smallest_seen}"
-            " for discriminator.feature_layers"
-        )
+    problems += [
+        f"data.crop_size ({data.crop_size}) must be at least {smallest_seen} for {name}"
+        for name in _layers_of_squeezenet(config)
+        if data.crop_size < smallest_seen
+    ]
     return problems
+
+
+def _layers_of_squeezenet(config: Config) -> list[str]:
+    """Fields that name layers of SqueezeNet, where they name any."""
+    fields = {
+        "discriminator.feature_layers": config.discriminator.feature_layers,
+        "loss.cycle_features": config.loss.cycle_features,
+    }
+    return [name for name, layers in fields.items() if layers]
 
 
 def _problems_of_ranges(config: Config) -> list[str]:
@@ -212,8 +221,10 @@ def _problems_of_discriminators(config: Config) -> list[str]:
     in_colour = config.data.channels_a == config.data.channels_b == 3
     if "color" in discriminator.augment and not in_colour:
         problems.append("discriminator.augment: color needs domains of 3 channels")
-    if discriminator.feature_layers and not in_colour:
-        problems.append("discriminator.feature_layers needs domains of 3 channels")
+    if not in_colour:
+        problems += [
+            f"{name} needs domains of 3 channels" for name in _layers_of_squeezenet(config)
+        ]
     if (
         discriminator.feature_layers
         and config.loss.adversarial == "wgan_gp"

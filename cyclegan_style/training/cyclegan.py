@@ -5,9 +5,9 @@ optimiser step is one forward and one backward pass through one (distributed) mo
 Images and fakes are dictionaries by domain, ``"a"`` and ``"b"``; values are in [-1, 1].
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +16,9 @@ from cyclegan_style.config import Config, DiscriminatorConfig, LossConfig
 from cyclegan_style.directions import DIRECTIONS, DOMAINS, Direction
 from cyclegan_style.networks import build_discriminator, build_generator, mixes_samples
 from cyclegan_style.networks.discriminators import PatchDiscriminator, PixelDiscriminator
+from cyclegan_style.networks.feature_heads import scaled
 from cyclegan_style.training.augment import augment
-from cyclegan_style.training.frozen_features import FrozenFeatures
+from cyclegan_style.training.frozen_features import PairOfNetworks
 from cyclegan_style.training.losses import (
     cycle,
     discriminator_adversarial,
@@ -42,11 +43,11 @@ class GeneratorTurn(NamedTuple):
     """``reconstructions["a"]`` is generator_ba(generator_ab(a))."""
 
 
-class Generators(nn.ModuleDict):
+class Generators(PairOfNetworks):
     """``generators["ab"]`` maps domain A to B, ``generators["ba"]`` back."""
 
     def __init__(self, ab: nn.Module, ba: nn.Module, loss: LossConfig) -> None:
-        super().__init__({"ab": ab, "ba": ba})
+        super().__init__({"ab": ab, "ba": ba}, loss.cycle_features)
         self.objective = loss.adversarial
         self.matching_weight = loss.feature_matching
         self.cycle_weight = {"a": loss.cycle_a, "b": loss.cycle_b}
@@ -76,7 +77,7 @@ class Generators(nn.ModuleDict):
         turn.fakes[target] = fake.detach()
         turn.reconstructions[source] = reconstruction.detach()
         turn.losses.update(self._judged(direction, real, fake, discriminators))
-        turn.losses[f"cycle_{source}"] = self._cycle_weight_now(source) * cycle(
+        turn.losses[f"cycle_{source}"] = self._cycle_weight_now(source) * self._distance(
             reconstruction, real[source]
         )
         turn.losses[f"identity_{target}"] = (
@@ -87,6 +88,15 @@ class Generators(nn.ModuleDict):
 
     def _cycle_weight_now(self, domain: str) -> float:
         return self.cycle_weight[domain] * (1 - (1 - self.cycle_decay) * self.progress)
+
+    def _distance(self, reconstruction: Tensor, original: Tensor) -> Tensor:
+        """Of pixels, or the mean of those of pixels and of each layer of frozen features."""
+        if self.features is None:
+            return cycle(reconstruction, original)
+        found, wanted = (
+            [images, *scaled(self.features(images))] for images in (reconstruction, original)
+        )
+        return mean([cycle(*pair) for pair in zip(found, wanted, strict=True)])
 
     def _judged(
         self,
@@ -123,7 +133,7 @@ class Generators(nn.ModuleDict):
         return fake, unchanged
 
 
-class Discriminators(nn.ModuleDict):
+class Discriminators(PairOfNetworks):
     """``discriminators["b"]`` judges domain B: real paintings against generator_ab's.
 
     Each judges images and, where it has PatchGANs for coarser pictures or heads, the same images
@@ -134,20 +144,12 @@ class Discriminators(nn.ModuleDict):
     def __init__(
         self, a: nn.Module, b: nn.Module, loss: LossConfig, config: DiscriminatorConfig
     ) -> None:
-        super().__init__({"a": a, "b": b})
-        self.features = FrozenFeatures(config.feature_layers) if config.feature_layers else None
+        super().__init__({"a": a, "b": b}, config.feature_layers)
         self.objective = loss.adversarial
         self.penalises_gradients = loss.penalises_gradients
         self.penalty = loss.gradient_penalty
         self.penalty_weight = loss.penalty_weight
         self.augmentations = config.augment
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Take the frozen features along to another device or type, though they are no part."""
-        if self.features is not None:
-            self.features.network._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        return self
 
     def judge(self, domain: str, images: Tensor) -> list[Tensor]:
         """Verdicts on images that claim to be of the domain, seen through the augmentations.
