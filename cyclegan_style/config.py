@@ -123,12 +123,16 @@ class LossConfig:
     cycle_decay: float = 1.0
     """Factor of both weights at the end of training, to which it falls linearly from 1."""
     cycle_features: tuple[FeatureLayer, ...] = ()
-    """Layers of SqueezeNet, frozen, on which the cycle is compared as well, such as fire3, fire5: the
-    distance is the mean of the pixels' and of each layer's."""
+    """Layers of SqueezeNet, frozen, on which the cycle is compared as well, such as fire3, fire5:
+    the distance is the mean of the pixels' and of each layer's."""
     identity_a: float = 5.0
     """Weight of ‖generator_ba(a) − a‖; 0 leaves the term out."""
     identity_b: float = 5.0
     """Weight of ‖generator_ab(b) − b‖; 0 leaves the term out."""
+    contrastive: float = 0.0
+    """Weight of a contrast between places of the input and of the translation, as seen by the
+    generators' encoders (DCLGAN; Han et al., 2021), which may stand in for the cycle; 0 leaves the
+    term out."""
     feature_matching: float = 0.0
     """Weight of the distance between the mean activations that real and translated images have in
     the discriminator (Salimans et al., 2016); 0 leaves the term out."""

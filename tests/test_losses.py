@@ -19,6 +19,7 @@ from cyclegan_style.training.losses import (
     gradient_penalty,
     identity,
     interpolate,
+    patch_nce,
 )
 
 pytestmark = pytest.mark.numeric
@@ -103,6 +104,27 @@ def test_feature_matching_compares_means_over_places_and_images():
     assert feature_matching(constant, shuffled).item() == (0.5 + 3) / 2
     assert feature_matching(constant, one_channel).item() == (3 / 3) / 2
     assert feature_matching(constant, constant).item() == 0
+
+
+def test_patch_nce_is_the_cross_entropy_of_a_matrix_of_products():
+    generator = torch.Generator().manual_seed(0)
+    queries, keys = (torch.randn(2, 5, 7, generator=generator, dtype=torch.float64) for _ in "qk")
+    expected = []
+    for image in range(2):
+        for own in range(5):
+            products = [
+                sum(q * k for q, k in zip(queries[image, own], key, strict=True)).item() / 0.07
+                for key in keys[image]
+            ]
+            most = max(products)
+            total = sum(math.exp(product - most) for product in products)
+            expected.append(math.log(total) + most - products[own])
+
+    assert patch_nce(queries, keys).item() == pytest.approx(mean(expected), rel=1e-12)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert patch_nce(queries, keys).item() == pytest.approx(mean(expected), rel=1e-12)
+    alike = torch.ones(3, 8, 4) / 2
+    assert patch_nce(alike, alike).item() == pytest.approx(math.log(8))
 
 
 IMAGES = (5, 3, 4, 6)

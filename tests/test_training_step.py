@@ -230,10 +230,12 @@ OPTIONS = {
     "scales wgan_gp": {"discriminator__scales": 2, "loss__adversarial": "wgan_gp"},
     "feature_matching": {"loss__feature_matching": 1.0},
     "cycle_features": {"loss__cycle_features": ("conv1",), "data__crop_size": 32},
+    "contrastive": {"loss__contrastive": 1.0, "loss__cycle_a": 0.0, "loss__cycle_b": 0.0},
     "pixel": {"discriminator__architecture": "pixel"},
     "unet": {"generator__architecture": "unet", "generator__levels": 5, "data__crop_size": 32},
 }
 LOSSES_OF_OPTIONS = {
+    "contrastive": ("contrastive_ab", "contrastive_ba"),
     "feature_matching": ("feature_matching_ab", "feature_matching_ba"),
 }
 

@@ -33,6 +33,7 @@ _LEAST = {
     "loss.cycle_decay": 0,
     "loss.identity_a": 0,
     "loss.identity_b": 0,
+    "loss.contrastive": 0,
     "loss.feature_matching": 0,
     "loss.penalty_weight": 0,
     "optimizer.learning_rate": 0,

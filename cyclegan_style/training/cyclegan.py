@@ -18,6 +18,7 @@ from cyclegan_style.networks import build_discriminator, build_generator, mixes_
 from cyclegan_style.networks.discriminators import PatchDiscriminator, PixelDiscriminator
 from cyclegan_style.networks.feature_heads import scaled
 from cyclegan_style.training.augment import augment
+from cyclegan_style.training.contrastive import Projections, build_projections, contrastive
 from cyclegan_style.training.frozen_features import PairOfNetworks
 from cyclegan_style.training.losses import (
     cycle,
@@ -40,7 +41,7 @@ class GeneratorTurn(NamedTuple):
     fakes: dict[str, Tensor]
     """By the domain that they imitate: ``fakes["b"]`` is generator_ab(a)."""
     reconstructions: dict[str, Tensor]
-    """``reconstructions["a"]`` is generator_ba(generator_ab(a))."""
+    """``reconstructions["a"]`` is generator_ba(generator_ab(a)), where the cycle has a weight."""
 
 
 class Generators(PairOfNetworks):
@@ -50,18 +51,31 @@ class Generators(PairOfNetworks):
         super().__init__({"ab": ab, "ba": ba}, loss.cycle_features)
         self.objective = loss.adversarial
         self.matching_weight = loss.feature_matching
+        self.contrastive_weight = loss.contrastive
         self.cycle_weight = {"a": loss.cycle_a, "b": loss.cycle_b}
         self.cycle_decay = loss.cycle_decay
         self.progress = 0.0
         """Share of training that is behind us."""
         self.identity_weight = {"a": loss.identity_a, "b": loss.identity_b}
 
-    def forward(self, real: Images, discriminators: "Discriminators") -> GeneratorTurn:
-        """Losses of both generators against discriminators that stand still."""
+    def forward(
+        self,
+        real: Images,
+        discriminators: "Discriminators",
+        projections: Projections | None = None,
+    ) -> GeneratorTurn:
+        """Losses of both generators against discriminators that stand still.
+
+        Only a contrastive loss needs projections.
+        """
         turn = GeneratorTurn({}, {}, {})
         with frozen(discriminators):
             for direction in DIRECTIONS:
-                self._translate_and_judge(direction, real, discriminators, turn)
+                fake = self._translate_and_judge(direction, real, discriminators, turn)
+                if projections is not None:
+                    turn.losses[f"contrastive_{direction.name}"] = self.contrastive_weight * (
+                        self._contrast(direction, real, fake, projections)
+                    )
         return turn
 
     def _translate_and_judge(
@@ -70,20 +84,30 @@ class Generators(PairOfNetworks):
         real: Images,
         discriminators: "Discriminators",
         turn: GeneratorTurn,
-    ) -> None:
+    ) -> Tensor:
         _, source, target, reverse = direction
         fake, unchanged = self._translate(direction, real)
-        reconstruction = self[reverse](fake)
         turn.fakes[target] = fake.detach()
-        turn.reconstructions[source] = reconstruction.detach()
+        of_cycle = fake.new_zeros(())
+        if self.cycle_weight[source]:
+            reconstruction = self[reverse](fake)
+            turn.reconstructions[source] = reconstruction.detach()
+            of_cycle = self._cycle_weight_now(source) * self._distance(reconstruction, real[source])
         turn.losses.update(self._judged(direction, real, fake, discriminators))
-        turn.losses[f"cycle_{source}"] = self._cycle_weight_now(source) * self._distance(
-            reconstruction, real[source]
-        )
+        turn.losses[f"cycle_{source}"] = of_cycle
         turn.losses[f"identity_{target}"] = (
             fake.new_zeros(())
             if unchanged is None
             else self.identity_weight[target] * identity(unchanged, real[target])
+        )
+        return fake
+
+    def _contrast(
+        self, direction: Direction, real: Images, fake: Tensor, projections: Projections
+    ) -> Tensor:
+        name, source, target, reverse = direction
+        return contrastive(
+            projections, (source, self[name], real[source]), (target, self[reverse], fake)
         )
 
     def _cycle_weight_now(self, domain: str) -> float:
@@ -131,6 +155,20 @@ class Generators(PairOfNetworks):
             return generator(real[direction.source]), None
         fake, unchanged = apply_to_both(generator, real[direction.source], real[direction.target])
         return fake, unchanged
+
+
+class GeneratorsInTraining(nn.Module):
+    """What the generators' optimiser updates: they, and a contrastive loss's projections."""
+
+    def __init__(self, generators: Generators, projections: Projections | None) -> None:
+        super().__init__()
+        self.generators = generators
+        self.projections = projections
+
+    def forward(self, real: Images, discriminators: "Discriminators") -> GeneratorTurn:
+        """Losses of the generators' turn."""
+        turn: GeneratorTurn = self.generators(real, discriminators, self.projections)
+        return turn
 
 
 class Discriminators(PairOfNetworks):
@@ -226,6 +264,17 @@ def build_generators(config: Config) -> Generators:
         build_generator(config.generator, channels_b, channels_a),
         config.loss,
     )
+
+
+def projections_for(config: Config, generators: Generators) -> Projections | None:
+    """Fresh projections for the generators' encoders, if there is a contrastive loss."""
+    if not config.loss.contrastive:
+        return None
+    encoders = {
+        "a": (generators["ab"], config.data.channels_a),
+        "b": (generators["ba"], config.data.channels_b),
+    }
+    return build_projections(encoders, config.data.crop_size)
 
 
 def build_discriminators(config: Config) -> Discriminators:

@@ -35,9 +35,7 @@ class FrozenFeatures:
 class PairOfNetworks(nn.ModuleDict):
     """Two networks, and the frozen features by which they are trained, if they are."""
 
-    def __init__(
-        self, networks: dict[str, nn.Module], layers: Sequence[FeatureLayer] = ()
-    ) -> None:
+    def __init__(self, networks: dict[str, nn.Module], layers: Sequence[FeatureLayer] = ()) -> None:
         super().__init__(networks)
         self.features = FrozenFeatures(layers) if layers else None
 

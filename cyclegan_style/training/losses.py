@@ -109,6 +109,19 @@ def feature_matching(real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:
     return torch.stack(differences).mean()
 
 
+def patch_nce(queries: Tensor, keys: Tensor, temperature: float = 0.07) -> Tensor:
+    """Cross-entropy of each query's own key among all of its image; Park et al. 2020, equation 3.
+
+    Both are N×P×D vectors of length 1. Their products are kept out of autocast: divided by the
+    temperature, an error of 16 bits would count.
+    """
+    with torch.autocast(queries.device.type, enabled=False):
+        exact = torch.promote_types(queries.dtype, torch.float32)
+        logits = queries.to(exact) @ keys.to(exact).transpose(1, 2) / temperature
+        own = torch.arange(logits.shape[1], device=logits.device).repeat(len(logits))
+        return F.cross_entropy(logits.flatten(0, 1), own)
+
+
 def cycle(reconstruction: Tensor, original: Tensor) -> Tensor:
     """‖G_ba(G_ab(a)) − a‖₁ per value; Zhu et al. 2017, equation 2."""
     return F.l1_loss(reconstruction, original)
