@@ -12,7 +12,7 @@ import yaml
 FeatureLayer = Literal[
     "conv1", "fire2", "fire3", "fire4", "fire5", "fire6", "fire7", "fire8", "fire9"
 ]
-"""Layers of SqueezeNet on which discriminators may have heads."""
+"""Layers of SqueezeNet, for heads of discriminators and for the cycle's distance."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,8 @@ class DiscriminatorConfig:
     """Strided layers of the PatchGAN; 3 see patches of 70 × 70 pixels."""
     norm: Literal["instance", "batch", "none"] = "instance"
     """Normalisation after the inner convolutions."""
+    scales: int = 1
+    """PatchGANs that judge each picture: the first as it is, the others halved once, twice, ..."""
     spectral_norm: bool = False
     """Bound every layer's largest singular value to one (Miyato et al., 2018)."""
     augment: tuple[Literal["color", "translation", "cutout"], ...] = ()
@@ -115,19 +117,34 @@ class DiscriminatorConfig:
 class LossConfig:
     """What the networks are trained for."""
 
-    adversarial: Literal["least_squares", "cross_entropy", "hinge", "wgan_gp"] = "least_squares"
-    """Objective of the game between generators and discriminators."""
+    adversarial: Literal["least_squares", "cross_entropy", "hinge", "wgan_gp", "relativistic"] = (
+        "least_squares"
+    )
+    """Objective of the game between generators and discriminators; relativistic compares verdicts
+    on a real and a translated image at the same place (R3GAN, with gradient_penalty r1_r2)."""
     cycle_a: float = 10.0
     """Weight of ‖generator_ba(generator_ab(a)) − a‖."""
     cycle_b: float = 10.0
     """Weight of ‖generator_ab(generator_ba(b)) − b‖."""
+    cycle_decay: float = 1.0
+    """Factor of both weights at the end of training, to which it falls linearly from 1."""
+    cycle_features: tuple[FeatureLayer, ...] = ()
+    """Layers of SqueezeNet, frozen, on which the cycle is compared as well, such as fire3, fire5:
+    the distance is the mean of the pixels' and of each layer's."""
     identity_a: float = 5.0
     """Weight of ‖generator_ba(a) − a‖; 0 leaves the term out."""
     identity_b: float = 5.0
     """Weight of ‖generator_ab(b) − b‖; 0 leaves the term out."""
-    gradient_penalty: Literal["none", "r1", "zero_centred"] = "none"
-    """Penalty on the discriminators' gradients: r1 on real images, zero_centred between real and
-    translated ones. wgan_gp brings its own."""
+    contrastive: float = 0.0
+    """Weight of a contrast between places of the input and of the translation, as seen by the
+    generators' encoders (DCLGAN; Han et al., 2021), which may stand in for the cycle; 0 leaves the
+    term out."""
+    feature_matching: float = 0.0
+    """Weight of the distance between the mean activations that real and translated images have in
+    the discriminator (Salimans et al., 2016); 0 leaves the term out."""
+    gradient_penalty: Literal["none", "r1", "r1_r2", "zero_centred"] = "none"
+    """Penalty on the discriminators' gradients: r1 on real images, r1_r2 on real and on translated
+    ones, zero_centred between the two. wgan_gp brings its own."""
     penalty_weight: float = 10.0
     """Weight of the gradient penalty, wgan_gp's included; an image's score is its mean verdict."""
 
@@ -323,5 +340,6 @@ def to_dict(config: Config) -> dict[str, Any]:
     values = asdict(config)
     values["discriminator"]["augment"] = list(config.discriminator.augment)
     values["discriminator"]["feature_layers"] = list(config.discriminator.feature_layers)
+    values["loss"]["cycle_features"] = list(config.loss.cycle_features)
     values["evaluation"]["metrics"] = list(config.evaluation.metrics)
     return values

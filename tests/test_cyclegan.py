@@ -113,6 +113,67 @@ def test_generators_are_judged_in_the_domain_they_imitate():
         torch.testing.assert_close(turn.losses[f"adversarial_{name}"], loss, rtol=1e-12, atol=0)
 
 
+def test_a_relativistic_game_is_about_differences_alone():
+    generators, discriminators = build(tiny_config(loss__adversarial="relativistic"))
+    real = random_batch(2)
+
+    turn = generators(real, discriminators)
+    losses = discriminators(real, turn.fakes)
+
+    differences = {
+        domain: discriminators[domain](turn.fakes[domain]) - discriminators[domain](real[domain])
+        for domain in ("a", "b")
+    }
+    for domain, name in (("a", "adversarial_ba"), ("b", "adversarial_ab")):
+        for found, sign in ((turn.losses[name], -1), (2 * losses[f"discriminator_{domain}"], 1)):
+            expected = (sign * differences[domain]).exp().log1p().mean()
+            torch.testing.assert_close(found, expected, rtol=1e-11, atol=0)
+    # What all verdicts have in common is nothing to either side.
+    last = discriminators["b"].model[-1].bias
+    (moved,) = torch.autograd.grad(losses["discriminator_b"], last)
+    assert abs(moved.item()) < 1e-12
+
+
+@pytest.mark.parametrize("architecture", ["patch", "pixel"])
+def test_activations_of_translations_are_drawn_to_those_of_real_images(architecture):
+    scales = 2 if architecture == "patch" else 1
+    judges = {"discriminator__architecture": architecture, "discriminator__scales": scales}
+    generators, discriminators = build(tiny_config(loss__feature_matching=3.0, **judges))
+    plain = Generators(generators["ab"], generators["ba"], tiny_config().loss)
+    real = random_batch(2)
+
+    turn, without = (each(real, discriminators) for each in (generators, plain))
+
+    assert turn.losses.keys() - without.losses.keys() == {
+        "feature_matching_ab",
+        "feature_matching_ba",
+    }
+    for name, loss in without.losses.items():
+        torch.testing.assert_close(turn.losses[name], loss, rtol=1e-12, atol=0)
+    differences = []
+    for number in range(scales):
+        judge = discriminators["b"].scales["1"] if number else next(discriminators["b"].children())
+        means = []
+        for images in (real["b"], turn.fakes["b"]):
+            layers = judge if architecture == "pixel" else list(judge)
+            x, of_layers = (
+                nn.functional.interpolate(images, scale_factor=1 / 2**number, mode="area"),
+                [],
+            )
+            for layer in layers:
+                x = layer(x)
+                if type(layer).__name__ == "LeakyReLU":
+                    of_layers.append(x.mean((0, 2, 3)))
+            means.append(of_layers)
+        differences += [(a - b).abs().mean() for a, b in zip(*means, strict=True)]
+    assert len(differences) == 2 * scales
+    expected = 3 * sum(differences) / len(differences)
+    loss = turn.losses["feature_matching_ab"]
+    torch.testing.assert_close(loss, expected, rtol=1e-10, atol=0)
+    assert all(grad.any() for grad in gradients(loss, generators["ab"]) if grad.ndim == 4)
+    assert all(parameter.grad is None for parameter in discriminators.parameters())
+
+
 def test_discriminators_are_halved_and_judge_their_own_domain():
     _, discriminators = build(tiny_config())
     real, fakes = random_batch(2, seed=1), random_batch(2, seed=2)

@@ -14,10 +14,12 @@ from cyclegan_style.training.cyclegan import build_discriminators, build_generat
 from cyclegan_style.training.losses import (
     cycle,
     discriminator_adversarial,
+    feature_matching,
     generator_adversarial,
     gradient_penalty,
     identity,
     interpolate,
+    patch_nce,
 )
 
 pytestmark = pytest.mark.numeric
@@ -38,12 +40,15 @@ GENERATOR_FORMULAS = {
     "cross_entropy": lambda fake: mean([softplus(-v) for v in fake]),
     "hinge": lambda fake: -mean(fake),
     "wgan_gp": lambda fake: -mean(fake),
+    "relativistic": lambda fake: mean([softplus(-v) for v in fake]),
 }
+"""The relativistic one compares with real verdicts of 0."""
 DISCRIMINATOR_FORMULAS = {
     "least_squares": lambda r, f: mean([(v - 1) ** 2 for v in r]) + mean([v**2 for v in f]),
     "cross_entropy": lambda r, f: mean([softplus(-v) for v in r]) + mean([softplus(v) for v in f]),
     "hinge": lambda r, f: mean([max(0, 1 - v) for v in r]) + mean([max(0, 1 + v) for v in f]),
     "wgan_gp": lambda r, f: mean(f) - mean(r),
+    "relativistic": lambda r, f: mean([softplus(g - v) for v, g in zip(r, f, strict=True)]),
 }
 
 
@@ -54,14 +59,16 @@ def as_verdicts(values: list[float]) -> Tensor:
 @pytest.mark.parametrize("objective", GENERATOR_FORMULAS)
 @given(fake=VERDICTS)
 def test_generators_objectives(objective, fake):
-    loss = generator_adversarial(objective, as_verdicts(fake)).item()
+    verdicts = as_verdicts(fake)
+    loss = generator_adversarial(objective, verdicts, torch.zeros_like(verdicts)).item()
 
     assert loss == pytest.approx(GENERATOR_FORMULAS[objective](fake), abs=1e-12)
 
 
 @pytest.mark.parametrize("objective", DISCRIMINATOR_FORMULAS)
-@given(real=VERDICTS, fake=VERDICTS)
-def test_discriminators_objectives(objective, real, fake):
+@given(pairs=st.lists(st.tuples(*[st.floats(-20, 20)] * 2), min_size=1, max_size=6))
+def test_discriminators_objectives(objective, pairs):
+    real, fake = map(list, zip(*pairs, strict=True))
     loss = discriminator_adversarial(objective, as_verdicts(real), as_verdicts(fake)).item()
 
     assert loss == pytest.approx(DISCRIMINATOR_FORMULAS[objective](real, fake), abs=1e-12)
@@ -70,7 +77,8 @@ def test_discriminators_objectives(objective, real, fake):
 @pytest.mark.parametrize("objective", GENERATOR_FORMULAS)
 def test_generators_want_higher_verdicts_and_discriminators_lower_ones(objective):
     fake = torch.full((3,), 0.3, dtype=torch.float64, requires_grad=True)
-    (for_generator,) = torch.autograd.grad(generator_adversarial(objective, fake), fake)
+    real = torch.zeros_like(fake)
+    (for_generator,) = torch.autograd.grad(generator_adversarial(objective, fake, real), fake)
     loss = discriminator_adversarial(objective, torch.zeros_like(fake), fake)
     (for_discriminator,) = torch.autograd.grad(loss, fake)
 
@@ -85,9 +93,44 @@ def test_cycle_and_identity_are_mean_absolute_differences():
     assert identity(first, second).item() == (1 + 2 + 0 + 3) / 4
 
 
+def test_feature_matching_compares_means_over_places_and_images():
+    constant = [torch.full((2, 3, 4, 4), 1.0), torch.full((1, 5, 2, 2), -2.0)]
+    other = [torch.full((2, 3, 6, 4), 1.5), torch.full((4, 5, 1, 2), 1.0)]
+    shuffled = [layer.flip(0, 3) + torch.tensor([-1.0, 1.0]).repeat(layer.shape[3] // 2)
+                for layer in other]  # fmt: skip
+    one_channel = [constant[0] + torch.tensor([3.0, 0, 0]).view(3, 1, 1), constant[1]]
+
+    assert feature_matching(constant, other).item() == (0.5 + 3) / 2
+    assert feature_matching(constant, shuffled).item() == (0.5 + 3) / 2
+    assert feature_matching(constant, one_channel).item() == (3 / 3) / 2
+    assert feature_matching(constant, constant).item() == 0
+
+
+def test_patch_nce_is_the_cross_entropy_of_a_matrix_of_products():
+    generator = torch.Generator().manual_seed(0)
+    queries, keys = (torch.randn(2, 5, 7, generator=generator, dtype=torch.float64) for _ in "qk")
+    expected = []
+    for image in range(2):
+        for own in range(5):
+            products = [
+                sum(q * k for q, k in zip(queries[image, own], key, strict=True)).item() / 0.07
+                for key in keys[image]
+            ]
+            most = max(products)
+            total = sum(math.exp(product - most) for product in products)
+            expected.append(math.log(total) + most - products[own])
+
+    assert patch_nce(queries, keys).item() == pytest.approx(mean(expected), rel=1e-12)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert patch_nce(queries, keys).item() == pytest.approx(mean(expected), rel=1e-12)
+    alike = torch.ones(3, 8, 4) / 2
+    assert patch_nce(alike, alike).item() == pytest.approx(math.log(8))
+
+
 IMAGES = (5, 3, 4, 6)
 PENALTIES = {
     "r1": ("least_squares", "r1"),
+    "r1_r2": ("relativistic", "r1_r2"),
     "zero_centred": ("cross_entropy", "zero_centred"),
     "wgan_gp": ("wgan_gp", "none"),
 }
@@ -101,7 +144,8 @@ def random_images(seed: int) -> Tensor:
 def test_penalties_on_a_judge_whose_gradient_is_known(name):
     slopes = random_images(0)  # one row per patch
     squared = slopes.mean(dim=0).square().sum().item()
-    expected = {"r1": squared, "zero_centred": squared, "wgan_gp": (squared**0.5 - 1) ** 2}
+    expected = {"r1": squared, "r1_r2": 2 * squared, "zero_centred": squared}
+    expected["wgan_gp"] = (squared**0.5 - 1) ** 2
 
     penalty = gradient_penalty(
         *PENALTIES[name],
@@ -125,6 +169,9 @@ def test_r1_looks_at_real_images_only():
     expected = real.flatten(1).square().sum(1).mean()
     torch.testing.assert_close(r1, expected, rtol=1e-12, atol=0)
     torch.testing.assert_close(between, expected, rtol=1e-12, atol=0)
+    both = gradient_penalty("hinge", "r1_r2", half_square, real, fake)
+    expected = expected + fake.flatten(1).square().sum(1).mean()
+    torch.testing.assert_close(both, expected, rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize("objective", ["least_squares", "cross_entropy", "hinge"])
@@ -165,12 +212,14 @@ def test_interpolations_lie_between_real_and_fake_at_a_place_of_each_image():
 OBJECTIVES_AND_PENALTIES = [
     *product(("least_squares", "cross_entropy", "hinge"), ("none", "r1", "zero_centred")),
     ("wgan_gp", "none"),
+    ("relativistic", "r1_r2"),
 ]
 SEPARATED = {
     "least_squares": lambda real, fake: real > 0.8 and fake < 0.2,
     "cross_entropy": lambda real, fake: real > math.log(1.5) and fake < -math.log(1.5),
     "hinge": lambda real, fake: real > 0.8 and fake < -0.8,
     "wgan_gp": lambda real, fake: real > fake + 1,
+    "relativistic": lambda real, fake: real > fake + 1,
 }
 """Mean verdicts near what the objective asks for; those of cross-entropy mean 60 %."""
 

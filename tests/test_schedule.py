@@ -6,7 +6,7 @@ from tiny import configure
 
 from cyclegan_style.runs.best import BestScores
 from cyclegan_style.training.progress import Progress
-from cyclegan_style.training.schedule import learning_rate
+from cyclegan_style.training.schedule import learning_rate, share_behind
 
 
 def rate_at(epoch: float, **fields: object) -> float:
@@ -28,6 +28,14 @@ def test_linear_decay_is_the_reference_s_at_every_epoch(epochs, decay_epochs):
             assert rate == pytest.approx(expected, rel=1e-12)
         optimizer.step()
         scheduler.step()
+
+
+def test_the_share_that_is_behind_grows_from_0_to_1():
+    train = configure(train__epochs=1, train__decay_epochs=3).train
+
+    assert [share_behind(train, epoch) for epoch in (0.0, 0.5, 3.0, 4.0, 4.5)] == [
+        *(0, 0.125, 0.75, 1, 1)
+    ]
 
 
 def test_linear_decay_never_turns_negative():

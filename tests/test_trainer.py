@@ -39,6 +39,9 @@ WITH_HEADS = {
     "discriminator__feature_layers": ("fire2",),
     "data__crop_size": 32,
     "train__ema_warmup": True,
+    "discriminator__scales": 2,
+    "loss__contrastive": 1.0,
+    "loss__cycle_decay": 0.5,
 }
 
 

@@ -219,14 +219,24 @@ OPTIONS = {
     "hinge": {"loss__adversarial": "hinge"},
     "wgan_gp": {"loss__adversarial": "wgan_gp"},
     "r1": {"loss__gradient_penalty": "r1"},
+    "relativistic": {"loss__adversarial": "relativistic", "loss__gradient_penalty": "r1_r2"},
     "zero_centred": {"loss__gradient_penalty": "zero_centred", "loss__adversarial": "hinge"},
     "spectral_norm": {"discriminator__spectral_norm": True},
     "augment": {"discriminator__augment": ("color", "translation", "cutout")},
     "augmented r1": {"discriminator__augment": ("cutout",), "loss__gradient_penalty": "r1"},
     "dropout": {"generator__dropout": True},
     "pool": {"train__pool_size": 1},
+    "scales": {"discriminator__scales": 2},
+    "scales wgan_gp": {"discriminator__scales": 2, "loss__adversarial": "wgan_gp"},
+    "feature_matching": {"loss__feature_matching": 1.0},
+    "cycle_features": {"loss__cycle_features": ("conv1",), "data__crop_size": 32},
+    "contrastive": {"loss__contrastive": 1.0, "loss__cycle_a": 0.0, "loss__cycle_b": 0.0},
     "pixel": {"discriminator__architecture": "pixel"},
     "unet": {"generator__architecture": "unet", "generator__levels": 5, "data__crop_size": 32},
+}
+LOSSES_OF_OPTIONS = {
+    "contrastive": ("contrastive_ab", "contrastive_ba"),
+    "feature_matching": ("feature_matching_ab", "feature_matching_ba"),
 }
 
 
@@ -237,7 +247,7 @@ def test_every_option_trains(name):
     before = all_weights(step)
     for seed in range(2):
         losses, _ = step.run([random_batch(2, size, size, seed=seed)])
-        assert losses.keys() == set(OUR_NAMES.values())
+        assert losses.keys() == {*OUR_NAMES.values(), *LOSSES_OF_OPTIONS.get(name, ())}
         assert all(loss.isfinite() for loss in losses.values())
 
     for key, weight in all_weights(step).items():
@@ -251,7 +261,7 @@ def convolutions(step: TrainingStep) -> list[Tensor]:
     return [p.detach().clone() for p in step.discriminators["a"].parameters() if p.ndim == 4]
 
 
-@pytest.mark.parametrize("name", ["wgan_gp", "r1", "hinge", "augment"])
+@pytest.mark.parametrize("name", ["wgan_gp", "r1", "relativistic", "hinge", "augment"])
 def test_options_change_what_is_learned(name):
     usual, other = build_step(), build_step(**OPTIONS[name])
     before = [convolutions(step) for step in (usual, other)]
@@ -274,6 +284,21 @@ def test_the_rate_that_is_set_is_the_rate_of_the_next_step():
     run_steps(step, count=1)
     # Adam's steps are about as long as the rate.
     assert 0.001 < largest_difference(all_weights(step), before) < 0.02
+
+
+def test_the_cycle_s_weight_falls_linearly_with_the_share_of_training_that_is_behind():
+    losses = []
+    for share in (0.0, 0.25, 1.0):
+        step = build_step(loss__cycle_decay=0.2)
+        step.set_progress(share)
+        losses.append(step.run([random_batch()])[0])
+
+    usual, _ = build_step().run([random_batch()])
+    for name, loss in usual.items():
+        factors = (1, 0.8, 0.2) if name.startswith("cycle") else (1, 1, 1)
+        for found, factor in zip(losses, factors, strict=True):
+            if not name.startswith("discriminator"):  # the generators have moved otherwise
+                assert found[name].item() == pytest.approx(factor * loss.item(), rel=1e-12), name
 
 
 def test_bf16_stays_close_to_fp32():

@@ -15,7 +15,7 @@ from cyclegan_style.models.discriminator_files import (
     OUR_DISCRIMINATORS,
     REFERENCE_DISCRIMINATORS,
     LoadedDiscriminator,
-    without_heads,
+    of_the_reference,
 )
 from cyclegan_style.models.export import CONFIG_FILE, export_model, generator_file
 from cyclegan_style.models.model_files import (
@@ -73,15 +73,19 @@ def write_reference_files(
     generators: Mapping[str, LoadedGenerator],
     discriminators: Mapping[str, LoadedDiscriminator],
 ) -> list[Path]:
-    """Write the plain state dicts that the reference loads, which knows no heads."""
+    """Write the plain state dicts that the reference loads, which knows no scales and no heads."""
     if any(each.config.feature_layers for each in discriminators.values()):
         logger.warning("the reference has no heads on features: they are left out")
+    if any(each.config.scales > 1 for each in discriminators.values()):
+        logger.warning(
+            "the reference has one scale: discriminators of halved pictures are left out"
+        )
     states = {
         REFERENCE_GENERATORS[name]: loaded.network.state_dict()
         for name, loaded in generators.items()
     }
     states |= {
-        REFERENCE_DISCRIMINATORS[name]: without_heads(each.network.state_dict())
+        REFERENCE_DISCRIMINATORS[name]: of_the_reference(each.network.state_dict())
         for name, each in discriminators.items()
     }
     try:

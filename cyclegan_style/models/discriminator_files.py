@@ -25,6 +25,7 @@ from cyclegan_style.models.model_files import (
     without_norm_buffers,
 )
 from cyclegan_style.networks import build_discriminator
+from cyclegan_style.networks.discriminators import SCALES
 from cyclegan_style.networks.feature_heads import HEADS, SQUEEZENET_LAYERS
 
 REFERENCE_DISCRIMINATORS = {"a": "latest_net_D_B.pth", "b": "latest_net_D_A.pth"}
@@ -85,19 +86,20 @@ def built_discriminator(
     return LoadedDiscriminator(network.requires_grad_(False), config, in_channels)
 
 
-def without_heads(state: State) -> State:
-    """The PatchGAN's tensors alone."""
-    return {key: tensor for key, tensor in state.items() if not key.startswith(HEADS)}
+def of_the_reference(state: State) -> State:
+    """The tensors that the reference has as well, which knows neither scales nor heads."""
+    return {key: tensor for key, tensor in state.items() if not key.startswith((SCALES, HEADS))}
 
 
 def _infer_config(path: Path, state: State) -> tuple[DiscriminatorConfig, int]:
-    config, in_channels = _infer_without_heads(path, without_heads(state))
+    config, in_channels = _infer_first(path, of_the_reference(state))
+    scales = {key.split(".")[1] for key in state if key.startswith(SCALES)}
     layers = {key.split(".")[1] for key in state if key.startswith(HEADS)}
     known = tuple(layer for layer in SQUEEZENET_LAYERS if layer in layers)
-    return replace(config, feature_layers=known), in_channels
+    return replace(config, feature_layers=known, scales=1 + len(scales)), in_channels
 
 
-def _infer_without_heads(path: Path, state: State) -> tuple[DiscriminatorConfig, int]:
+def _infer_first(path: Path, state: State) -> tuple[DiscriminatorConfig, int]:
     try:
         if "net.0.weight" in state:
             channels, in_channels, _, _ = state["net.0.weight"].shape

@@ -80,6 +80,7 @@ def build_discriminator(config: DiscriminatorConfig, in_channels: int = 3) -> nn
             layers=config.layers,
             norm=config.norm,
             feature_layers=config.feature_layers,
+            scales=config.scales,
         )
     else:
         network = PixelDiscriminator(

@@ -33,6 +33,11 @@ SQUEEZENET_LAYERS: Mapping[FeatureLayer, Layer] = {
 }
 
 
+def scaled(activations: Mapping[FeatureLayer, Tensor]) -> list[Tensor]:
+    """Activations of each layer divided by their deviation."""
+    return [found / SQUEEZENET_LAYERS[layer].deviation for layer, found in activations.items()]
+
+
 def build_head(channels: int, width: int = 64) -> nn.Sequential:
     """Judges each place of a layer's activations by the places around it, without a sigmoid."""
     return nn.Sequential(
@@ -52,7 +57,7 @@ class FeatureHeads(nn.ModuleDict):
         super().__init__({layer: build_head(SQUEEZENET_LAYERS[layer].channels) for layer in layers})
         self.layers = tuple(layers)
 
-    def forward(self, activations: Mapping[str, Tensor]) -> list[Tensor]:
+    def forward(self, activations: Mapping[FeatureLayer, Tensor]) -> list[Tensor]:
         """Map N×C×h×w activations by layer to N×1×h×w verdicts of each head."""
         return [
             self[layer](activations[layer] / SQUEEZENET_LAYERS[layer].deviation)

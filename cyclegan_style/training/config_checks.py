@@ -13,6 +13,7 @@ from cyclegan_style.config import (
 from cyclegan_style.errors import UserError
 from cyclegan_style.evaluation.scores import OF_FEATURES, contradiction, definition_for
 from cyclegan_style.features.squeezenet import SQUEEZENET
+from cyclegan_style.networks.discriminators import MOST_SCALES
 from cyclegan_style.networks.sizes import size_divisor
 
 _LEAST = {
@@ -28,10 +29,14 @@ _LEAST = {
     "generator.levels": 5,
     "discriminator.channels": 1,
     "discriminator.layers": 1,
+    "discriminator.scales": 1,
     "loss.cycle_a": 0,
     "loss.cycle_b": 0,
+    "loss.cycle_decay": 0,
     "loss.identity_a": 0,
     "loss.identity_b": 0,
+    "loss.contrastive": 0,
+    "loss.feature_matching": 0,
     "loss.penalty_weight": 0,
     "optimizer.learning_rate": 0,
     "train.epochs": 0,
@@ -58,6 +63,8 @@ _MOST = {
     "data.scale": 1,
     "data.channels_a": 4,
     "data.channels_b": 4,
+    "discriminator.scales": MOST_SCALES,
+    "loss.cycle_decay": 1,
     # NumPy's seeds have 32 bits, and each process adds its number.
     "train.seed": 2**32 - 2**16,
 }
@@ -113,21 +120,32 @@ def _problems_of_sizes(config: Config) -> list[str]:
         )
     if generator.architecture == "resnet" and data.crop_size < 8:
         problems.append(f"data.crop_size ({data.crop_size}) must be at least 8")
-    if discriminator.architecture == "patch" and discriminator.layers >= 1:
+    layers, scales = discriminator.layers, discriminator.scales
+    if discriminator.architecture == "patch" and layers >= 1 and 1 <= scales <= MOST_SCALES:
         # Each strided layer halves, then two 4×4 convolutions with padding 1 take a pixel each.
-        smallest = 2**discriminator.layers * 3
+        smallest = 2**layers * 3 * 2 ** (scales - 1)
         if data.crop_size < smallest:
+            also = f" and discriminator.scales ({scales})" if scales > 1 else ""
             problems.append(
                 f"data.crop_size ({data.crop_size}) must be at least {smallest}"
-                f" for discriminator.layers ({discriminator.layers})"
+                f" for discriminator.layers ({layers}){also}"
             )
     smallest_seen = SQUEEZENET.input.smallest
-    if discriminator.feature_layers and data.crop_size < smallest_seen:
-        problems.append(
-            f"data.crop_size ({data.crop_size}) must be at least {smallest_seen}"
-            " for discriminator.feature_layers"
-        )
+    problems += [
+        f"data.crop_size ({data.crop_size}) must be at least {smallest_seen} for {name}"
+        for name in _layers_of_squeezenet(config)
+        if data.crop_size < smallest_seen
+    ]
     return problems
+
+
+def _layers_of_squeezenet(config: Config) -> list[str]:
+    """Fields that name layers of SqueezeNet, where they name any."""
+    fields = {
+        "discriminator.feature_layers": config.discriminator.feature_layers,
+        "loss.cycle_features": config.loss.cycle_features,
+    }
+    return [name for name, layers in fields.items() if layers]
 
 
 def _problems_of_ranges(config: Config) -> list[str]:
@@ -214,8 +232,10 @@ def _problems_of_discriminators(config: Config) -> list[str]:
     in_colour = config.data.channels_a == config.data.channels_b == 3
     if "color" in discriminator.augment and not in_colour:
         problems.append("discriminator.augment: color needs domains of 3 channels")
-    if discriminator.feature_layers and not in_colour:
-        problems.append("discriminator.feature_layers needs domains of 3 channels")
+    if not in_colour:
+        problems += [
+            f"{name} needs domains of 3 channels" for name in _layers_of_squeezenet(config)
+        ]
     if (
         discriminator.feature_layers
         and config.loss.adversarial == "wgan_gp"
@@ -224,6 +244,11 @@ def _problems_of_discriminators(config: Config) -> list[str]:
         problems.append(
             "discriminator.feature_layers needs discriminator.spectral_norm with wgan_gp, whose"
             " penalty bounds the PatchGAN but not the heads"
+        )
+    if discriminator.scales > 1 and discriminator.architecture != "patch":
+        problems.append(
+            "discriminator.scales needs discriminator.architecture patch: a pixel discriminator"
+            " judges no shapes"
         )
     return problems
 

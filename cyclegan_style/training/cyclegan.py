@@ -5,9 +5,9 @@ optimiser step is one forward and one backward pass through one (distributed) mo
 Images and fakes are dictionaries by domain, ``"a"`` and ``"b"``; values are in [-1, 1].
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +15,15 @@ from torch import Tensor, nn
 from cyclegan_style.config import Config, DiscriminatorConfig, LossConfig
 from cyclegan_style.directions import DIRECTIONS, DOMAINS, Direction
 from cyclegan_style.networks import build_discriminator, build_generator, mixes_samples
+from cyclegan_style.networks.discriminators import PatchDiscriminator, PixelDiscriminator
+from cyclegan_style.networks.feature_heads import scaled
 from cyclegan_style.training.augment import augment
-from cyclegan_style.training.frozen_features import FrozenFeatures
+from cyclegan_style.training.contrastive import Projections, build_projections, contrastive
+from cyclegan_style.training.frozen_features import PairOfNetworks
 from cyclegan_style.training.losses import (
     cycle,
     discriminator_adversarial,
+    feature_matching,
     generator_adversarial,
     gradient_penalty,
     identity,
@@ -32,28 +36,46 @@ class GeneratorTurn(NamedTuple):
     """What the generators' turn yields; images are detached."""
 
     losses: dict[str, Tensor]
-    """Weighted: adversarial_ab, cycle_a, identity_b and their counterparts."""
+    """Weighted: adversarial_ab, cycle_a, identity_b and their counterparts, and those of options
+    that are on, such as feature_matching_ab."""
     fakes: dict[str, Tensor]
     """By the domain that they imitate: ``fakes["b"]`` is generator_ab(a)."""
     reconstructions: dict[str, Tensor]
-    """``reconstructions["a"]`` is generator_ba(generator_ab(a))."""
+    """``reconstructions["a"]`` is generator_ba(generator_ab(a)), where the cycle has a weight."""
 
 
-class Generators(nn.ModuleDict):
+class Generators(PairOfNetworks):
     """``generators["ab"]`` maps domain A to B, ``generators["ba"]`` back."""
 
     def __init__(self, ab: nn.Module, ba: nn.Module, loss: LossConfig) -> None:
-        super().__init__({"ab": ab, "ba": ba})
+        super().__init__({"ab": ab, "ba": ba}, loss.cycle_features)
         self.objective = loss.adversarial
+        self.matching_weight = loss.feature_matching
+        self.contrastive_weight = loss.contrastive
         self.cycle_weight = {"a": loss.cycle_a, "b": loss.cycle_b}
+        self.cycle_decay = loss.cycle_decay
+        self.progress = 0.0
+        """Share of training that is behind us."""
         self.identity_weight = {"a": loss.identity_a, "b": loss.identity_b}
 
-    def forward(self, real: Images, discriminators: "Discriminators") -> GeneratorTurn:
-        """Losses of both generators against discriminators that stand still."""
+    def forward(
+        self,
+        real: Images,
+        discriminators: "Discriminators",
+        projections: Projections | None = None,
+    ) -> GeneratorTurn:
+        """Losses of both generators against discriminators that stand still.
+
+        Only a contrastive loss needs projections.
+        """
         turn = GeneratorTurn({}, {}, {})
         with frozen(discriminators):
             for direction in DIRECTIONS:
-                self._translate_and_judge(direction, real, discriminators, turn)
+                fake = self._translate_and_judge(direction, real, discriminators, turn)
+                if projections is not None:
+                    turn.losses[f"contrastive_{direction.name}"] = self.contrastive_weight * (
+                        self._contrast(direction, real, fake, projections)
+                    )
         return turn
 
     def _translate_and_judge(
@@ -62,24 +84,69 @@ class Generators(nn.ModuleDict):
         real: Images,
         discriminators: "Discriminators",
         turn: GeneratorTurn,
-    ) -> None:
-        name, source, target, reverse = direction
+    ) -> Tensor:
+        _, source, target, reverse = direction
         fake, unchanged = self._translate(direction, real)
-        reconstruction = self[reverse](fake)
-        verdicts = discriminators.judge(target, fake)
         turn.fakes[target] = fake.detach()
-        turn.reconstructions[source] = reconstruction.detach()
-        turn.losses[f"adversarial_{name}"] = mean(
-            [generator_adversarial(self.objective, verdict) for verdict in verdicts]
-        )
-        turn.losses[f"cycle_{source}"] = self.cycle_weight[source] * cycle(
-            reconstruction, real[source]
-        )
+        of_cycle = fake.new_zeros(())
+        if self.cycle_weight[source]:
+            reconstruction = self[reverse](fake)
+            turn.reconstructions[source] = reconstruction.detach()
+            of_cycle = self._cycle_weight_now(source) * self._distance(reconstruction, real[source])
+        turn.losses.update(self._judged(direction, real, fake, discriminators))
+        turn.losses[f"cycle_{source}"] = of_cycle
         turn.losses[f"identity_{target}"] = (
             fake.new_zeros(())
             if unchanged is None
             else self.identity_weight[target] * identity(unchanged, real[target])
         )
+        return fake
+
+    def _contrast(
+        self, direction: Direction, real: Images, fake: Tensor, projections: Projections
+    ) -> Tensor:
+        name, source, target, reverse = direction
+        return contrastive(
+            projections, (source, self[name], real[source]), (target, self[reverse], fake)
+        )
+
+    def _cycle_weight_now(self, domain: str) -> float:
+        return self.cycle_weight[domain] * (1 - (1 - self.cycle_decay) * self.progress)
+
+    def _distance(self, reconstruction: Tensor, original: Tensor) -> Tensor:
+        """Of pixels, or the mean of those of pixels and of each layer of frozen features."""
+        if self.features is None:
+            return cycle(reconstruction, original)
+        found, wanted = (
+            [images, *scaled(self.features(images))] for images in (reconstruction, original)
+        )
+        return mean([cycle(*pair) for pair in zip(found, wanted, strict=True)])
+
+    def _judged(
+        self,
+        direction: Direction,
+        real: Images,
+        fake: Tensor,
+        discriminators: "Discriminators",
+    ) -> dict[str, Tensor]:
+        """Losses of a translation before the discriminator of its domain."""
+        name, target, losses = direction.name, direction.target, {}
+        on_real: Sequence[Tensor | None]
+        if self.matching_weight:
+            on_real, expected = discriminators.examine(target, real[target])
+            verdicts, found = discriminators.examine(target, fake)
+            matching = feature_matching(expected, found)
+            losses[f"feature_matching_{name}"] = self.matching_weight * matching
+        else:
+            verdicts = discriminators.judge(target, fake)
+            on_real = [None] * len(verdicts)
+            if self.objective == "relativistic":
+                on_real = discriminators.judge(target, real[target])
+        adversarial = [
+            generator_adversarial(self.objective, *pair)
+            for pair in zip(verdicts, on_real, strict=True)
+        ]
+        return {f"adversarial_{name}": mean(adversarial), **losses}
 
     def _translate(self, direction: Direction, real: Images) -> tuple[Tensor, Tensor | None]:
         """Translate the source and, if identity counts, the target by the same generator."""
@@ -90,39 +157,53 @@ class Generators(nn.ModuleDict):
         return fake, unchanged
 
 
-class Discriminators(nn.ModuleDict):
+class GeneratorsInTraining(nn.Module):
+    """What the generators' optimiser updates: they, and a contrastive loss's projections."""
+
+    def __init__(self, generators: Generators, projections: Projections | None) -> None:
+        super().__init__()
+        self.generators = generators
+        self.projections = projections
+
+    def forward(self, real: Images, discriminators: "Discriminators") -> GeneratorTurn:
+        """Losses of the generators' turn."""
+        turn: GeneratorTurn = self.generators(real, discriminators, self.projections)
+        return turn
+
+
+class Discriminators(PairOfNetworks):
     """``discriminators["b"]`` judges domain B: real paintings against generator_ab's.
 
-    Each judges images and, where it has heads, SqueezeNet's features of the same images. PatchGAN
-    and heads have an equal say: the adversarial loss is the mean of theirs. Gradient penalties are
-    on the PatchGAN's verdicts alone.
+    Each judges images and, where it has PatchGANs for coarser pictures or heads, the same images
+    halved and SqueezeNet's features of them. All have an equal say: the adversarial loss is the
+    mean of theirs. Gradient penalties are on the PatchGANs' verdicts alone, the mean over scales.
     """
 
     def __init__(
         self, a: nn.Module, b: nn.Module, loss: LossConfig, config: DiscriminatorConfig
     ) -> None:
-        super().__init__({"a": a, "b": b})
-        self.features = FrozenFeatures(config.feature_layers) if config.feature_layers else None
+        super().__init__({"a": a, "b": b}, config.feature_layers)
         self.objective = loss.adversarial
         self.penalises_gradients = loss.penalises_gradients
         self.penalty = loss.gradient_penalty
         self.penalty_weight = loss.penalty_weight
         self.augmentations = config.augment
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Take the frozen features along to another device or type, though they are no part."""
-        if self.features is not None:
-            self.features.network._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        return self
-
     def judge(self, domain: str, images: Tensor) -> list[Tensor]:
         """Verdicts on images that claim to be of the domain, seen through the augmentations.
 
-        The first are the PatchGAN's, the others those of the heads.
+        The first are the PatchGAN's, then come those of coarser scales and of the heads.
         """
         seen = augment(images, self.augmentations)
-        return [self[domain](seen), *self._of_heads(domain, seen)]
+        return [self[domain](seen), *self._beside_the_first(domain, seen)]
+
+    def examine(self, domain: str, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """What ``judge`` returns, and the activations of all PatchGANs that led to it."""
+        seen, judge = augment(images, self.augmentations), self._judge(domain)
+        looks = [judge.activations(seen), *judge.scales.activations(seen)]
+        verdicts = [verdict for _, verdict in looks]
+        activations = [each for found, _ in looks for each in found]
+        return [*verdicts, *self._of_heads(domain, seen)], activations
 
     def forward(self, real: Images, fakes: Images) -> dict[str, Tensor]:
         """Losses of both discriminators on real images and (pooled) translations."""
@@ -136,23 +217,43 @@ class Discriminators(nn.ModuleDict):
         fake = augment(fake, self.augmentations)
         real_verdict, fake_verdict = apply_to_both(self[domain], real, fake)
         verdicts = [(real_verdict, fake_verdict)]
-        verdicts += zip(self._of_heads(domain, real), self._of_heads(domain, fake), strict=True)
+        beside = [self._beside_the_first(domain, images) for images in (real, fake)]
+        verdicts += zip(*beside, strict=True)
         loss = mean([discriminator_adversarial(self.objective, *pair) for pair in verdicts])
         if self.penalises_gradients:
             # Squared gradients leave the range of 16 bits, so the penalty is kept out of autocast.
             with torch.autocast(real.device.type, enabled=False):
-                penalty = gradient_penalty(self.objective, self.penalty, self[domain], real, fake)
+                penalty = self._gradient_penalty(domain, real, fake)
             loss = loss + self.penalty_weight * penalty
         # Halved, which slows the discriminators relative to the generators (Zhu et al., sec. 7.2).
         return 0.5 * loss
+
+    def _gradient_penalty(self, domain: str, real: Tensor, fake: Tensor) -> Tensor:
+        """The mean over the scales; each has the gradient by the pictures that it sees."""
+        scales = self._judge(domain).scales
+        seen = [(real, fake), *zip(scales.pictures(real), scales.pictures(fake), strict=True)]
+        return mean(
+            [
+                gradient_penalty(self.objective, self.penalty, judge, *images)
+                for judge, images in zip((self[domain], *scales.values()), seen, strict=True)
+            ]
+        )
+
+    def _beside_the_first(self, domain: str, images: Tensor) -> list[Tensor]:
+        """Verdicts on halved images, and on the features of images."""
+        return [*self._judge(domain).scales(images), *self._of_heads(domain, images)]
 
     def _of_heads(self, domain: str, images: Tensor) -> list[Tensor]:
         """Verdicts on the features of images."""
         if self.features is None:
             return []
-        heads = self[domain].get_submodule("heads")
-        verdicts: list[Tensor] = heads(self.features(images))
+        verdicts: list[Tensor] = self._judge(domain).heads(self.features(images))
         return verdicts
+
+    def _judge(self, domain: str) -> PatchDiscriminator | PixelDiscriminator:
+        judge = self[domain]
+        assert isinstance(judge, PatchDiscriminator | PixelDiscriminator)
+        return judge
 
 
 def build_generators(config: Config) -> Generators:
@@ -163,6 +264,17 @@ def build_generators(config: Config) -> Generators:
         build_generator(config.generator, channels_b, channels_a),
         config.loss,
     )
+
+
+def projections_for(config: Config, generators: Generators) -> Projections | None:
+    """Fresh projections for the generators' encoders, if there is a contrastive loss."""
+    if not config.loss.contrastive:
+        return None
+    encoders = {
+        "a": (generators["ab"], config.data.channels_a),
+        "b": (generators["ba"], config.data.channels_b),
+    }
+    return build_projections(encoders, config.data.crop_size)
 
 
 def build_discriminators(config: Config) -> Discriminators:

@@ -1,6 +1,6 @@
 """Weights of a trained model that a fresh run begins with, instead of random ones."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from torch import nn
@@ -26,27 +26,35 @@ def begin_from(model: str, config: Config, step: TrainingStep) -> str:
         step.average.module.load_state_dict(step.generators.state_dict())
     for domain, discriminator in discriminators.items():
         found = _as_configured(discriminator, config.discriminator)
-        # Heads that it lacks stay as they are: random, but the same in all processes.
+        # Scales and heads that it lacks stay as they are: random, but the same in all processes.
         step.discriminators[domain].load_state_dict(found.state_dict(), strict=False)
     if not discriminators:
         return printable(f"beginning with the generators of {model}; it has no discriminators")
-    lacking = [
-        layer
-        for layer in config.discriminator.feature_layers
-        if any(layer not in each.config.feature_layers for each in discriminators.values())
-    ]
-    fresh = f"; fresh are the heads on {', '.join(lacking)}" if lacking else ""
+    fresh = _fresh_parts(config.discriminator, [each.config for each in discriminators.values()])
     return printable(f"beginning with the generators and discriminators of {model}{fresh}")
+
+
+def _fresh_parts(config: DiscriminatorConfig, found: Sequence[DiscriminatorConfig]) -> str:
+    """What of the configured discriminators those found lack, for people."""
+    scales = range(1 + min(each.scales for each in found), 1 + config.scales)
+    layers = [
+        layer
+        for layer in config.feature_layers
+        if any(layer not in each.feature_layers for each in found)
+    ]
+    told = f"; fresh are scales {', '.join(map(str, scales))}" if scales else ""
+    return told + (f"; fresh are the heads on {', '.join(layers)}" if layers else "")
 
 
 def _as_configured(discriminator: LoadedDiscriminator, config: DiscriminatorConfig) -> nn.Module:
     """A copy of the discriminator, with a spectral norm if one is configured.
 
-    It has those of the configured heads that the discriminator has.
+    It has those of the configured scales and heads that the discriminator has.
     """
     there = discriminator.config.feature_layers
     common = tuple(layer for layer in config.feature_layers if layer in there)
-    plain = replace(config, spectral_norm=False, feature_layers=common)
+    scales = min(config.scales, discriminator.config.scales)
+    plain = replace(config, spectral_norm=False, feature_layers=common, scales=scales)
     network = build_discriminator(plain, discriminator.in_channels)
     state = discriminator.network.state_dict()
     network.load_state_dict({key: state[key] for key in network.state_dict()})

@@ -203,12 +203,8 @@ def _loss_error(losses: Mapping[str, Tensor], recorded: Mapping[str, float]) -> 
 def _output_error(
     fakes: Mapping[str, Tensor], reconstructions: Mapping[str, Tensor], trajectory: Trajectory
 ) -> float:
-    outputs = {
-        "fake_B": fakes["b"],
-        "rec_A": reconstructions["a"],
-        "fake_A": fakes["a"],
-        "rec_B": reconstructions["b"],
-    }
+    outputs = {f"fake_{domain.upper()}": image for domain, image in fakes.items()}
+    outputs |= {f"rec_{domain.upper()}": image for domain, image in reconstructions.items()}
     return _largest(
         (output - trajectory.tensors[f"step0.{name}"]).abs().max().item()
         for name, output in outputs.items()

@@ -64,6 +64,8 @@ class Saving:
             "generator_optimizer": optimizer_tensors(step.generator_optimizer),
             "discriminator_optimizer": optimizer_tensors(step.discriminator_optimizer),
         }
+        if step.projections is not None:
+            shared["projections"] = step.projections.state_dict()
         if step.average is not None:
             shared["average"] = step.average.state_dict()
         scaler = self.accelerator.scaler
@@ -138,6 +140,8 @@ class Saving:
         restore_optimizer(
             step.discriminator_optimizer, checkpoint.shared("discriminator_optimizer")
         )
+        if step.projections is not None:
+            step.projections.load_state_dict(checkpoint.shared("projections"))
         if step.average is not None:
             step.average.load_state_dict(checkpoint.shared("average"))
         if self.accelerator.scaler is not None and facts["scaler"]:

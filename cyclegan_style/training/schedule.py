@@ -1,8 +1,13 @@
-"""The learning rate as a function of the epoch, so that there is no schedule to save."""
+"""What changes while training goes on, as functions of the epoch: there is nothing to save."""
 
 import math
 
 from cyclegan_style.config import OptimizerConfig, TrainConfig
+
+
+def share_behind(train: TrainConfig, epoch: float) -> float:
+    """Share of all epochs that is behind us; whole ``epoch`` numbers count from 0."""
+    return min(1.0, epoch / (train.epochs + train.decay_epochs))
 
 
 def learning_rate(optimizer: OptimizerConfig, train: TrainConfig, epoch: float) -> float:

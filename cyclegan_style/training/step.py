@@ -18,13 +18,16 @@ from cyclegan_style.config import Config, OptimizerConfig
 from cyclegan_style.directions import DOMAINS
 from cyclegan_style.system.hardware import compiler_options
 from cyclegan_style.training.average import MovingAverage
+from cyclegan_style.training.contrastive import Projections
 from cyclegan_style.training.cyclegan import (
     Generators,
+    GeneratorsInTraining,
     GeneratorTurn,
     Images,
     build_discriminators,
     build_generators,
     mean,
+    projections_for,
 )
 from cyclegan_style.training.pool import ImagePool
 
@@ -50,6 +53,8 @@ class TrainingStep:
         torch.manual_seed(config.train.seed)
         self.generators = build_generators(config).to(**place)
         self.discriminators = build_discriminators(config).to(**place)
+        projections = projections_for(config, self.generators)
+        self.generators_in_training = GeneratorsInTraining(self.generators, projections).to(**place)
         decay, warmup = config.train.ema_decay, config.train.ema_warmup
         self.average = MovingAverage(self.generators, decay, warmup) if decay else None
         self.pools = build_pools(config, accelerator.process_index)
@@ -57,14 +62,19 @@ class TrainingStep:
             compile_networks(self.generators.values(), accelerator.device)
             if not config.loss.penalises_gradients:  # second derivatives cannot be compiled
                 compile_networks(self.discriminators.values(), accelerator.device)
-        self.wrapped_generators = accelerator.prepare_model(self.generators)
+        self.wrapped_generators = accelerator.prepare_model(self.generators_in_training)
         self.wrapped_discriminators = accelerator.prepare_model(self.discriminators)
         self.generator_optimizer = accelerator.prepare_optimizer(
-            build_optimizer(self.generators, config.optimizer)
+            build_optimizer(self.generators_in_training, config.optimizer)
         )
         self.discriminator_optimizer = accelerator.prepare_optimizer(
             build_optimizer(self.discriminators, config.optimizer)
         )
+
+    @property
+    def projections(self) -> Projections | None:
+        """Those of a contrastive loss, which are trained and saved but no part of the model."""
+        return self.generators_in_training.projections
 
     @property
     def exported_generators(self) -> Generators:
@@ -76,6 +86,10 @@ class TrainingStep:
         for optimizer in (self.generator_optimizer, self.discriminator_optimizer):
             for group in optimizer.param_groups:
                 group["lr"] = rate
+
+    def set_progress(self, share: float) -> None:
+        """Use the weights of the moment when this share of training, 0 to 1, is behind us."""
+        self.generators.progress = share
 
     def run(self, batches: Sequence[Images]) -> tuple[Losses, list[GeneratorTurn]]:
         """Train one step on batches whose gradients are averaged, the mean over all processes.
@@ -101,7 +115,7 @@ class TrainingStep:
                 turn: GeneratorTurn = self.wrapped_generators(batch, self.discriminators)
                 self._accumulate_gradients(turn.losses, len(batches))
             turns.append(turn)
-        self._update(self.generators, self.generator_optimizer)
+        self._update(self.generators_in_training, self.generator_optimizer)
         return turns
 
     def _discriminators_turn(

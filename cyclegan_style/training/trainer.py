@@ -26,7 +26,7 @@ from cyclegan_style.training.cyclegan import Images
 from cyclegan_style.training.demo import Scores
 from cyclegan_style.training.progress import NotFiniteError, Progress, RecentLosses
 from cyclegan_style.training.saving import Saving
-from cyclegan_style.training.schedule import learning_rate
+from cyclegan_style.training.schedule import learning_rate, share_behind
 from cyclegan_style.training.scoring import Scoring
 from cyclegan_style.training.step import TrainingStep
 from cyclegan_style.training.watching import Watching
@@ -138,6 +138,7 @@ class Trainer:
             # Take a step.
             rate = learning_rate(config.optimizer, config.train, progress.epochs_of_schedule)
             self.training_step.set_learning_rate(rate)
+            self.training_step.set_progress(share_behind(config.train, progress.epochs))
             losses, _ = self.training_step.run(batches)
             progress.advance()
             self.losses.add(losses)

@@ -1,0 +1,55 @@
+"""What a generator's own encoder makes of a picture, for losses that compare place by place."""
+
+from torch import Tensor, nn
+
+from cyclegan_style.networks.resnet import ResidualBlock, ResnetGenerator
+from cyclegan_style.networks.unet import UnetGenerator, UnetLevel
+
+CONVOLUTIONS_OF_RESNET = (1, 4, 7)
+"""Places of the layer to full width and of both halvings."""
+HALVINGS_OF_UNET = 4
+"""Below them there are few places left."""
+
+
+def encoder_activations(network: nn.Module, images: Tensor) -> list[Tensor]:
+    """N×C×h×w activations of layers on the way down; nothing beyond the last is computed.
+
+    They are about those of Park et al. (2020): of a resnet the first three convolutions, the first
+    residual block and the middle one; of a U-Net the first four halvings.
+    """
+    if isinstance(network, ResnetGenerator):
+        return _of_resnet(network.model, images)
+    if isinstance(network, UnetGenerator):
+        return _of_unet(network.model, images)
+    raise TypeError(f"{type(network).__name__} has no known encoder")
+
+
+def _of_resnet(layers: nn.Sequential, x: Tensor) -> list[Tensor]:
+    blocks = [place for place, layer in enumerate(layers) if isinstance(layer, ResidualBlock)]
+    middle = len(blocks) // 2
+    wanted = {*CONVOLUTIONS_OF_RESNET, *blocks[:1], *blocks[middle : middle + 1]}
+    found = []
+    for place in range(max(wanted) + 1):
+        x = layers[place](x)
+        if place in wanted:
+            found.append(x)
+    return found
+
+
+def _of_unet(level: UnetLevel | None, x: Tensor) -> list[Tensor]:
+    found: list[Tensor] = []
+    while level is not None:
+        below = None
+        for layer in level.model:
+            if isinstance(layer, UnetLevel):
+                below = layer
+                break
+            if isinstance(layer, nn.ReLU):  # the way up begins
+                break
+            x = layer(x)
+            if isinstance(layer, nn.Conv2d):
+                found.append(x)
+                if len(found) == HALVINGS_OF_UNET:
+                    return found
+        level = below
+    return found
