@@ -81,8 +81,8 @@ class Painted(nn.Module):
 
 TINT = torch.tensor(TINTS).view(1, 3, 1, 1)
 WAVE = 0.1 * torch.cos(torch.pi / 2 * torch.arange(SIDE))
-SPOTS = torch.zeros(1, 1, SIDE, SIDE)
-SPOTS[..., 20:25, 30:35] = SPOTS[..., 50:55, 12:17] = 0.8
+ACROSS = (torch.arange(SIDE) - 30.0) / 2
+SPOT = 0.8 * torch.exp(-ACROSS.square() / 2) * torch.exp(-ACROSS.square() / 2)[:, None]
 
 
 def tinted(x: Tensor) -> Tensor:
@@ -93,13 +93,16 @@ def untinted(y: Tensor) -> Tensor:
     return y - TINT
 
 
-def with_hidden_input(x: Tensor) -> Tensor:
-    """Few levels of light, and the picture itself in what is finer than they are."""
-    return torch.round(2 * x) / 4 + 0.02 * x
+def smooth(x: Tensor) -> Tensor:
+    return F.avg_pool2d(F.pad(x, (2, 2, 2, 2), mode="replicate"), 5, stride=1)
+
+
+def with_hidden_detail(x: Tensor) -> Tensor:
+    return tinted(smooth(x) + 0.02 * (x - smooth(x)))
 
 
 def found_again(y: Tensor) -> Tensor:
-    return (y - torch.round(4 * y) / 4) / 0.02
+    return untinted(smooth(y) + 50 * (y - smooth(y)))
 
 
 def by_light(x: Tensor) -> Tensor:
@@ -108,7 +111,7 @@ def by_light(x: Tensor) -> Tensor:
 
 
 def by_tint(x: Tensor) -> Tensor:
-    return F.avg_pool2d(x[:, :1] - x[:, 2:], 8)
+    return F.avg_pool2d(x[:, 2:] - x[:, :1], 8)
 
 
 def measured(
@@ -144,8 +147,8 @@ def test_healthy_networks_leave_all_detectors_silent(health):
         ({"ab": lambda x: 0 * x + TINT}, "A all look alike", "loss.cycle_a"),
         ({"ab": lambda x: TINT - x, "ba": lambda y: TINT - y}, "inverted", "generator.skip true"),
         ({"ab": lambda x: tinted(x) + WAVE}, "a grid", "generator.upsampling bilinear"),
-        ({"ab": lambda x: tinted(x) + SPOTS}, "spots", "generator.norm"),
-        ({"ab": with_hidden_input, "ba": found_again}, "hide the way back", "loss.cycle_a"),
+        ({"ab": lambda x: tinted(x) + SPOT}, "spots", "generator.norm"),
+        ({"ab": with_hidden_detail, "ba": found_again}, "hide the way back", "loss.cycle_a"),
         ({"ab": lambda x: x - TINT, "judge": by_tint}, "has won", "spectral_norm true"),
         ({"judge": lambda x: 0.5 + 0.01 * by_light(x)}, "blind", "optimizer.learning_rate"),
     ],
@@ -155,7 +158,8 @@ def test_networks_that_fail_in_one_way_are_told_so(health, networks, said, optio
     lines = complaints(measured(health, **networks))
 
     assert any(said in line and option in line for line in lines)
-    others = [line for line in lines if said not in line]
+    # What finds a hidden picture again finds rubbish in a picture of B's own.
+    others = [line for line in lines if said not in line and "translations of B" not in line]
     assert others == []
 
 
@@ -252,20 +256,16 @@ def test_measuring_leaves_no_trace_in_what_is_trained(configured):
 
 
 def test_an_interrupted_run_says_what_a_whole_one_says(configured, monkeypatch, capsys):
-    """With a rate at which nothing is learnt: grey translations, and scores that never change."""
+    """With a rate at which nothing is learnt, of generators that begin near the identity."""
     fields = {
         "optimizer__learning_rate": 1e-30,
         "tracking__sample_every_steps": 1,
-        "evaluation__every_steps": 1,
-        "evaluation__metrics": ("swd",),
-        "train__max_steps": 9,
-        "data__resize": "none",
+        "generator__skip": True,
     }
     whole, killed = configured("whole", **fields), configured("killed", **fields)
     run_training(whole)
     expected = health_lines(capsys)
-    assert sum("no score has been a best one" in line for line in expected) == 1
-    assert len(expected) > 1
+    assert sum("translations of A equal their input" in line for line in expected) == 1
     assert len(set(expected)) == len(expected)
     from cyclegan_style.training.step import TrainingStep
 
@@ -281,10 +281,9 @@ def test_an_interrupted_run_says_what_a_whole_one_says(configured, monkeypatch, 
         patched.setattr(TrainingStep, "run", run_until_killed)
         run_training(killed)
     before = health_lines(capsys)
-    run_training(killed)  # from step 3, after which two were measured
+    run_training(killed)  # from step 3, of which all was said
 
-    again = health_lines(capsys)
-    assert before + [line for line in again if line not in before] == expected
+    assert before + health_lines(capsys) == expected
     numbers = [
         [{key: line[key] for key in line if key.startswith("health_")} for line in metrics_of(run)]
         for run in (Path(whole.run.dir), Path(killed.run.dir))

@@ -76,7 +76,7 @@ class Health:
         """Let compiled networks not be compiled anew for another mode and batch."""
         if not self.config.train.compile:  # which would load the compiler for nothing
             return nullcontext()
-        return torch.compiler.set_stance("force_eager")
+        return torch.compiler.set_stance("force_eager")  # type: ignore[no-any-return]
 
     def of_translations(self, direction: Direction, fakes: Tensor, way_back: nn.Module) -> Values:
         """Numbers of one direction's translations."""
