@@ -226,6 +226,27 @@ def test_pictures_are_those_of_the_newest_files(tmp_path: Path) -> None:
     assert 'width="80" height="40"' in after
 
 
+def test_health_is_told_in_words_beside_its_curve_and_limit(tmp_path: Path) -> None:
+    lines = [
+        metrics_line(step, health_variety_ab=0.2, health_variety_ba=0.9, health_grid_ab=1.0)
+        for step in (400, 500)
+    ]
+    page = page_of(write_run(tmp_path / "run", lines, []))
+
+    assert "1 of 3 numbers should be looked at" in page
+    assert page.count(">look at this<") == page.count(">healthy<") == 1
+    assert page.count("translations of A all look alike (0.2, healthy above 0.35)") == 1
+    limits = [a for a in Tags(page).attributes("path") if a["class"] == "limit"]
+    assert len(limits) == 2
+    names = [chart["name"] for chart in data_of(page)["charts"]]
+    assert names[:3] == ["health_variety", "health_grid", "adversarial"]
+    assert sum(name.startswith("health_") for name in names) == 2
+    titles = [
+        page.index(f"<h3>{title}</h3>") for title in ("Variety of translations", "Cycle loss")
+    ]
+    assert titles == sorted(titles)
+
+
 def test_an_empty_run_says_so(tmp_path: Path) -> None:
     page = page_of(tmp_path)
     for message in ("No metrics yet", "No samples yet", "No configuration found"):

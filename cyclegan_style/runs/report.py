@@ -11,6 +11,7 @@ import yaml
 from cyclegan_style.config import Config, to_dict
 from cyclegan_style.models.export import CONFIG_FILE
 from cyclegan_style.runs.report_charts import build_charts, charts_html
+from cyclegan_style.runs.report_health import health_charts, health_html
 from cyclegan_style.runs.report_page import page_of, section_html, template, tiles_of
 from cyclegan_style.runs.report_pictures import read_samples, samples_html
 from cyclegan_style.runs.tracking import METRICS_FILE, Row, read_metrics
@@ -37,7 +38,7 @@ def write_report(
     """
     config = read_config(run / CONFIG_FILE)
     rows = read_metrics(run / METRICS_FILE)
-    charts = build_charts(rows)
+    ails, charts = health_charts(rows), build_charts(rows)
     samples = read_samples(run / "samples")
     name = run.resolve().name or str(run)
     step = int(rows[-1]["step"]) if rows else max(samples, default=0)
@@ -50,11 +51,12 @@ def write_report(
         percent=percent,
         tiles=tiles_html(rows, step, total_steps, state, seconds),
         samples=samples_html(samples, SAMPLES_SHOW),
+        health=health_html(ails, rows, total_steps),
         charts=charts_html(charts),
         hardware=escape(hardware) or "not known",
         config=config_html(config),
     )
-    text = page_of(f"{percent} % · {name} · {state}", main, charts, list(samples))
+    text = page_of(f"{percent} % · {name} · {state}", main, [*ails, *charts], list(samples))
     path = run / REPORT_FILE
     write_durably(path, text.encode("utf-8", "replace"))
     return path

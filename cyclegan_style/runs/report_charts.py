@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cyclegan_style.runs.health import PREFIX
 from cyclegan_style.runs.tracking import Row
 
 MAX_POINTS = 600
@@ -62,6 +63,8 @@ class Chart:
     title: str
     steps: list[int]
     curves: list[Curve]
+    limit: float | None = None
+    """Where a line is drawn that values should not cross."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ def build_charts(rows: Sequence[Row]) -> list[Chart]:
     """A chart for each group of keys: losses, then scores, learning rate and speed."""
     groups: dict[str, list[str]] = {name: [] for name in FIRST_GROUPS}
     for key in dict.fromkeys(key for row in rows for key in row):
-        if key not in ("step", "epoch"):
+        if key not in ("step", "epoch") and not key.startswith(PREFIX):
             groups.setdefault(group_of(key), []).append(key)
     for name in LAST_GROUPS:
         groups[name] = groups.pop(name, [])
@@ -175,8 +178,8 @@ def charts_html(charts: Sequence[Chart]) -> str:
     )
 
 
-def chart_html(chart: Chart) -> str:
-    """One chart: its legend, which doubles as read-out, and its plot."""
+def chart_html(chart: Chart, note: str = "") -> str:
+    """One chart: a note, its legend, which doubles as read-out, and its plot."""
     title, last = escape(chart.title), chart.steps[-1]
     legend = "".join(
         f'<li class="c{place % COLOURS}" title="{escape(curve.key)}">{escape(curve.label)}'
@@ -185,7 +188,7 @@ def chart_html(chart: Chart) -> str:
     )
     return (
         f'<section class="card chart"><header><h3>{title}</h3>'
-        f'<span class="soft at">step {last:,}</span></header><ul class="legend">{legend}</ul>'
+        f'<span class="soft at">step {last:,}</span></header>{note}<ul class="legend">{legend}</ul>'
         f'<p class="hidden">{escape(summary_of(chart))}</p>'
         f'<div class="plot" tabindex="0" role="slider" aria-label="{title} by step"'
         f' aria-valuemin="{chart.steps[0]}" aria-valuemax="{last}" aria-valuenow="{last}">'
@@ -216,6 +219,8 @@ def plot_html(chart: Chart) -> str:
     for tick in ticks(0, axes.end, 5):
         left = axes.x(tick) / 10
         labels.append(f'<span class="x" style="left:{left:.2f}%">{short(tick)}</span>')
+    if chart.limit is not None:
+        grid.append(f'<path class="limit" d="M0 {axes.y(chart.limit):.1f}H1000"/>')
     layers = [paths_of(axes, chart.steps, curve) for curve in chart.curves]
     curves = [
         f'<g class="c{place % COLOURS}">{layer}</g>'
@@ -246,6 +251,7 @@ def drawable(steps: Sequence[int], values: Sequence[float | None]) -> list[tuple
 def axes_of(chart: Chart) -> Axes:
     """Axes on which all values of a chart have room."""
     values = [value for curve in chart.curves for value in curve.values if value is not None]
+    values += [] if chart.limit is None else [chart.limit]
     low, high = min(values), max(values)
     if chart.name in FROM_ZERO:
         low = min(low, 0.0)

@@ -24,6 +24,7 @@ from cyclegan_style.system.processes import on_main_process, say
 from cyclegan_style.training.config_checks import remarks, validate
 from cyclegan_style.training.cyclegan import Images
 from cyclegan_style.training.demo import Scores
+from cyclegan_style.training.health import Health
 from cyclegan_style.training.progress import NotFiniteError, Progress, RecentLosses
 from cyclegan_style.training.saving import Saving
 from cyclegan_style.training.schedule import learning_rate, share_behind
@@ -65,7 +66,8 @@ class Trainer:
     """The training loop, which decides what happens when.
 
     What happens is done by others: ``training_step`` changes weights, ``progress`` and ``losses``
-    note what is behind us, ``scoring`` judges, ``watching`` shows and ``saving`` saves.
+    note what is behind us, ``scoring`` judges, ``health`` looks for what goes wrong, ``watching``
+    shows and ``saving`` saves.
     """
 
     def __init__(
@@ -100,6 +102,7 @@ class Trainer:
             steps_per_epoch=self.sampler.batches_per_epoch // self.batches_per_step,
             images_per_step=self.batches_per_step * config.train.batch_size,
         )
+        self.health = Health(config, dataset, test_domains, self.progress, self.scoring.best)
         self.losses = RecentLosses(accelerator)
         self.saving = Saving(
             config, accelerator, run, self.training_step, self.progress, self.losses
@@ -152,6 +155,11 @@ class Trainer:
                     scores = self.scoring.evaluate(generators, self.training_step.generators)
                     self.scoring.keep_best(progress.step, scores, generators)
 
+            # Measure whether training goes well.
+            if progress.is_due(config.tracking.sample_every_steps):
+                with clock.aside("health"):
+                    scores |= self.health.measure(generators, self.training_step.discriminators)
+
             # Report losses and scores.
             if scores or progress.is_due(config.tracking.log_every_steps):
                 self.watching.report(rate, scores)
@@ -160,6 +168,7 @@ class Trainer:
             if progress.is_due(config.tracking.sample_every_steps):
                 with clock.aside("samples"):
                     self.watching.show_samples(generators)
+                    self.watching.say_what_ails()
                     self.watching.write_report("training")
 
             # Save.

@@ -14,8 +14,9 @@ from cyclegan_style.data.images import write_image
 from cyclegan_style.data.sampling import UnpairedDataset
 from cyclegan_style.models.export import MODEL_FOLDER
 from cyclegan_style.runs.best import best_table
+from cyclegan_style.runs.health import new_complaints
 from cyclegan_style.runs.report import REPORT_FILE, write_report
-from cyclegan_style.runs.tracking import Tracking
+from cyclegan_style.runs.tracking import METRICS_FILE, Tracking, read_metrics
 from cyclegan_style.system.hardware import describe_hardware
 from cyclegan_style.system.processes import say
 from cyclegan_style.training.cyclegan import Generators
@@ -105,6 +106,13 @@ class Watching:
         if self.accelerator.is_main_process:
             pixels = sample_sheet(generators, self.tests)
             self.tracking.picture(self.progress.step, "samples", self.sample_file, pixels)
+
+    def say_what_ails(self) -> None:
+        """Say what goes wrong since this sample, and what to do about it."""
+        if self.accelerator.is_main_process:
+            rows = read_metrics(self.run / METRICS_FILE)
+            for line in new_complaints(rows, self.progress.total_steps):
+                say(line)
 
     @property
     def sample_file(self) -> Path:

@@ -1,0 +1,185 @@
+"""Whether training goes well, measured on a few pictures that stay the same throughout a run."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from cyclegan_style.config import Config
+from cyclegan_style.data.domains import ImageDomain, enlarged
+from cyclegan_style.data.images import to_tensor
+from cyclegan_style.data.sampling import UnpairedDataset
+from cyclegan_style.data.training_data import spread
+from cyclegan_style.directions import DIRECTIONS, Direction
+from cyclegan_style.evaluation import health
+from cyclegan_style.runs.best import BestScores
+from cyclegan_style.runs.checkpoint import chance_untouched
+from cyclegan_style.runs.health import PREFIX
+from cyclegan_style.system.processes import on_main_process
+from cyclegan_style.training.cyclegan import Discriminators, Generators
+from cyclegan_style.training.progress import Progress
+from cyclegan_style.training.samples import translate_each
+
+JUDGED = 16
+"""Test pictures, and training pictures, of each domain that are judged. Every second of the tests
+is translated, and every second of those is translated back."""
+FEWEST_TRAINED, FEWEST_HELD_OUT = 4, 8
+"""Of fewer pictures, all of one kind are often by chance before all of the other."""
+FEWEST_EVALUATIONS = 6
+"""A run of fewer ends before it could tell that scores have stopped getting better."""
+
+Values = dict[str, float]
+
+
+class Health:
+    """Measures what shows that training goes wrong; the names are those of ``runs.health``."""
+
+    def __init__(
+        self,
+        config: Config,
+        dataset: UnpairedDataset,
+        test_domains: Mapping[str, ImageDomain],
+        progress: Progress,
+        best: BestScores,
+    ) -> None:
+        self.config = config
+        self.trained = {"a": dataset.domain_a, "b": dataset.domain_b}
+        self.test_domains = {
+            name: ImageDomain(
+                *(domain.spec, domain.field, domain.paths),
+                *(domain.channels, domain.resize, config.data.load_size),
+            )
+            for name, domain in test_domains.items()
+        }
+        self.progress = progress
+        self.best = best
+
+    def measure(self, generators: Generators, discriminators: Discriminators) -> Values:
+        """All numbers of now, on every process, without a trace in what is trained."""
+        return on_main_process(lambda: self._measure(generators, discriminators))
+
+    @torch.no_grad()
+    def _measure(self, generators: Generators, discriminators: Discriminators) -> Values:
+        values = self.of_scores()
+        with chance_untouched(), at_rest(discriminators), self.uncompiled():
+            torch.manual_seed(self.config.train.seed)  # the same noise each time
+            for direction in DIRECTIONS:
+                fakes = translated(generators[direction.name], self.tests[direction.source][::2])
+                values |= self.of_translations(direction, fakes, generators[direction.reverse])
+                values |= self.of_verdicts(direction.target, fakes, discriminators)
+        return {PREFIX + name: value for name, value in values.items() if math.isfinite(value)}
+
+    def uncompiled(self) -> AbstractContextManager[object]:
+        """Let compiled networks not be compiled anew for another mode and batch."""
+        if not self.config.train.compile:  # which would load the compiler for nothing
+            return nullcontext()
+        return torch.compiler.set_stance("force_eager")  # type: ignore[no-any-return]
+
+    def of_translations(self, direction: Direction, fakes: Tensor, way_back: nn.Module) -> Values:
+        """Numbers of one direction's translations."""
+        inputs, targets = self.tests[direction.source][::2], self.tests[direction.target][::2]
+        noise = health.NOISE * torch.randn_like(fakes[::2])
+        back, from_noisy = (translated(way_back, fakes[::2] + each) for each in (0.0, noise))
+        values = {
+            "change": health.change(inputs, fakes, targets),
+            "variety": health.variety(inputs, fakes, targets),
+            "brightness": health.brightness_order(inputs, fakes),
+            "grid": health.grid(fakes, targets),
+            "spots": health.spots(inputs, fakes, targets),
+            "hidden": health.hidden(inputs[::2], back, from_noisy, noise),
+        }
+        return {f"{name}_{direction.name}": value for name, value in values.items()}
+
+    def of_verdicts(self, domain: str, fakes: Tensor, discriminators: Discriminators) -> Values:
+        """Numbers of one discriminator, each the mean over PatchGAN and heads."""
+        of_fakes = verdicts(discriminators, domain, fakes)
+        of_tests = verdicts(discriminators, domain, self.tests[domain])
+        both = list(zip(of_tests, of_fakes, strict=True))
+        values = {
+            "separation": mean([health.preference(*pair) for pair in both]),
+            "spread": mean([float(torch.cat(pair).std()) for pair in both]),
+        }
+        known, held_out = self.known[domain], self.held_out[domain]
+        if len(known) >= FEWEST_TRAINED and len(held_out) >= FEWEST_HELD_OUT:
+            both = list(zip(verdicts(discriminators, domain, known), of_tests, strict=True))
+            values["memorised"] = mean(
+                [health.preference(a.mean(1), b[held_out].mean(1)) for a, b in both]
+            )
+        return {f"{name}_{domain}": value for name, value in values.items()}
+
+    def of_scores(self) -> Values:
+        """For how long no score was the best so far, if scores are made and can tell."""
+        every, total = self.config.evaluation.every_steps, self.progress.total_steps
+        if not every or total < FEWEST_EVALUATIONS * every:
+            return {}
+        return {"stale": self.best.evaluations_without * every / total}
+
+    @cached_property
+    def tests(self) -> dict[str, Tensor]:
+        """Test pictures, by domain."""
+        return {name: self._pictures(tests) for name, tests in self.test_domains.items()}
+
+    @cached_property
+    def known(self) -> dict[str, Tensor]:
+        """Training pictures, by domain."""
+        return {name: self._pictures(trained) for name, trained in self.trained.items()}
+
+    @cached_property
+    def held_out(self) -> dict[str, list[int]]:
+        """Which of the test pictures are not trained on, by domain."""
+        found = {}
+        for name, tests in self.test_domains.items():
+            trained = set(self.trained[name].paths)
+            paths = [tests.paths[place] for place in places(tests)]
+            found[name] = [place for place, path in enumerate(paths) if path not in trained]
+        return found
+
+    def _pictures(self, domain: ImageDomain) -> Tensor:
+        """Some pictures of a domain as training sees them, but always their centre."""
+        size = self.config.data.crop_size
+        crops = []
+        for place in places(domain):
+            pixels = enlarged(domain.pixels(place), size)
+            top, left = ((side - size) // 2 for side in pixels.shape[:2])
+            crops.append(to_tensor(pixels[top : top + size, left : left + size]))
+        return torch.stack(crops)
+
+
+def places(domain: ImageDomain) -> list[int]:
+    """Where the pictures that are judged lie in their domain."""
+    return spread(range(len(domain)), JUDGED)
+
+
+def translated(network: nn.Module, pictures: Tensor) -> Tensor:
+    """Outputs for pictures of one size."""
+    return torch.stack(translate_each(network, list(pictures)))
+
+
+def verdicts(discriminators: Discriminators, domain: str, pictures: Tensor) -> list[Tensor]:
+    """Verdicts on pictures, N × places, of the PatchGAN and of each head."""
+    device = next(discriminators.parameters()).device
+    each = [discriminators.judge(domain, picture[None].to(device)) for picture in pictures]
+    return [
+        torch.cat([verdict.float().flatten(1).cpu() for verdict in maps])
+        for maps in zip(*each, strict=True)
+    ]
+
+
+@contextmanager
+def at_rest(module: nn.Module) -> Iterator[None]:
+    """Keep running statistics and singular vectors as they are; then go on as before."""
+    trained = [part for part in module.modules() if part.training]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part in trained:
+            part.training = True
+
+
+def mean(values: Sequence[float]) -> float:
+    """The mean of numbers."""
+    return sum(values) / len(values)
