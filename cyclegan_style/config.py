@@ -111,6 +111,8 @@ class DiscriminatorConfig:
     feature_layers: tuple[FeatureLayer, ...] = ()
     """Layers of SqueezeNet, trained on ImageNet and frozen, on each of which a small head judges
     as well, beside the PatchGAN; such as fire3, fire5, fire9 (Sauer et al., 2021)."""
+    feature_weight: float = 1.0
+    """Weight of each head's verdict; a PatchGAN's is 1, and the loss is the weighted mean."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from cyclegan_style.models.export import export_model
 from cyclegan_style.networks.feature_heads import SQUEEZENET_LAYERS, FeatureHeads
 from cyclegan_style.runs.discriminators import load_discriminators
 from cyclegan_style.training.augment import augment
-from cyclegan_style.training.cyclegan import Discriminators, build_discriminators
+from cyclegan_style.training.cyclegan import Discriminators, build_discriminators, build_generators
 from cyclegan_style.training.fine_tuning import begin_from
 from cyclegan_style.training.step import TrainingStep
 
@@ -97,6 +97,25 @@ def test_patchgan_and_heads_have_an_equal_say_and_the_penalty_is_on_the_patchgan
     ]
     expected = 0.5 * (sum(adversarial) / 3 + 4 * slopes.square().sum((1, 2, 3)).mean())
     torch.testing.assert_close(loss, expected, rtol=1e-12, atol=0)
+
+
+def test_heads_count_by_their_weight():
+    discriminators = build(discriminator__feature_weight=0.25)
+    generators = build_generators(tiny_config(**WITH_HEADS)).double()
+    real, fakes = images(1), images(2)
+
+    of_discriminator = discriminators(real, fakes)["discriminator_a"]
+    turn = generators(real, discriminators)
+
+    on_real, on_fake = (discriminators.judge("a", x["a"]) for x in (real, fakes))
+    patch, *heads = [
+        (r - 1).square().mean() + f.square().mean() for r, f in zip(on_real, on_fake, strict=True)
+    ]
+    torch.testing.assert_close(of_discriminator, 0.5 * (patch + 0.25 * sum(heads)) / 1.5)
+    patch, *heads = [
+        (verdict - 1).square().mean() for verdict in discriminators.judge("b", turn.fakes["b"])
+    ]
+    torch.testing.assert_close(turn.losses["adversarial_ab"], (patch + 0.25 * sum(heads)) / 1.5)
 
 
 def test_gradients_reach_the_picture_through_the_frozen_network():

@@ -30,6 +30,7 @@ _LEAST = {
     "discriminator.channels": 1,
     "discriminator.layers": 1,
     "discriminator.scales": 1,
+    "discriminator.feature_weight": 0,
     "loss.cycle_a": 0,
     "loss.cycle_b": 0,
     "loss.cycle_decay": 0,

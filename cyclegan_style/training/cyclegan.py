@@ -146,7 +146,7 @@ class Generators(PairOfNetworks):
             generator_adversarial(self.objective, *pair)
             for pair in zip(verdicts, on_real, strict=True)
         ]
-        return {f"adversarial_{name}": mean(adversarial), **losses}
+        return {f"adversarial_{name}": discriminators.together(adversarial), **losses}
 
     def _translate(self, direction: Direction, real: Images) -> tuple[Tensor, Tensor | None]:
         """Translate the source and, if identity counts, the target by the same generator."""
@@ -175,8 +175,8 @@ class Discriminators(PairOfNetworks):
     """``discriminators["b"]`` judges domain B: real paintings against generator_ab's.
 
     Each judges images and, where it has PatchGANs for coarser pictures or heads, the same images
-    halved and SqueezeNet's features of them. All have an equal say: the adversarial loss is the
-    mean of theirs. Gradient penalties are on the PatchGANs' verdicts alone, the mean over scales.
+    halved and SqueezeNet's features of them. The adversarial loss is the weighted mean of theirs.
+    Gradient penalties are on the PatchGANs' verdicts alone, the mean over scales.
     """
 
     def __init__(
@@ -188,6 +188,14 @@ class Discriminators(PairOfNetworks):
         self.penalty = loss.gradient_penalty
         self.penalty_weight = loss.penalty_weight
         self.augmentations = config.augment
+        self.weights = [1.0] * config.scales + [config.feature_weight] * len(config.feature_layers)
+
+    def together(self, losses: Sequence[Tensor]) -> Tensor:
+        """One loss of those by each verdict, in the order of ``judge``."""
+        if set(self.weights) == {1.0}:
+            return mean(losses)
+        weights = losses[0].new_tensor(self.weights)
+        return (weights * torch.stack(list(losses))).sum() / weights.sum()
 
     def judge(self, domain: str, images: Tensor) -> list[Tensor]:
         """Verdicts on images that claim to be of the domain, seen through the augmentations.
@@ -219,7 +227,8 @@ class Discriminators(PairOfNetworks):
         verdicts = [(real_verdict, fake_verdict)]
         beside = [self._beside_the_first(domain, images) for images in (real, fake)]
         verdicts += zip(*beside, strict=True)
-        loss = mean([discriminator_adversarial(self.objective, *pair) for pair in verdicts])
+        losses = [discriminator_adversarial(self.objective, *pair) for pair in verdicts]
+        loss = self.together(losses)
         if self.penalises_gradients:
             # Squared gradients leave the range of 16 bits, so the penalty is kept out of autocast.
             with torch.autocast(real.device.type, enabled=False):
