@@ -21,6 +21,7 @@ from cyclegan_style.data.training_data import open_dataset
 from cyclegan_style.errors import UserError
 from cyclegan_style.networks import build_generator
 from cyclegan_style.runs.run_folder import claim_run_folder
+from cyclegan_style.system.hardware import build_accelerator
 from cyclegan_style.training.config_checks import ConfigError
 from cyclegan_style.training.schedule import learning_rate
 from cyclegan_style.training.trainer import Trainer
@@ -84,6 +85,17 @@ def test_metrics_have_the_promised_keys_and_plausible_numbers(configured):
         epoch = (line["step"] - 1) / 5
         assert line["lr"] == learning_rate(config.optimizer, config.train, epoch)
     assert lines[0]["lr"] > lines[-1]["lr"]
+
+
+def test_weights_follow_the_schedule_that_is_stretched_to_so_many_steps(configured):
+    config = configured(train__steps=4, loss__cycle_decay=0.5, train__max_steps=4)
+    accelerator = build_accelerator(config)
+    dataset = open_dataset(config.data, accelerator)
+    trainer = Trainer(config, accelerator, claim_run_folder(config), dataset)
+
+    trainer.fit()
+
+    assert trainer.training_step.generators.progress == 3 / 4  # when the last step began
 
 
 def test_metrics_are_means_over_the_steps_they_cover(configured):
