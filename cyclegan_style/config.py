@@ -88,6 +88,9 @@ class GeneratorConfig:
     """Halvings: strided convolutions of maps as they are, or blurred first against aliasing."""
     skip: bool = False
     """Add the input to the output, so that training begins near the identity."""
+    attention: bool = False
+    """Let each place of one small map see all the others: in the middle of a resnet's blocks, or
+    two halvings above a U-Net's deepest map. Pictures are then translated in one pass only."""
 
 
 @dataclass(frozen=True)
