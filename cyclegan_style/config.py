@@ -189,6 +189,8 @@ class TrainConfig:
     latest_net_G_A.pth and latest_net_G_B.pth; null begins with random weights."""
     max_steps: int | None = None
     """Stop after so many steps even if some are left; the schedule does not change."""
+    identity_steps: int = 0
+    """Steps at the beginning in which generators learn only to give back their input."""
     batch_size: int = 1
     """Images of each domain per process and step."""
     accumulation_steps: int = 1

@@ -216,8 +216,8 @@ def test_layers_that_the_reference_has_not_are_refused(configured, tmp_path, cap
     assert main(["convert", config.run.dir, str(tmp_path / "theirs")]) == 2
 
     (line,) = capsys.readouterr().err.splitlines()
-    fields = "generator.attention true, generator.skip true, generator.upsampling nearest"
-    assert f"no layers for {fields}" in line
+    named = "generator.attention true, generator.skip true, generator.upsampling nearest"
+    assert f"no layers for {named}" in line
     assert not (tmp_path / "theirs").exists()
 
 

@@ -139,7 +139,7 @@ class Trainer:
             epoch = progress.epochs_of_schedule
             rate = learning_rate(config.optimizer, config.train, epoch)
             self.training_step.set_learning_rate(rate)
-            self.training_step.set_progress(share_behind(config.train, epoch))
+            self.training_step.set_progress(share_behind(config.train, epoch), progress.step)
             losses, _ = self.training_step.run(batches)
             progress.advance()
             self.losses.add(losses)
