@@ -88,6 +88,9 @@ class GeneratorConfig:
     """Halvings: strided convolutions of maps as they are, or blurred first against aliasing."""
     skip: bool = False
     """Add the input to the output, so that training begins near the identity."""
+    attention: bool = False
+    """Let each place of one small map see all the others: in the middle of a resnet's blocks, or
+    two halvings above a U-Net's deepest map. Pictures are then translated in one pass only."""
 
 
 @dataclass(frozen=True)
@@ -188,6 +191,8 @@ class TrainConfig:
     latest_net_G_A.pth and latest_net_G_B.pth; null begins with random weights."""
     max_steps: int | None = None
     """Stop after so many steps even if some are left; the schedule does not change."""
+    identity_steps: int = 0
+    """Steps at the beginning in which generators learn only to give back their input."""
     batch_size: int = 1
     """Images of each domain per process and step."""
     accumulation_steps: int = 1

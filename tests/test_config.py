@@ -84,6 +84,15 @@ HEADS = {"discriminator.feature_layers": ("fire3", "fire9")}
 BAD_COMBINATIONS = [
     ({"train.epochs": 0, "train.decay_epochs": 0}, "train.epochs"),
     ({"data.channels_a": 1, "loss.identity_b": 0.0}, "loss.identity_a"),
+    (
+        {
+            "data.channels_a": 1,
+            "loss.identity_a": 0.0,
+            "loss.identity_b": 0.0,
+            "train.identity_steps": 1,
+        },
+        "train.identity_steps",
+    ),
     ({"data.channels_b": 1, "loss.identity_a": 0.0}, "loss.identity_b"),
     ({"loss.adversarial": "wgan_gp", "loss.gradient_penalty": "r1"}, "loss.gradient_penalty"),
     ({"loss.adversarial": "wgan_gp", "discriminator.norm": "batch"}, "discriminator.norm"),

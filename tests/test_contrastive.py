@@ -20,13 +20,17 @@ from cyclegan_style.training.step import TrainingStep
 pytestmark = pytest.mark.numeric
 
 CONTRASTIVE = {"loss__contrastive": 2.0, "loss__cycle_a": 0.0, "loss__cycle_b": 0.0}
-UNET = {"architecture": "unet", "levels": 5}
+ARCHITECTURES = {
+    "resnet": {"blocks": 4},
+    "unet": {"architecture": "unet", "levels": 5},
+    "residual_unet": {"architecture": "residual_unet", "levels": 5},
+}
 
 
 @pytest.mark.parametrize("fields", [{}, {"downsampling": "blurred", "skip": True}])
-@pytest.mark.parametrize("architecture", ["resnet", "unet"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_an_encoder_shows_what_the_network_computes(architecture, fields):
-    fields = fields | (UNET if architecture == "unet" else {"blocks": 4})
+    fields = fields | ARCHITECTURES[architecture]
     network = build_generator(GeneratorConfig(channels=2, **fields)).double()
     enlarge_weights(network)
     image = random_batch(2, 32, 32)["a"]
@@ -39,6 +43,12 @@ def test_an_encoder_shows_what_the_network_computes(architecture, fields):
         for _ in range(3):
             places.append(level.model[1])
             level = next(layer for layer in level.model[2:] if hasattr(layer, "model"))
+        sides = [16, 8, 4, 2]
+    elif architecture == "residual_unet":
+        places, level = [network.model[0]], network.model[1]
+        for _ in range(3):
+            places.append(level.below[0])
+            level = level.below[1]
         sides = [16, 8, 4, 2]
     else:
         places = [network.model[place] for place in (1, 4, 7, 10, 12)]

@@ -207,14 +207,17 @@ def test_networks_that_do_not_match_are_no_model(tmp_path, capsys):
 
 
 def test_layers_that_the_reference_has_not_are_refused(configured, tmp_path, capsys):
-    config = configured(train__max_steps=1, generator__upsampling="nearest", generator__skip=True)
+    layers = {"upsampling": "nearest", "skip": True, "attention": True}
+    fields = {f"generator__{name}": value for name, value in layers.items()}
+    config = configured(train__max_steps=1, **fields)
     run_training(config)
     capsys.readouterr()
 
     assert main(["convert", config.run.dir, str(tmp_path / "theirs")]) == 2
 
     (line,) = capsys.readouterr().err.splitlines()
-    assert "no layers for generator.skip true, generator.upsampling nearest" in line
+    named = "generator.attention true, generator.skip true, generator.upsampling nearest"
+    assert f"no layers for {named}" in line
     assert not (tmp_path / "theirs").exists()
 
 

@@ -40,14 +40,17 @@ OTHER_LAYERS = {
         "residual_unet", channels=2, levels=5, norm="group", skip=True
     ),
     "resnet, demodulated": GeneratorConfig(channels=2, blocks=1, norm="demodulated"),
+    "resnet, attention": GeneratorConfig(channels=2, blocks=0, attention=True),
 }
 WRITTEN = [
     pytest.param("unet, resampled", "onnx", marks=pytest.mark.slow),
     pytest.param("residual_unet, group", "onnx", marks=pytest.mark.slow),
     pytest.param("resnet, demodulated", "onnx", marks=pytest.mark.slow),
+    pytest.param("resnet, attention", "onnx", marks=pytest.mark.slow),
     ("resnet, resampled", "pt2"),
     ("residual_unet, group", "pt2"),
     ("resnet, demodulated", "pt2"),
+    ("resnet, attention", "pt2"),
 ]
 SMALLEST = (GeneratorConfig(channels=2, blocks=0), 3, 3)
 # Batch, height and width in multiples of the divisor; the file's own check has other sizes.

@@ -21,6 +21,7 @@ from cyclegan_style.data.training_data import open_dataset
 from cyclegan_style.errors import UserError
 from cyclegan_style.networks import build_generator
 from cyclegan_style.runs.run_folder import claim_run_folder
+from cyclegan_style.system.hardware import build_accelerator
 from cyclegan_style.training.config_checks import ConfigError
 from cyclegan_style.training.schedule import learning_rate
 from cyclegan_style.training.trainer import Trainer
@@ -42,6 +43,7 @@ WITH_HEADS = {
     "discriminator__scales": 2,
     "loss__contrastive": 1.0,
     "loss__cycle_decay": 0.5,
+    "generator__attention": True,
 }
 
 
@@ -87,6 +89,49 @@ def test_metrics_have_the_promised_keys_and_plausible_numbers(configured):
         epoch = (line["step"] - 1) / 5
         assert line["lr"] == learning_rate(config.optimizer, config.train, epoch)
     assert lines[0]["lr"] > lines[-1]["lr"]
+
+
+def test_weights_follow_the_schedule_that_is_stretched_to_so_many_steps(configured):
+    config = configured(train__steps=4, loss__cycle_decay=0.5, train__max_steps=4)
+    accelerator = build_accelerator(config)
+    dataset = open_dataset(config.data, accelerator)
+    trainer = Trainer(config, accelerator, claim_run_folder(config), dataset)
+
+    trainer.fit()
+
+    assert trainer.training_step.generators.progress == 3 / 4  # when the last step began
+
+
+def test_first_steps_may_teach_generators_to_give_back_their_input_alone(configured):
+    options = {"loss__contrastive": 1.0, "loss__feature_matching": 1.0}
+    config = configured(
+        train__identity_steps=3, train__max_steps=5, checkpoint__every_steps=1, **options
+    )
+    config = replace(config, checkpoint=replace(config.checkpoint, keep=5))
+
+    run_training(config)
+
+    run = Path(config.run.dir)
+    beside = {
+        f"{name}_{way}" for name in ("contrastive", "feature_matching") for way in ("ab", "ba")
+    }
+    first, mixed, last = metrics_of(run)
+    for name in LOSSES | beside:
+        assert (first[name] > 0) == name.startswith("identity"), name
+        assert mixed[name] > 0
+        assert last[name] > 0
+    states = [
+        {
+            name: load_file(run / f"checkpoints/step-0000000{step}/{name}.safetensors")
+            for name in ("generators", "discriminators", "projections")
+        }
+        for step in (1, 3, 4)
+    ]
+    one, three, four = states
+    for name in ("discriminators", "projections"):
+        assert equal_tensors(one[name], three[name])
+        assert not equal_tensors(three[name], four[name])
+    assert not equal_tensors(one["generators"], three["generators"])
 
 
 def test_metrics_are_means_over_the_steps_they_cover(configured):
@@ -135,8 +180,17 @@ def test_samples_show_test_pictures_at_their_size(configured, pictures):
 
 @pytest.mark.parametrize(
     ("fields", "stop"),
-    [({}, 3), ({}, 4), (EVERYTHING_RANDOM, 3), (EVERYTHING_RANDOM | WITH_HEADS, 4)],
-    ids=["plain, saved", "plain", "everything random, saved", "everything random, with heads"],
+    [
+        ({}, 3),
+        ({}, 4),
+        (EVERYTHING_RANDOM, 3),
+        (EVERYTHING_RANDOM | WITH_HEADS, 4),
+        (EVERYTHING_RANDOM | {"train__identity_steps": 4}, 3),
+    ],
+    ids=[
+        *("plain, saved", "plain", "everything random, saved", "everything random, with heads"),
+        "from the identity",
+    ],
 )
 def test_a_stopped_run_goes_on_bit_for_bit(configured, fields, stop):
     whole, parts = configured("whole", **fields), configured("parts", **fields)

@@ -290,7 +290,7 @@ def test_the_cycle_s_weight_falls_linearly_with_the_share_of_training_that_is_be
     losses = []
     for share in (0.0, 0.25, 1.0):
         step = build_step(loss__cycle_decay=0.2)
-        step.set_progress(share)
+        step.set_progress(share, 0)
         losses.append(step.run([random_batch()])[0])
 
     usual, _ = build_step().run([random_batch()])
@@ -299,6 +299,25 @@ def test_the_cycle_s_weight_falls_linearly_with_the_share_of_training_that_is_be
         for found, factor in zip(losses, factors, strict=True):
             if not name.startswith("discriminator"):  # the generators have moved otherwise
                 assert found[name].item() == pytest.approx(factor * loss.item(), rel=1e-12), name
+
+
+def test_giving_back_is_the_distance_of_both_generators_outputs_from_each_domain():
+    step = build_step(train__identity_steps=3)
+    real = random_batch()
+    expected = {
+        domain: torch.stack([(g(x) - x).abs().mean() for g in step.generators.values()]).mean()
+        for domain, x in real.items()
+    }
+
+    step.set_progress(0.0, 2)
+    turn = step.generators(real, step.discriminators)
+    step.set_progress(0.0, 3)
+
+    assert turn.fakes == {}
+    for domain, loss in expected.items():
+        torch.testing.assert_close(turn.losses[f"identity_{domain}"], loss, rtol=1e-12, atol=0)
+    assert step.generators(real, step.discriminators).losses.keys() == turn.losses.keys()
+    assert step.generators(real, step.discriminators).losses["cycle_a"] > 0
 
 
 def test_bf16_stays_close_to_fp32():

@@ -31,6 +31,8 @@ WHOLE_MAPS = {
 """Maps of full resolution that one pass holds at its peak, measured on a CPU, with some room."""
 ENLARGED_MAPS = 6.0
 """The same without transposed convolutions: a map of twice the channels, and with its border."""
+MAPS_OF_ATTENTION = 4.0
+"""The same at a resnet's attention; a U-Net's lies deeper, where maps are small."""
 MORE_ON_GPUS = 1.6
 """Times as much for copies between layouts and for workspaces; not measured."""
 
@@ -232,6 +234,13 @@ class PreparedGenerator:
 
     def _stripe_height(self, height: int, width: int, budget: int) -> int:
         """Rows of stripes that keep to the budget; a UserError if none do."""
+        if self.config.attention:
+            needed = gigabytes(self.whole_bytes(height, width))
+            raise UserError(
+                f"{width}×{height} pixels need about {needed} of memory, more than the budget of"
+                f" {gigabytes(budget)}, and a model with generator.attention takes no stripes:"
+                " translate smaller pictures"
+            )
         channels = self.config.channels
         stripe = default_stripe_height(width, channels, self.dtype)
         while stripe > 8 and peak_bytes(height, width, channels, self.dtype, stripe) > budget:
@@ -249,7 +258,9 @@ def _whole_maps(config: GeneratorConfig) -> float:
     """Maps of full resolution and ``config.channels`` channels that one pass holds at its peak."""
     if config.upsampling != "transposed":
         return ENLARGED_MAPS
-    return WHOLE_MAPS[config.architecture, config.downsampling]
+    maps = WHOLE_MAPS[config.architecture, config.downsampling]
+    attends = config.attention and config.architecture == "resnet"
+    return max(maps, MAPS_OF_ATTENTION) if attends else maps
 
 
 def gigabytes(count: int) -> str:

@@ -10,6 +10,8 @@ The maps at half of the resolution and below are kept whole. Those at full resol
 generator's first and last but one, never exist: their rows are computed twice, once for the
 statistics and once for the layer that follows, which costs about four hundredths more arithmetic,
 or a tenth where maps are enlarged and then convolved. The U-Net has none.
+
+Attention looks at a whole map at each place of it, and has no stripes.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -19,6 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cyclegan_style.errors import UserError
+from cyclegan_style.networks.attention import SelfAttention
 from cyclegan_style.networks.layers import kernels
 from cyclegan_style.networks.resampling import (
     BlurredConvolution,
@@ -266,6 +270,8 @@ class StripedGenerator:
     """A generator in stripes of ``stripe_height`` rows of the picture."""
 
     def __init__(self, network: nn.Module, stripe_height: int) -> None:
+        if any(isinstance(layer, SelfAttention) for layer in network.modules()):
+            raise UserError("a model with generator.attention sees whole pictures, no stripes")
         self.network = network
         self.stripe_height = stripe_height
         self.device = next(network.parameters()).device

@@ -7,12 +7,12 @@ from cyclegan_style.config import DiscriminatorConfig, GeneratorConfig
 
 NetworkConfig = TypeVar("NetworkConfig", GeneratorConfig, DiscriminatorConfig)
 
-RESAMPLED_BY = ("upsampling", "downsampling", "skip")
+OF_OURS = ("upsampling", "downsampling", "skip", "attention")
 """Fields that the reference has not, but for their defaults."""
 SHAPED_BY = {
-    "resnet": ("architecture", "channels", "blocks", "norm", "dropout", *RESAMPLED_BY),
-    "unet": ("architecture", "channels", "levels", "norm", *RESAMPLED_BY),
-    "residual_unet": ("architecture", "channels", "levels", "norm", *RESAMPLED_BY),
+    "resnet": ("architecture", "channels", "blocks", "norm", "dropout", *OF_OURS),
+    "unet": ("architecture", "channels", "levels", "norm", *OF_OURS),
+    "residual_unet": ("architecture", "channels", "levels", "norm", *OF_OURS),
     "patch": ("architecture", "channels", "layers", "norm"),
     "pixel": ("architecture", "channels", "norm"),
 }
@@ -30,7 +30,7 @@ def differing_fields(first: NetworkConfig, second: NetworkConfig) -> Iterator[tu
 def beyond_the_reference(config: GeneratorConfig) -> list[str]:
     """What a generator has that the reference's have not."""
     default = GeneratorConfig()
-    fields = [field for field in RESAMPLED_BY if getattr(config, field) != getattr(default, field)]
+    fields = [field for field in OF_OURS if getattr(config, field) != getattr(default, field)]
     if config.norm in ("group", "demodulated"):
         fields.append("norm")
     if config.architecture == "residual_unet":

@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 from cyclegan_style.config import DiscriminatorConfig, GeneratorConfig
+from cyclegan_style.networks.attention import SelfAttention
 from cyclegan_style.networks.discriminators import PatchDiscriminator, PixelDiscriminator
 from cyclegan_style.networks.layers import GeneratorNormName, initialise
 from cyclegan_style.networks.resampling import Downsampling, Upsampling, begin_small
@@ -38,6 +39,7 @@ def build_generator(
             upsampling=config.upsampling,
             downsampling=config.downsampling,
             skip=config.skip,
+            attention=config.attention,
         )
     else:
         kind = UnetGenerator if config.architecture == "unet" else ResidualUnetGenerator
@@ -51,8 +53,12 @@ def build_generator(
             upsampling=config.upsampling,
             downsampling=config.downsampling,
             skip=config.skip,
+            attention=config.attention,
         )
     initialise(network)
+    for module in network.modules():
+        if isinstance(module, SelfAttention):
+            module.begin_as_identity()
     if config.skip:
         begin_small(network)
     return network

@@ -2,12 +2,13 @@
 
 from torch import Tensor, nn
 
+from cyclegan_style.networks.residual_unet import ResidualUnetGenerator, ResidualUnetLevel
 from cyclegan_style.networks.resnet import ResidualBlock, ResnetGenerator
 from cyclegan_style.networks.unet import UnetGenerator, UnetLevel
 
 CONVOLUTIONS_OF_RESNET = (1, 4, 7)
 """Places of the layer to full width and of both halvings."""
-HALVINGS_OF_UNET = 4
+HALVINGS_OF_UNETS = 4
 """Below them there are few places left."""
 
 
@@ -15,12 +16,14 @@ def encoder_activations(network: nn.Module, images: Tensor) -> list[Tensor]:
     """N×C×h×w activations of layers on the way down; nothing beyond the last is computed.
 
     They are about those of Park et al. (2020): of a resnet the first three convolutions, the first
-    residual block and the middle one; of a U-Net the first four halvings.
+    residual block and the middle one; of U-Nets the first four halvings.
     """
     if isinstance(network, ResnetGenerator):
         return _of_resnet(network.model, images)
     if isinstance(network, UnetGenerator):
         return _of_unet(network.model, images)
+    if isinstance(network, ResidualUnetGenerator):
+        return _of_residual_unet(network.model, images)
     raise TypeError(f"{type(network).__name__} has no known encoder")
 
 
@@ -49,7 +52,15 @@ def _of_unet(level: UnetLevel | None, x: Tensor) -> list[Tensor]:
             x = layer(x)
             if isinstance(layer, nn.Conv2d):
                 found.append(x)
-                if len(found) == HALVINGS_OF_UNET:
+                if len(found) == HALVINGS_OF_UNETS:
                     return found
         level = below
+    return found
+
+
+def _of_residual_unet(layers: nn.Sequential, x: Tensor) -> list[Tensor]:
+    found = [layers[0](x)]
+    while len(found) < HALVINGS_OF_UNETS and isinstance(level := layers[1], ResidualUnetLevel):
+        layers = level.below
+        found.append(layers[0](level.encode(found[-1])))
     return found

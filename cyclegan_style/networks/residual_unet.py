@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from cyclegan_style.networks.attention import SelfAttention
 from cyclegan_style.networks.layers import GAIN, GeneratorNormName, build_norm, convolution
 from cyclegan_style.networks.resampling import (
     ChangeOfInput,
@@ -38,9 +39,7 @@ class PreactivatedBlock(nn.Module):
 class ResidualUnetLevel(nn.Module):
     """A block, what lies below added to what it gives, and a block again."""
 
-    def __init__(
-        self, encode: PreactivatedBlock, below: nn.Sequential, decode: PreactivatedBlock
-    ) -> None:
+    def __init__(self, encode: nn.Module, below: nn.Sequential, decode: PreactivatedBlock) -> None:
         super().__init__()
         self.encode = encode
         self.below = below
@@ -58,7 +57,8 @@ class ResidualUnetGenerator(nn.Module):
 
     Sums have half the channels of the pairs that a U-Net's decoder sees, which pays for the blocks.
     Halvings and doublings are linear. Demodulated ones keep the mean square of a level near that of
-    the picture: the maps from below come with half of it, and blocks add 1 / levels.
+    the picture: the maps from below come with half of it, and blocks add 1 / levels. ``attention``
+    lies two halvings above the deepest map.
     """
 
     def __init__(
@@ -73,6 +73,7 @@ class ResidualUnetGenerator(nn.Module):
         upsampling: Upsampling = "transposed",
         downsampling: Downsampling = "strided",
         skip: bool = False,
+        attention: bool = False,
     ) -> None:
         super().__init__()
         widths = [channels * min(2**depth, 8) for depth in range(levels)]
@@ -86,8 +87,11 @@ class ResidualUnetGenerator(nn.Module):
                 inner,
                 *doubling(width_below, width, 4, upsampling, norm, gain=0.5**0.5),
             )
+            encode: nn.Module = PreactivatedBlock(width, norm, block_gain)
+            if attention and depth == levels - 3:
+                encode = nn.Sequential(encode, SelfAttention(width))
             inner = ResidualUnetLevel(
-                PreactivatedBlock(width, norm, block_gain),
+                encode,
                 below,
                 PreactivatedBlock(width, norm, block_gain, dropout=dropout and depth >= 4),
             )

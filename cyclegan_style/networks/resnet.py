@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from cyclegan_style.networks.attention import SelfAttention
 from cyclegan_style.networks.layers import GAIN, GeneratorNormName, build_norm, convolution
 from cyclegan_style.networks.resampling import (
     ChangeOfInput,
@@ -48,7 +49,8 @@ class ResidualBlock(nn.Module):
 class ResnetGenerator(nn.Module):
     """Two halvings, residual blocks, two doublings, tanh.
 
-    Its keys are the reference's, unless ``upsampling`` puts other layers in their place.
+    Its keys are the reference's, unless ``upsampling`` puts other layers in their place, or
+    ``attention`` one between them, in the middle of the blocks.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class ResnetGenerator(nn.Module):
         upsampling: Upsampling = "transposed",
         downsampling: Downsampling = "strided",
         skip: bool = False,
+        attention: bool = False,
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = [
@@ -77,7 +80,12 @@ class ResnetGenerator(nn.Module):
                 build_norm(norm, 2 * width),
                 nn.ReLU(),
             ]
-        layers += [ResidualBlock(4 * channels, norm, dropout, blocks**-0.5) for _ in range(blocks)]
+        row: list[nn.Module] = [
+            ResidualBlock(4 * channels, norm, dropout, blocks**-0.5) for _ in range(blocks)
+        ]
+        if attention:
+            row.insert(blocks // 2, SelfAttention(4 * channels))
+        layers += row
         for width in (4 * channels, 2 * channels):
             layers += [
                 *doubling(width, width // 2, 3, upsampling, norm),

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from cyclegan_style.networks.attention import SelfAttention
 from cyclegan_style.networks.layers import GeneratorNormName, build_norm
 from cyclegan_style.networks.resampling import (
     ChangeOfInput,
@@ -31,9 +32,10 @@ class UnetLevel(nn.Module):
 class UnetGenerator(nn.Module):
     """Encoder and decoder of ``levels`` halvings with a skip at each.
 
-    Its keys are the reference's, unless ``upsampling`` puts other layers in their place. The
-    reference's in-place activations hand LeakyReLU(x) instead of x to the skip; the ReLU that
-    follows maps both to the same values, so here x itself is handed on.
+    Its keys are the reference's, unless ``upsampling`` puts other layers in their place, or
+    ``attention`` one between them, two halvings above the deepest map. The reference's in-place
+    activations hand LeakyReLU(x) instead of x to the skip; the ReLU that follows maps both to the
+    same values, so here x itself is handed on.
     """
 
     def __init__(
@@ -48,16 +50,22 @@ class UnetGenerator(nn.Module):
         upsampling: Upsampling = "transposed",
         downsampling: Downsampling = "strided",
         skip: bool = False,
+        attention: bool = False,
     ) -> None:
         super().__init__()
-        deepest = 8 * channels
+        if levels < 5:
+            raise ValueError(f"a U-Net has at least five levels, not {levels}")
         kinds = (norm, upsampling, downsampling)
-        level = innermost_level(deepest, *kinds)
-        for _ in range(levels - 5):
-            level = inner_level(deepest, deepest, level, *kinds, dropout=dropout)
-        for factor in (4, 2, 1):
+        level = innermost_level(8 * channels, *kinds)
+        for above in reversed(range(levels - 2)):  # halvings that are above a level
+            outer, inner = (channels * min(2**depth, 8) for depth in (above, above + 1))
             level = inner_level(
-                factor * channels, 2 * factor * channels, level, *kinds, dropout=False
+                outer,
+                inner,
+                level,
+                *kinds,
+                dropout=dropout and above >= 3,
+                attention=attention and above == levels - 4,
             )
         layers = [
             halving(in_channels, channels, 4, downsampling, norm),
@@ -98,12 +106,14 @@ def inner_level(
     downsampling: Downsampling,
     *,
     dropout: bool,
+    attention: bool,
 ) -> UnetLevel:
     """A level in the middle; its decoder also sees the skip of the level below."""
     layers: list[nn.Module] = [
         nn.LeakyReLU(0.2),
         halving(outer_channels, inner_channels, 4, downsampling, norm),
         build_norm(norm, inner_channels),
+        *([SelfAttention(inner_channels)] if attention else []),
         level_below,
         nn.ReLU(),
         *doubling(2 * inner_channels, outer_channels, 4, upsampling, norm),

@@ -45,6 +45,7 @@ _LEAST = {
     "train.epochs + train.decay_epochs": 1,
     "train.steps": 1,
     "train.max_steps": 1,
+    "train.identity_steps": 0,
     "train.batch_size": 1,
     "train.accumulation_steps": 1,
     "train.seed": 0,
@@ -212,6 +213,11 @@ def _problems_of_combinations(config: Config) -> list[str]:
         problems.append(
             "loss.identity_a and loss.identity_b must be 0 when data.channels_a and"
             " data.channels_b differ: an identity needs equal channels"
+        )
+    if different_channels and config.train.identity_steps:
+        problems.append(
+            "train.identity_steps must be 0 when data.channels_a and data.channels_b differ: an"
+            " identity needs equal channels"
         )
     if different_channels and config.generator.skip:
         problems.append(

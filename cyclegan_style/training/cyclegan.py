@@ -56,6 +56,8 @@ class Generators(PairOfNetworks):
         self.cycle_decay = loss.cycle_decay
         self.progress = 0.0
         """Share of training that is behind us."""
+        self.give_back = False
+        """Whether nothing counts but that both give back their input."""
         self.identity_weight = {"a": loss.identity_a, "b": loss.identity_b}
 
     def forward(
@@ -69,6 +71,9 @@ class Generators(PairOfNetworks):
         Only a contrastive loss needs projections.
         """
         turn = GeneratorTurn({}, {}, {})
+        if self.give_back:
+            turn.losses.update(self._of_giving_back(real, projections))
+            return turn
         with frozen(discriminators):
             for direction in DIRECTIONS:
                 fake = self._translate_and_judge(direction, real, discriminators, turn)
@@ -77,6 +82,23 @@ class Generators(PairOfNetworks):
                         self._contrast(direction, real, fake, projections)
                     )
         return turn
+
+    def _of_giving_back(self, real: Images, projections: Projections | None) -> dict[str, Tensor]:
+        """‖G(x) − x‖ for each domain, the mean of both generators', under the usual names."""
+        zero, losses = real["a"].new_zeros(()), {}
+        for name, source, target, _ in DIRECTIONS:
+            original = real[target]
+            losses[f"adversarial_{name}"] = zero
+            if self.matching_weight:
+                losses[f"feature_matching_{name}"] = zero
+            losses[f"cycle_{source}"] = zero
+            both = [identity(generator(original), original) for generator in self.values()]
+            losses[f"identity_{target}"] = mean(both)
+            if projections is not None:  # processes wait for a gradient of each
+                losses[f"contrastive_{name}"] = 0 * mean(
+                    [p.sum() for p in projections.parameters()]
+                )
+        return losses
 
     def _translate_and_judge(
         self,

@@ -45,7 +45,7 @@ class Progress:
 
     @property
     def epochs_of_schedule(self) -> float:
-        """Epochs of the learning rate's schedule that are behind us."""
+        """Epochs of the schedule, of the learning rate and of weights, that are behind us."""
         train = self.config.train
         if train.steps is None:
             return self.epochs

@@ -42,6 +42,7 @@ class TrainingStep:
     ) -> None:
         self.accelerator = accelerator
         self.clip_norm = config.optimizer.clip_norm
+        self.identity_steps = config.train.identity_steps
         self.memory_format = (
             torch.channels_last if config.train.channels_last else torch.contiguous_format
         )
@@ -87,9 +88,10 @@ class TrainingStep:
             for group in optimizer.param_groups:
                 group["lr"] = rate
 
-    def set_progress(self, share: float) -> None:
-        """Use the weights of the moment when this share of training, 0 to 1, is behind us."""
+    def set_progress(self, share: float, steps: int) -> None:
+        """Use the losses of the moment when this share, 0 to 1, and these steps are behind us."""
         self.generators.progress = share
+        self.generators.give_back = steps < self.identity_steps
 
     def run(self, batches: Sequence[Images]) -> tuple[Losses, list[GeneratorTurn]]:
         """Train one step on batches whose gradients are averaged, the mean over all processes.
@@ -121,6 +123,9 @@ class TrainingStep:
     def _discriminators_turn(
         self, batches: Sequence[Images], turns: Sequence[GeneratorTurn]
     ) -> list[Losses]:
+        if self.generators.give_back:
+            zero = torch.zeros((), device=self.accelerator.device)
+            return [{f"discriminator_{domain}": zero for domain in DOMAINS}] * len(batches)
         all_losses = []
         for index, (batch, turn) in enumerate(zip(batches, turns, strict=True)):
             shown = {domain: self.pools[domain].exchange(turn.fakes[domain]) for domain in DOMAINS}

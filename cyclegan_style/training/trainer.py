@@ -139,9 +139,10 @@ class Trainer:
         config, progress, clock = self.config, self.progress, self.watching.clock
         for batches in self.remaining_steps():
             # Take a step.
-            rate = learning_rate(config.optimizer, config.train, progress.epochs_of_schedule)
+            epoch = progress.epochs_of_schedule
+            rate = learning_rate(config.optimizer, config.train, epoch)
             self.training_step.set_learning_rate(rate)
-            self.training_step.set_progress(share_behind(config.train, progress.epochs))
+            self.training_step.set_progress(share_behind(config.train, epoch), progress.step)
             losses, _ = self.training_step.run(batches)
             progress.advance()
             self.losses.add(losses)
