@@ -82,10 +82,12 @@ class GeneratorConfig:
     none, but kernels of a fixed norm (StyleGAN2)."""
     dropout: bool = False
     """Dropout of one half inside the residual blocks (resnet) or the inner levels (U-Nets)."""
-    upsampling: Literal["transposed", "nearest", "bilinear"] = "transposed"
-    """Doublings: transposed convolutions, or convolutions of maps enlarged without a grid."""
-    downsampling: Literal["strided", "blurred"] = "strided"
-    """Halvings: strided convolutions of maps as they are, or blurred first against aliasing."""
+    upsampling: Literal["transposed", "nearest", "bilinear", "subpixel"] = "transposed"
+    """Doublings: transposed convolutions; convolutions of maps enlarged without a grid; subpixel:
+    convolutions to four channels for each, which become its four pixels (resnet)."""
+    downsampling: Literal["strided", "blurred", "unshuffled"] = "strided"
+    """Halvings: strided convolutions of maps as they are, or blurred first against aliasing;
+    unshuffled: none, but the 4 × 4 pixels of a place as its channels (resnet)."""
     skip: bool = False
     """Add the input to the output, so that training begins near the identity."""
     attention: bool = False

@@ -115,6 +115,10 @@ BAD_COMBINATIONS = [
     ({**HEADS, "loss.adversarial": "wgan_gp"}, "discriminator.feature_layers needs"),
     ({"generator.architecture": "unet", "data.crop_size": 128}, "data.crop_size"),
     (
+        {"generator.architecture": "unet", "generator.upsampling": "subpixel"},
+        "generator.upsampling subpixel is for",
+    ),
+    (
         {
             "generator.skip": True,
             "data.channels_a": 1,

@@ -22,6 +22,7 @@ pytestmark = pytest.mark.numeric
 CONTRASTIVE = {"loss__contrastive": 2.0, "loss__cycle_a": 0.0, "loss__cycle_b": 0.0}
 ARCHITECTURES = {
     "resnet": {"blocks": 4},
+    "unshuffled": {"blocks": 4, "downsampling": "unshuffled"},
     "unet": {"architecture": "unet", "levels": 5},
     "residual_unet": {"architecture": "residual_unet", "levels": 5},
 }
@@ -50,6 +51,8 @@ def test_an_encoder_shows_what_the_network_computes(architecture, fields):
             places.append(level.below[0])
             level = level.below[1]
         sides = [16, 8, 4, 2]
+    elif architecture == "unshuffled":
+        places, sides = [network.model[place] for place in (2, 5, 7)], [8, 8, 8]
     else:
         places = [network.model[place] for place in (1, 4, 7, 10, 12)]
         sides = [32, 16, 8, 8, 8]

@@ -40,6 +40,9 @@ OTHER_LAYERS = {
         "residual_unet", channels=2, levels=5, norm="group", skip=True
     ),
     "resnet, demodulated": GeneratorConfig(channels=2, blocks=1, norm="demodulated"),
+    "resnet, unshuffled": GeneratorConfig(
+        channels=2, blocks=0, upsampling="subpixel", downsampling="unshuffled"
+    ),
     "resnet, attention": GeneratorConfig(channels=2, blocks=0, attention=True),
 }
 WRITTEN = [
@@ -50,6 +53,7 @@ WRITTEN = [
     ("resnet, resampled", "pt2"),
     ("residual_unet, group", "pt2"),
     ("resnet, demodulated", "pt2"),
+    ("resnet, unshuffled", "pt2"),
     ("resnet, attention", "pt2"),
 ]
 SMALLEST = (GeneratorConfig(channels=2, blocks=0), 3, 3)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from itertools import pairwise
+from typing import get_args
 
 import pytest
 import record_trajectory as plain
@@ -14,11 +15,12 @@ from cyclegan_style.config import DiscriminatorConfig, GeneratorConfig
 from cyclegan_style.networks import build_discriminator, build_generator, mixes_samples
 from cyclegan_style.networks.layers import (
     DemodulatedConvolution,
+    GeneratorNormName,
     build_norm,
     demodulated,
     kernels,
 )
-from cyclegan_style.networks.resampling import changed, halving
+from cyclegan_style.networks.resampling import SubpixelDoubling, changed, halving
 from cyclegan_style.networks.residual_unet import PreactivatedBlock
 
 pytestmark = pytest.mark.numeric
@@ -412,6 +414,46 @@ def test_demodulated_maps_keep_their_scale(blocks):
 
     assert len(squares) == 5
     assert 0.1 < min(squares) < max(squares) < 3
+
+
+@pytest.mark.parametrize("norm", get_args(GeneratorNormName))
+@pytest.mark.parametrize("upsampling", ["transposed", "subpixel"])
+@pytest.mark.parametrize("downsampling", ["strided", "unshuffled"])
+def test_unshuffled_and_subpixel_layers_keep_sizes_and_pass_gradients_on(
+    norm, upsampling, downsampling
+):
+    torch.manual_seed(0)
+    config = GeneratorConfig(
+        channels=4, blocks=1, norm=norm, upsampling=upsampling, downsampling=downsampling
+    )
+    network = build_generator(config)
+    enlarge_weights(network)
+    images = (torch.rand(2, 3, 20, 36) * 2 - 1).requires_grad_(True)
+
+    output = network(images)
+    (output * torch.rand_like(output)).sum().backward()
+
+    assert output.shape == images.shape
+    weights = [value for key, value in network.named_parameters() if key.endswith("weight")]
+    assert all(each.grad.abs().max() > 1e-9 for each in (images, *weights))
+
+
+def test_subpixel_layers_begin_without_a_grid():
+    layers = build_generator(GeneratorConfig(channels=4, blocks=0, upsampling="subpixel"))
+    doublings = [layer for layer in layers.modules() if isinstance(layer, SubpixelDoubling)]
+    assert len(doublings) == 2
+    for layer in doublings:
+        maps = layer(torch.rand(1, layer[1].in_channels, 8, 6))
+        torch.testing.assert_close(
+            maps, maps[:, :, ::2, ::2].repeat_interleave(2, 2).repeat_interleave(2, 3)
+        )
+        assert maps.std() > 1e-3
+
+
+@pytest.mark.parametrize("options", [{"upsampling": "subpixel"}, {"downsampling": "unshuffled"}])
+def test_unshuffled_and_subpixel_layers_are_for_the_resnet(options):
+    with pytest.raises(ValueError, match="are for the resnet"):
+        build_generator(replace(ARCHITECTURES["unet"], **options))
 
 
 @pytest.mark.parametrize("levels", [5, 8])

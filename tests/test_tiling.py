@@ -97,6 +97,18 @@ def test_every_unet(norm):
 
 
 @pytest.mark.numeric
+@pytest.mark.parametrize("norm", ["instance", "demodulated"])
+@pytest.mark.parametrize("stripe_height", [1, 7, 26])
+@pytest.mark.parametrize(
+    "options",
+    [{"upsampling": "subpixel"}, {"upsampling": "subpixel", "downsampling": "unshuffled"}],
+)
+def test_pixels_that_are_channels(norm, stripe_height, options):
+    generator = network(norm=norm, skip=True, **options).double()
+    assert_equal_to_one_pass(generator, picture(64, 32).double(), stripe_height)
+
+
+@pytest.mark.numeric
 @pytest.mark.parametrize("norm", get_args(GeneratorNormName))
 @pytest.mark.parametrize("upsampling", ["transposed", "bilinear"])
 def test_every_residual_unet(norm, upsampling):

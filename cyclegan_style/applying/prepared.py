@@ -23,6 +23,7 @@ from cyclegan_style.system.memory import free_memory
 WHOLE_MAPS = {
     ("resnet", "strided"): 2.5,
     ("resnet", "blurred"): 3.1,
+    ("resnet", "unshuffled"): 3.0,
     ("unet", "strided"): 1.5,
     ("unet", "blurred"): 1.6,
     ("residual_unet", "strided"): 2.0,

@@ -27,6 +27,7 @@ from cyclegan_style.networks.layers import kernels
 from cyclegan_style.networks.resampling import (
     BlurredConvolution,
     ChangeOfInput,
+    SubpixelDoubling,
     blurred,
     changed,
 )
@@ -136,6 +137,35 @@ class EnlargedRows:
         high = min((stop + 1) // 2 + 1, self.source.height)
         rows: Tensor = self.enlarge(self.source.read(low, high))
         return rows[:, :, start - 2 * low : stop - 2 * low]
+
+
+class ShuffledRows:
+    """Rows of a map whose channels become pixels."""
+
+    def __init__(self, source: Rows) -> None:
+        self.source = source
+        self.height = 2 * source.height
+
+    def read(self, start: int, stop: int) -> Tensor:
+        """Shuffle the source rows that these are made of."""
+        low = start // 2
+        rows = F.pixel_shuffle(self.source.read(low, (stop + 1) // 2), 2)
+        return rows[:, :, start - 2 * low : stop - 2 * low]
+
+
+class UnshuffledRows:
+    """Rows of a map whose pixels become channels."""
+
+    def __init__(self, source: Rows, unshuffle: nn.PixelUnshuffle) -> None:
+        self.source = source
+        self.unshuffle = unshuffle
+        self.factor = unshuffle.downscale_factor
+        self.height = source.height // self.factor
+
+    def read(self, start: int, stop: int) -> Tensor:
+        """Unshuffle all rows of these places."""
+        rows: Tensor = self.unshuffle(self.source.read(start * self.factor, stop * self.factor))
+        return rows
 
 
 class DoubledRows:
@@ -311,6 +341,13 @@ class StripedGenerator:
                 case nn.Upsample():
                     shrink //= 2
                     rows = EnlargedRows(rows, layer)
+                case SubpixelDoubling():
+                    shrink //= 2
+                    rows = ShuffledRows(ConvolvedRows(rows, cast(nn.Conv2d, layer[1]), 1))
+                    rows = self.stored(rows, shrink) if shrink > 1 else rows
+                case nn.PixelUnshuffle():
+                    shrink *= layer.downscale_factor
+                    rows = UnshuffledRows(rows, layer)
                 case nn.InstanceNorm2d():
                     normalise = self.statistics(rows, shrink).normaliser(layer.eps, self.device)
                     rows = FinishedRows(rows, normalise)

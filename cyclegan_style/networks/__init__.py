@@ -9,7 +9,12 @@ from cyclegan_style.config import DiscriminatorConfig, GeneratorConfig
 from cyclegan_style.networks.attention import SelfAttention
 from cyclegan_style.networks.discriminators import PatchDiscriminator, PixelDiscriminator
 from cyclegan_style.networks.layers import GeneratorNormName, initialise
-from cyclegan_style.networks.resampling import Downsampling, Upsampling, begin_small
+from cyclegan_style.networks.resampling import (
+    Downsampling,
+    SubpixelDoubling,
+    Upsampling,
+    begin_small,
+)
 from cyclegan_style.networks.residual_unet import ResidualUnetGenerator
 from cyclegan_style.networks.resnet import ResnetGenerator
 from cyclegan_style.networks.unet import UnetGenerator
@@ -59,6 +64,8 @@ def build_generator(
     for module in network.modules():
         if isinstance(module, SelfAttention):
             module.begin_as_identity()
+        if isinstance(module, SubpixelDoubling):
+            module.begin_without_grid()
     if config.skip:
         begin_small(network)
     return network
@@ -74,6 +81,10 @@ def refuse_unknown_layers(config: GeneratorConfig) -> None:
         raise ValueError(f"generator.upsampling is {config.upsampling!r}")
     if config.downsampling not in get_args(Downsampling):
         raise ValueError(f"generator.downsampling is {config.downsampling!r}")
+    if config.architecture != "resnet" and (
+        config.downsampling == "unshuffled" or config.upsampling == "subpixel"
+    ):
+        raise ValueError("unshuffled and subpixel layers are for the resnet")
 
 
 def build_discriminator(config: DiscriminatorConfig, in_channels: int = 3) -> nn.Module:

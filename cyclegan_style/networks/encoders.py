@@ -8,6 +8,8 @@ from cyclegan_style.networks.unet import UnetGenerator, UnetLevel
 
 CONVOLUTIONS_OF_RESNET = (1, 4, 7)
 """Places of the layer to full width and of both halvings."""
+CONVOLUTIONS_OF_UNSHUFFLED = (2,)
+"""The place of the only layer before the blocks of a resnet that is given pixels as channels."""
 HALVINGS_OF_UNETS = 4
 """Below them there are few places left."""
 
@@ -30,7 +32,9 @@ def encoder_activations(network: nn.Module, images: Tensor) -> list[Tensor]:
 def _of_resnet(layers: nn.Sequential, x: Tensor) -> list[Tensor]:
     blocks = [place for place, layer in enumerate(layers) if isinstance(layer, ResidualBlock)]
     middle = len(blocks) // 2
-    wanted = {*CONVOLUTIONS_OF_RESNET, *blocks[:1], *blocks[middle : middle + 1]}
+    unshuffled = isinstance(layers[0], nn.PixelUnshuffle)
+    first = CONVOLUTIONS_OF_UNSHUFFLED if unshuffled else CONVOLUTIONS_OF_RESNET
+    wanted = {*first, *blocks[:1], *blocks[middle : middle + 1]}
     found = []
     for place in range(max(wanted) + 1):
         x = layers[place](x)

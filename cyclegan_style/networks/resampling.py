@@ -16,8 +16,8 @@ from cyclegan_style.networks.layers import (
     with_gain,
 )
 
-Upsampling = Literal["transposed", "nearest", "bilinear"]
-Downsampling = Literal["strided", "blurred"]
+Upsampling = Literal["transposed", "nearest", "bilinear", "subpixel"]
+Downsampling = Literal["strided", "blurred", "unshuffled"]
 
 KEPT_OF_INPUT = 0.96
 """Part of a picture that begins as the translation; atanh has no value at 1."""
@@ -39,6 +39,20 @@ class BlurredConvolution(nn.Conv2d):
 
 class DemodulatedBlurredConvolution(DemodulatedConvolution, BlurredConvolution):
     """Both at once."""
+
+
+class SubpixelDoubling(nn.Sequential):
+    """A convolution to four channels for each, which become its four pixels (Shi et al., 2016)."""
+
+    def __init__(self, in_channels: int, out_channels: int, norm: GeneratorNormName | None) -> None:
+        layer = convolution(in_channels, 4 * out_channels, 3, norm)
+        super().__init__(nn.ReflectionPad2d(1), layer, nn.PixelShuffle(2))
+
+    @torch.no_grad()
+    def begin_without_grid(self) -> None:
+        """Give the four pixels the same first weights (Aitken et al., 2017)."""
+        weight = next(self.parameters())
+        weight.copy_(weight[::4].repeat_interleave(4, 0))
 
 
 def blurred(padded: Tensor) -> Tensor:
@@ -85,6 +99,8 @@ def doubling(
         kind = DemodulatedTransposedConvolution if norm == "demodulated" else nn.ConvTranspose2d
         layer = kind(in_channels, out_channels, kernel, 2, 1, output_padding=odd, bias=bias)
         return [with_gain(layer, gain)]
+    if upsampling == "subpixel":
+        return [SubpixelDoubling(in_channels, out_channels, norm)]
     return [
         nn.Upsample(scale_factor=2, mode=upsampling),
         nn.ReflectionPad2d(1),

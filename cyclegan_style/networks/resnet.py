@@ -49,8 +49,8 @@ class ResidualBlock(nn.Module):
 class ResnetGenerator(nn.Module):
     """Two halvings, residual blocks, two doublings, tanh.
 
-    Its keys are the reference's, unless ``upsampling`` puts other layers in their place, or
-    ``attention`` one between them, in the middle of the blocks.
+    Its keys are the reference's, unless ``upsampling`` or an unshuffled input puts other layers in
+    their place, or ``attention`` one between them, in the middle of the blocks.
     """
 
     def __init__(
@@ -68,13 +68,24 @@ class ResnetGenerator(nn.Module):
         attention: bool = False,
     ) -> None:
         super().__init__()
-        layers: list[nn.Module] = [
-            nn.ReflectionPad2d(3),
-            convolution(in_channels, channels, 7, norm),
-            build_norm(norm, channels),
-            nn.ReLU(),
-        ]
-        for width in (channels, 2 * channels):
+        layers: list[nn.Module]
+        if downsampling == "unshuffled":
+            layers = [
+                nn.PixelUnshuffle(4),
+                nn.ReflectionPad2d(1),
+                convolution(16 * in_channels, 4 * channels, 3, norm),
+                build_norm(norm, 4 * channels),
+                nn.ReLU(),
+            ]
+        else:
+            layers = [
+                nn.ReflectionPad2d(3),
+                convolution(in_channels, channels, 7, norm),
+                build_norm(norm, channels),
+                nn.ReLU(),
+            ]
+        halved = () if downsampling == "unshuffled" else (channels, 2 * channels)
+        for width in halved:
             layers += [
                 halving(width, 2 * width, 3, downsampling, norm),
                 build_norm(norm, 2 * width),

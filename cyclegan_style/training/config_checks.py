@@ -224,6 +224,16 @@ def _problems_of_combinations(config: Config) -> list[str]:
             "generator.skip must be false when data.channels_a and data.channels_b differ: the"
             " input is added to the output"
         )
+    generator = config.generator
+    if generator.architecture != "resnet":
+        problems += [
+            f"generator.{field} {value} is for generator.architecture resnet"
+            for field, value in (
+                ("downsampling", generator.downsampling),
+                ("upsampling", generator.upsampling),
+            )
+            if value in ("unshuffled", "subpixel")
+        ]
     if loss.adversarial == "wgan_gp" and loss.gradient_penalty != "none":
         problems.append("loss.gradient_penalty must be none with wgan_gp, which brings its own")
     if loss.penalises_gradients and config.discriminator.norm == "batch":
