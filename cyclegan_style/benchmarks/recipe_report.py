@@ -115,9 +115,10 @@ def title_of(direction: Direction) -> str:
 
 def summary(table: RecipeTable) -> str:
     """What was done, in a sentence."""
+    recipes = "one recipe" if len(table.recipes) == 1 else f"{len(table.recipes)} recipes"
     seeds = "one seed" if table.seeds == 1 else f"{table.seeds} seeds"
     return (
-        f"{len(table.recipes)} recipes, {duration(60 * table.minutes)} of training with each of"
+        f"{recipes}, {duration(60 * table.minutes)} of training with each of"
         f" {seeds}, on {table.device}; {table.finished} of {table.wanted} runs are finished."
     )
 
