@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from cyclegan_style.data.images import Pixels, write_image
 from cyclegan_style.data.training_data import open_dataset, open_test_domains
+from cyclegan_style.networks.discriminators import PatchDiscriminator
 from cyclegan_style.runs.best import BestScores
 from cyclegan_style.runs.health import DETECTORS, findings, new_complaints
 from cyclegan_style.training.cyclegan import Discriminators, Generators
@@ -79,6 +80,14 @@ class Painted(nn.Module):
         return self.formula(x)
 
 
+class Judging(PatchDiscriminator):
+    """A discriminator whose verdicts are a formula."""
+
+    def __init__(self, formula: Callable[[Tensor], Tensor]) -> None:
+        super().__init__(3, channels=1, layers=1)
+        self.model = Painted(formula)  # type: ignore[assignment]
+
+
 TINT = torch.tensor(TINTS).view(1, 3, 1, 1)
 WAVE = 0.1 * torch.cos(torch.pi / 2 * torch.arange(SIDE))
 ACROSS = (torch.arange(SIDE) - 30.0) / 2
@@ -123,7 +132,7 @@ def measured(
     """The numbers of a run with these networks."""
     config = health.config
     generators = Generators(Painted(ab), Painted(ba), config.loss)
-    judges = (Painted(judge), Painted(judge))
+    judges = (Judging(judge), Judging(judge))
     return health.measure(generators, Discriminators(*judges, config.loss, config.discriminator))
 
 

@@ -110,7 +110,7 @@ def test_interrupted_and_resumed_recipes_end_with_a_table(
     monkeypatch.setattr(Tracking, "metrics", report)
 
     assert (status, stopped["finished"], stopped["runs"]) == (0, 1, 2)
-    assert "stopped by SIGTERM after step 2 of" in said
+    assert "stopped by SIGTERM after step 1 of" in said
     first = folder / "plain" / "seed-0"
     written = {path: path.stat().st_mtime_ns for path in first.rglob("*") if path.is_file()}
     begun = (folder / "averaged" / "seed-0" / "metrics.jsonl").read_text()
@@ -120,7 +120,7 @@ def test_interrupted_and_resumed_recipes_end_with_a_table(
         capsys, [*recipes, wild], folder, *HALF_SECOND, "--seeds", "2", *domains
     )
 
-    assert "going on from step 2" in said
+    assert "going on from step 1" in said
     assert (folder / "averaged" / "seed-0" / "metrics.jsonl").read_text().startswith(begun)
     assert (status, found["finished"], found["runs"]) == (1, 6, 6)
     assert found["failed"].keys() == {"wild, seed 0", "wild, seed 1"}
