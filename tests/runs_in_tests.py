@@ -2,13 +2,18 @@
 
 import json
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import pytest
 import torch
 from safetensors.torch import load_file
 from tiny import equal_tensors, forget_accelerator
 
 from cyclegan_style.config import Config
+from cyclegan_style.training.step import TrainingStep
 from cyclegan_style.training.trainer import TrainingResult, train
 
 
@@ -17,6 +22,22 @@ def run_training(config: Config) -> TrainingResult:
     forget_accelerator()
     torch.manual_seed(random.SystemRandom().randrange(2**31))
     return train(config)
+
+
+@contextmanager
+def killed_in_step(number: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """End what is trained meanwhile by an interruption that nobody handles, in its n-th step."""
+    steps, run_step = [], TrainingStep.run
+
+    def run_until_killed(self: TrainingStep, batches: Any) -> Any:
+        steps.append(1)
+        if len(steps) == number:
+            raise KeyboardInterrupt
+        return run_step(self, batches)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(TrainingStep, "run", run_until_killed)
+        yield
 
 
 def metrics_of(run: Path) -> list[dict[str, float]]:

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
-from runs_in_tests import assert_equal_state, metrics_of, run_training
+from runs_in_tests import assert_equal_state, killed_in_step, metrics_of, run_training
 from tiny import tiny_config
 from torch import Tensor, nn
 
@@ -276,18 +276,7 @@ def test_an_interrupted_run_says_what_a_whole_one_says(configured, monkeypatch, 
     expected = health_lines(capsys)
     assert sum("translations of A equal their input" in line for line in expected) == 1
     assert len(set(expected)) == len(expected)
-    from cyclegan_style.training.step import TrainingStep
-
-    steps, run_step = [], TrainingStep.run
-
-    def run_until_killed(self, batches):
-        steps.append(1)
-        if len(steps) == 6:
-            raise KeyboardInterrupt
-        return run_step(self, batches)
-
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(TrainingStep, "run", run_until_killed)
+    with killed_in_step(6, monkeypatch):
         run_training(killed)
     before = health_lines(capsys)
     run_training(killed)  # from step 3, of which all was said

@@ -5,13 +5,12 @@ import threading
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import yaml
 from PIL import Image
-from runs_in_tests import assert_equal_state, metrics_of, run_training
+from runs_in_tests import assert_equal_state, killed_in_step, metrics_of, run_training
 from safetensors.torch import load_file
 from tiny import equal_tensors, forget_accelerator, fp16_on_a_cpu, make_pictures
 
@@ -214,18 +213,7 @@ def test_a_run_killed_between_checkpoints_goes_on_bit_for_bit(configured, monkey
         configured("killed", **EVERYTHING_RANDOM),
     )
     run_training(whole)
-    from cyclegan_style.training.step import TrainingStep
-
-    steps, run_step = [], TrainingStep.run
-
-    def run_until_killed(self: TrainingStep, batches: Any) -> Any:
-        steps.append(1)
-        if len(steps) == 6:
-            raise KeyboardInterrupt
-        return run_step(self, batches)
-
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(TrainingStep, "run", run_until_killed)
+    with killed_in_step(6, monkeypatch):
         run_training(killed)
     assert [line["step"] for line in metrics_of(Path(killed.run.dir))] == [2, 4]
 

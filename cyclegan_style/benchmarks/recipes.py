@@ -22,8 +22,8 @@ from cyclegan_style.benchmarks.recipe_table import (
 )
 from cyclegan_style.benchmarks.timing import device_name, seconds_of
 from cyclegan_style.config import Config, to_dict
-from cyclegan_style.data.sampling import UnpairedBatchSampler, UnpairedDataset, training_loader
-from cyclegan_style.data.training_data import name_domains, open_dataset
+from cyclegan_style.data.sampling import UnpairedDataset
+from cyclegan_style.data.training_data import name_domains, open_batches, open_dataset
 from cyclegan_style.errors import UserError
 from cyclegan_style.runs.origins import place
 from cyclegan_style.runs.report import duration, line_seconds
@@ -287,17 +287,7 @@ def training_batches(
     config: Config, accelerator: Accelerator, dataset: UnpairedDataset
 ) -> Iterator[Images]:
     """Batches as training sees them, epoch after epoch."""
-    sampler = UnpairedBatchSampler(
-        len(dataset.domain_a),
-        len(dataset.domain_b),
-        config.train.batch_size,
-        config.train.seed,
-        batches_per_global_step=config.train.accumulation_steps,
-    )
-    on_gpu = accelerator.device.type == "cuda"
-    loader = accelerator.prepare_data_loader(
-        training_loader(dataset, sampler, config.data.num_workers, on_gpu)
-    )
+    sampler, loader = open_batches(config, accelerator, dataset)
     for epoch in count():
         sampler.set_position(epoch, 0)
         yield from loader

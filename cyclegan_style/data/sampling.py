@@ -105,7 +105,7 @@ class UnpairedBatchSampler(Sampler[list[SampleKey]]):
         self.seed = seed
         global_steps = max(size_a, size_b) // (batch_size * batches_per_global_step)
         self.batches_per_epoch = max(1, global_steps) * batches_per_global_step
-        self._batches_per_global_step = batches_per_global_step
+        self.batches_per_global_step = batches_per_global_step
         self._epoch = 0
         self._first_batch = 0
 
@@ -114,7 +114,7 @@ class UnpairedBatchSampler(Sampler[list[SampleKey]]):
 
         Batches are counted over all processes, and only whole global steps can be skipped.
         """
-        if first_batch % self._batches_per_global_step:
+        if first_batch % self.batches_per_global_step:
             raise ValueError(f"batch {first_batch} lies inside a global step")
         if not 0 <= first_batch <= self.batches_per_epoch:
             raise ValueError(f"batch {first_batch} of {self.batches_per_epoch}")

@@ -7,10 +7,16 @@ from typing import TypeVar
 
 from accelerate import Accelerator
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from cyclegan_style.config import Config, DataConfig, parse_bytes
 from cyclegan_style.data.domains import ImageDomain, list_images, reference_layout
-from cyclegan_style.data.sampling import UnpairedDataset
+from cyclegan_style.data.sampling import (
+    Batch,
+    UnpairedBatchSampler,
+    UnpairedDataset,
+    training_loader,
+)
 from cyclegan_style.networks.sizes import size_divisor
 from cyclegan_style.system.hardware import processes_here
 from cyclegan_style.system.processes import main_process_first, wait_for_all
@@ -59,6 +65,23 @@ def open_dataset(data: DataConfig, accelerator: Accelerator) -> UnpairedDataset:
     return UnpairedDataset(
         domains[0], domains[1], data.crop_size, data.flip, data.rotate, data.scale
     )
+
+
+def open_batches(
+    config: Config, accelerator: Accelerator, dataset: UnpairedDataset
+) -> tuple[UnpairedBatchSampler, DataLoader[Batch]]:
+    """What decides which samples are seen when, and what loads those of this process."""
+    train, processes = config.train, accelerator.num_processes
+    sampler = UnpairedBatchSampler(
+        len(dataset.domain_a),
+        len(dataset.domain_b),
+        train.batch_size,
+        train.seed,
+        batches_per_global_step=processes * train.accumulation_steps,
+    )
+    on_gpu = accelerator.device.type == "cuda"
+    loader = training_loader(dataset, sampler, config.data.num_workers, on_gpu)
+    return sampler, accelerator.prepare_data_loader(loader)
 
 
 def open_test_domains(config: Config) -> dict[str, ImageDomain]:

@@ -9,9 +9,10 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 
 from cyclegan_style.config import Config
-from cyclegan_style.data.sampling import UnpairedBatchSampler, UnpairedDataset, training_loader
+from cyclegan_style.data.sampling import UnpairedDataset
 from cyclegan_style.data.training_data import (
     name_domains,
+    open_batches,
     open_dataset,
     open_test_domains,
     open_test_images,
@@ -79,20 +80,8 @@ class Trainer:
         self.training_step = TrainingStep(config, accelerator)
         # From here on chance differs between processes: dropout, augmentations, interpolations.
         set_seed(config.train.seed, device_specific=True)
-        processes: int = accelerator.num_processes
-        self.batches_per_step = processes * config.train.accumulation_steps
-        self.sampler = UnpairedBatchSampler(
-            len(dataset.domain_a),
-            len(dataset.domain_b),
-            config.train.batch_size,
-            config.train.seed,
-            batches_per_global_step=self.batches_per_step,
-        )
-        self.loader = accelerator.prepare_data_loader(
-            training_loader(
-                dataset, self.sampler, config.data.num_workers, accelerator.device.type == "cuda"
-            )
-        )
+        self.sampler, self.loader = open_batches(config, accelerator, dataset)
+        self.batches_per_step = self.sampler.batches_per_global_step
         test_domains = open_test_domains(config)
         tests = open_test_images(config, test_domains)
         self.scoring = Scoring(config, accelerator, run, test_domains)
