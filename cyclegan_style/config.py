@@ -90,6 +90,9 @@ class GeneratorConfig:
     unshuffled: none, but the 4 × 4 pixels of a place as its channels (resnet)."""
     skip: bool = False
     """Add the input to the output, so that training begins near the identity."""
+    full_size_channels: int = 0
+    """Channels of maps at full size beside a U-Net, of what its halvings give and of a look at the
+    picture, which together make the output: it then tells single pixels apart; 0: none."""
     attention: bool = False
     """Let each place of one small map see all the others: in the middle of a resnet's blocks, or
     two halvings above a U-Net's deepest map. Pictures are then translated in one pass only."""

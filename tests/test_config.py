@@ -118,6 +118,8 @@ BAD_COMBINATIONS = [
         {"generator.architecture": "unet", "generator.upsampling": "subpixel"},
         "generator.upsampling subpixel is for",
     ),
+    ({"generator.full_size_channels": 8}, "generator.full_size_channels is for U-Nets"),
+    ({"generator.full_size_channels": -1}, "generator.full_size_channels"),
     (
         {
             "generator.skip": True,

@@ -25,6 +25,12 @@ ARCHITECTURES = {
     "unshuffled": {"blocks": 4, "downsampling": "unshuffled"},
     "unet": {"architecture": "unet", "levels": 5},
     "residual_unet": {"architecture": "residual_unet", "levels": 5},
+    "unet at full size": {"architecture": "unet", "levels": 5, "full_size_channels": 2},
+    "residual_unet at full size": {
+        "architecture": "residual_unet",
+        "levels": 5,
+        "full_size_channels": 2,
+    },
 }
 
 
@@ -38,15 +44,17 @@ def test_an_encoder_shows_what_the_network_computes(architecture, fields):
 
     shown = encoder_activations(network, image)
 
-    if architecture == "unet":
-        places = [network.model.model[0]]
-        level = network.model.model[1]
+    if architecture.startswith("unet"):
+        layers = network.model.model
+        layers = layers[0].below if "full_size_channels" in fields else layers
+        places, level = [layers[0]], layers[1]
         for _ in range(3):
             places.append(level.model[1])
             level = next(layer for layer in level.model[2:] if hasattr(layer, "model"))
         sides = [16, 8, 4, 2]
-    elif architecture == "residual_unet":
-        places, level = [network.model[0]], network.model[1]
+    elif architecture.startswith("residual_unet"):
+        layers = network.model[0].below if "full_size_channels" in fields else network.model
+        places, level = [layers[0]], layers[1]
         for _ in range(3):
             places.append(level.below[0])
             level = level.below[1]

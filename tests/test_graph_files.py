@@ -33,6 +33,9 @@ OTHER_LAYERS = {
     "unet, resampled": GeneratorConfig(
         "unet", channels=1, levels=5, upsampling="nearest", downsampling="blurred", skip=True
     ),
+    "unet, full size": GeneratorConfig(
+        "unet", channels=1, levels=5, upsampling="bilinear", skip=True, full_size_channels=2
+    ),
     "resnet, resampled": GeneratorConfig(
         channels=2, blocks=0, upsampling="bilinear", downsampling="blurred", skip=True
     ),
@@ -50,6 +53,8 @@ WRITTEN = [
     pytest.param("residual_unet, group", "onnx", marks=pytest.mark.slow),
     pytest.param("resnet, demodulated", "onnx", marks=pytest.mark.slow),
     pytest.param("resnet, attention", "onnx", marks=pytest.mark.slow),
+    pytest.param("unet, full size", "onnx", marks=pytest.mark.slow),
+    ("unet, full size", "pt2"),
     ("resnet, resampled", "pt2"),
     ("residual_unet, group", "pt2"),
     ("resnet, demodulated", "pt2"),

@@ -77,6 +77,7 @@ def test_layers_that_the_tensors_do_not_tell_are_those_of_the_configuration(arch
         upsampling="nearest",
         downsampling="blurred",
         skip=True,
+        full_size_channels=0 if architecture == "resnet" else 3,
     )
     networks = {"ab": generator(config)}
     enlarge_weights(networks["ab"])

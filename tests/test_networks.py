@@ -20,7 +20,13 @@ from cyclegan_style.networks.layers import (
     demodulated,
     kernels,
 )
-from cyclegan_style.networks.resampling import SubpixelDoubling, changed, halving
+from cyclegan_style.networks.resampling import (
+    EnlargingConvolution,
+    FullSizeLevel,
+    SubpixelDoubling,
+    changed,
+    halving,
+)
 from cyclegan_style.networks.residual_unet import PreactivatedBlock
 
 pytestmark = pytest.mark.numeric
@@ -298,6 +304,11 @@ RESAMPLINGS = [
     for downsampling in ("strided", "blurred")
     for skip in (False, True)
 ] + [{"norm": "group"}, {"norm": "demodulated"}]
+FULL_SIZE = [
+    {"full_size_channels": 3, "upsampling": upsampling, "skip": skip}
+    for upsampling in ("transposed", "nearest", "bilinear")
+    for skip in (False, True)
+]
 ARCHITECTURES = {
     "resnet": GeneratorConfig(channels=4, blocks=1),
     "unet": GeneratorConfig("unet", 4, levels=5),
@@ -305,8 +316,12 @@ ARCHITECTURES = {
 }
 
 
-@pytest.mark.parametrize("config", ARCHITECTURES.values(), ids=ARCHITECTURES)
-@pytest.mark.parametrize("options", RESAMPLINGS)
+@pytest.mark.parametrize(
+    ("config", "options"),
+    [(config, options) for config in ARCHITECTURES.values() for options in RESAMPLINGS]
+    + [(ARCHITECTURES["unet"], options) for options in FULL_SIZE]
+    + [(ARCHITECTURES["residual_unet"], options) for options in FULL_SIZE],
+)
 def test_every_halving_and_doubling_keeps_sizes_and_passes_gradients_on(config, options):
     torch.manual_seed(0)
     network = build_generator(replace(config, **options))
@@ -515,6 +530,44 @@ def test_white_stays_a_number_in_16_bits(dtype):
 def test_a_change_needs_as_many_channels():
     with pytest.raises(ValueError, match="adds the 1 channels of the input to the 3"):
         build_generator(GeneratorConfig(channels=2, skip=True), 1, 3)
+
+
+@pytest.mark.parametrize("upsampling", ["nearest", "bilinear"])
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 5), (7, 4)])
+def test_an_enlarging_convolution_is_a_convolution_of_the_enlarged_map(upsampling, height, width):
+    layer = EnlargingConvolution(3, 2, upsampling).double()
+    images = torch.rand(2, 3, height, width, dtype=torch.float64, requires_grad=True)
+    enlarged = F.interpolate(images, scale_factor=2, mode=upsampling)
+    padded = F.pad(enlarged, (1, 1, 1, 1), "replicate")
+    expected = F.conv2d(padded, layer.weight, layer.bias)
+    found = layer(images)
+    direction = torch.rand_like(expected)
+
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+    for ours, theirs in zip(
+        torch.autograd.grad((found * direction).sum(), [images, layer.weight]),
+        torch.autograd.grad((expected * direction).sum(), [images, layer.weight]),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("architecture", ["unet", "residual_unet"])
+def test_maps_at_full_size_tell_single_pixels_apart(architecture):
+    """What comes from half the resolution changes pixels in blocks; a look at them does not."""
+    config = replace(ARCHITECTURES[architecture], upsampling="nearest", full_size_channels=16)
+    torch.manual_seed(0)
+    network = build_generator(config).double()
+    level = next(m for m in network.modules() if isinstance(m, FullSizeLevel))
+    nn.init.zeros_(level.below[-1].weight)
+    images = torch.rand(1, 3, 32, 32, dtype=torch.float64)
+    other = images.clone()
+    other[..., 10, 13] += 0.1
+
+    differing = (network(images) != network(other)).any(1)[0].nonzero()
+
+    assert differing.min(0).values.tolist() == [8, 11]  # two kernels of 3 × 3 around the pixel
+    assert differing.max(0).values.tolist() == [12, 15]
 
 
 def test_a_blurred_halving_is_a_convolution_of_a_binomial_blur():

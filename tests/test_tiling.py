@@ -112,7 +112,7 @@ def test_pixels_that_are_channels(norm, stripe_height, options):
 @pytest.mark.parametrize("norm", get_args(GeneratorNormName))
 @pytest.mark.parametrize("upsampling", ["transposed", "bilinear"])
 def test_every_residual_unet(norm, upsampling):
-    options = {"norm": norm, "upsampling": upsampling, "dropout": True}
+    options = {"norm": norm, "upsampling": upsampling, "dropout": True, "full_size_channels": 2}
     generator = ResidualUnetGenerator(3, 3, channels=4, levels=6, **options).eval()
     enlarge_weights(generator)
     for size, stripe_height in (((64, 64), 1), ((192, 128), 24)):
@@ -129,6 +129,14 @@ def test_every_halving_and_doubling(upsampling, downsampling, skip, stripe_heigh
     image = picture(64, 32).double()
     for generator in (network(**options), unet(5, **options)):
         assert_equal_to_one_pass(generator.double(), image, stripe_height)
+
+
+@pytest.mark.numeric
+@pytest.mark.parametrize("upsampling", ["transposed", "nearest", "bilinear"])
+@pytest.mark.parametrize("stripe_height", [1, 7])
+def test_unets_with_maps_at_full_size(upsampling, stripe_height):
+    generator = unet(5, upsampling=upsampling, skip=True, full_size_channels=3).double()
+    assert_equal_to_one_pass(generator, picture(64, 32).double(), stripe_height)
 
 
 @pytest.mark.numeric

@@ -14,22 +14,35 @@ or a tenth where maps are enlarged and then convolved. The U-Net has none.
 Attention looks at a whole map at each place of it, and has no stripes.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Protocol, cast
+from collections.abc import Iterable, Iterator
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cyclegan_style.applying.rows import (
+    BlurredRows,
+    ChangedRows,
+    ConvolvedRows,
+    DoubledRows,
+    EnlargedRows,
+    Finish,
+    FinishedRows,
+    JoinedRows,
+    PictureRows,
+    Rows,
+    ShuffledRows,
+    UnshuffledRows,
+)
 from cyclegan_style.errors import UserError
 from cyclegan_style.networks.attention import SelfAttention
-from cyclegan_style.networks.layers import kernels
 from cyclegan_style.networks.resampling import (
     BlurredConvolution,
     ChangeOfInput,
+    EnlargingConvolution,
+    FullSizeLevel,
     SubpixelDoubling,
-    blurred,
-    changed,
 )
 from cyclegan_style.networks.residual_unet import PreactivatedBlock, ResidualUnetLevel
 from cyclegan_style.networks.resnet import ResidualBlock
@@ -45,18 +58,6 @@ PIXELS_AT_ONCE = 2**14
 MORE_AT_ONCE = 2**20
 """The same on other devices, which wait at each end of it."""
 
-Finish = Callable[[Tensor], Tensor]
-
-
-class Rows(Protocol):
-    """A feature map, 1×C×height×width, of which any rows can be had."""
-
-    height: int
-
-    def read(self, start: int, stop: int) -> Tensor:
-        """Rows from ``start`` up to, not including, ``stop``."""
-        ...
-
 
 class StoredRows:
     """Rows of a map that is in memory."""
@@ -69,167 +70,6 @@ class StoredRows:
     def read(self, start: int, stop: int) -> Tensor:
         """Return the rows themselves, not a copy."""
         return self.values[:, :, start:stop]
-
-
-class PictureRows:
-    """Rows of the picture, moved to where and how the network computes."""
-
-    def __init__(self, picture: Tensor, like: Tensor) -> None:
-        self.picture = picture
-        self.height = picture.shape[2]
-        self.like = like
-
-    def read(self, start: int, stop: int) -> Tensor:
-        """Copy the rows to the network's device and number format."""
-        rows = self.picture[:, :, start:stop].to(self.like.device, self.like.dtype)
-        return rows.contiguous(memory_format=torch.channels_last)
-
-
-class ConvolvedRows:
-    """Rows of a convolution's output; ``reflection`` is the padding of a layer before it."""
-
-    def __init__(self, source: Rows, convolution: nn.Conv2d, reflection: int = 0) -> None:
-        self.source = source
-        self.convolution = convolution
-        self.reflection = reflection
-        self.kernel, self.stride = convolution.kernel_size[0], convolution.stride[0]
-        self.padding = reflection or int(convolution.padding[0])
-        self.height = (source.height + 2 * self.padding - self.kernel) // self.stride + 1
-
-    def read(self, start: int, stop: int) -> Tensor:
-        """Convolve the rows with their halo; padding is added where the picture ends."""
-        first = start * self.stride - self.padding
-        last = (stop - 1) * self.stride - self.padding + self.kernel
-        rows = self.source.read(max(first, 0), min(last, self.source.height))
-        above, below = max(-first, 0), max(last - self.source.height, 0)
-        mode = "reflect" if self.reflection else "constant"
-        padded = F.pad(rows, (self.padding, self.padding, above, below), mode)
-        if self.convolution.padding == (0, 0):
-            return cast(Tensor, self.convolution(padded))
-        return F.conv2d(padded, kernels(self.convolution), self.convolution.bias, self.stride)
-
-
-class BlurredRows:
-    """Rows of a map that is blurred before a strided convolution."""
-
-    def __init__(self, source: Rows) -> None:
-        self.source = source
-        self.height = source.height
-
-    def read(self, start: int, stop: int) -> Tensor:
-        """Blur the rows with one above and one below, reflected where the map ends."""
-        rows = self.source.read(max(start - 1, 0), min(stop + 1, self.height))
-        above, below = int(start == 0), int(stop == self.height)
-        return blurred(F.pad(rows, (1, 1, above, below), "reflect"))
-
-
-class EnlargedRows:
-    """Rows of a map that is enlarged to twice its sides."""
-
-    def __init__(self, source: Rows, enlarge: nn.Upsample) -> None:
-        self.source = source
-        self.enlarge = enlarge
-        self.height = 2 * source.height
-
-    def read(self, start: int, stop: int) -> Tensor:
-        """Enlarge the source rows with one above and one below, for what lies between rows."""
-        low = max(start // 2 - 1, 0)
-        high = min((stop + 1) // 2 + 1, self.source.height)
-        rows: Tensor = self.enlarge(self.source.read(low, high))
-        return rows[:, :, start - 2 * low : stop - 2 * low]
-
-
-class ShuffledRows:
-    """Rows of a map whose channels become pixels."""
-
-    def __init__(self, source: Rows) -> None:
-        self.source = source
-        self.height = 2 * source.height
-
-    def read(self, start: int, stop: int) -> Tensor:
-        """Shuffle the source rows that these are made of."""
-        low = start // 2
-        rows = F.pixel_shuffle(self.source.read(low, (stop + 1) // 2), 2)
-        return rows[:, :, start - 2 * low : stop - 2 * low]
-
-
-class UnshuffledRows:
-    """Rows of a map whose pixels become channels."""
-
-    def __init__(self, source: Rows, unshuffle: nn.PixelUnshuffle) -> None:
-        self.source = source
-        self.unshuffle = unshuffle
-        self.factor = unshuffle.downscale_factor
-        self.height = source.height // self.factor
-
-    def read(self, start: int, stop: int) -> Tensor:
-        """Unshuffle all rows of these places."""
-        rows: Tensor = self.unshuffle(self.source.read(start * self.factor, stop * self.factor))
-        return rows
-
-
-class DoubledRows:
-    """Rows of a transposed convolution with stride 2 and padding 1 that doubles both sides."""
-
-    def __init__(self, source: Rows, convolution: nn.ConvTranspose2d) -> None:
-        self.source = source
-        self.convolution = convolution
-        self.height = 2 * source.height
-
-    def read(self, start: int, stop: int) -> Tensor:
-        """Output row y gathers from the source rows i with y = 2i − 1 + k, k below the kernel."""
-        kernel = self.convolution.kernel_size[0]
-        low = max((start + 3 - kernel) // 2, 0)
-        high = min(stop // 2 + 1, self.source.height)
-        doubled = F.conv_transpose2d(
-            self.source.read(low, high),
-            kernels(self.convolution),
-            self.convolution.bias,
-            2,
-            padding=(0, 1),
-            output_padding=(0, self.convolution.output_padding[1]),
-        )
-        skipped = start - 2 * low + 1
-        return doubled[:, :, skipped : skipped + stop - start]
-
-
-class JoinedRows:
-    """Rows of two maps, the channels of the second after those of the first."""
-
-    def __init__(self, first: Rows, second: Rows) -> None:
-        self.first = first
-        self.second = second
-        self.height = first.height
-
-    def read(self, start: int, stop: int) -> Tensor:
-        """Concatenate the rows of both."""
-        return torch.cat([self.first.read(start, stop), self.second.read(start, stop)], 1)
-
-
-class ChangedRows:
-    """Rows of the picture, changed by rows of a map."""
-
-    def __init__(self, picture: Rows, change: Rows) -> None:
-        self.picture = picture
-        self.change = change
-        self.height = change.height
-
-    def read(self, start: int, stop: int) -> Tensor:
-        """Change the picture's rows."""
-        return changed(self.picture.read(start, stop), self.change.read(start, stop))
-
-
-class FinishedRows:
-    """Rows after something that changes each element by itself."""
-
-    def __init__(self, source: Rows, finish: Finish) -> None:
-        self.source = source
-        self.height = source.height
-        self.finish = finish
-
-    def read(self, start: int, stop: int) -> Tensor:
-        """Return the source's rows, finished."""
-        return self.finish(self.source.read(start, stop))
 
 
 class Statistics:
@@ -329,6 +169,9 @@ class StripedGenerator:
             match layer:
                 case nn.ReflectionPad2d():
                     reflection = layer.padding[0]
+                case EnlargingConvolution():
+                    shrink //= 2
+                    rows = ConvolvedRows(EnlargedRows(rows, layer.enlarged), layer)
                 case nn.Conv2d():
                     rows = BlurredRows(rows) if isinstance(layer, BlurredConvolution) else rows
                     rows = ConvolvedRows(rows, layer, reflection)
@@ -361,6 +204,9 @@ class StripedGenerator:
                 case UnetLevel():
                     below = self.through([layer.model], rows, shrink)
                     rows = JoinedRows(rows, below) if layer.skip else below
+                case FullSizeLevel():
+                    below = self.through(layer.below, rows, shrink)
+                    rows = JoinedRows(below, self.through(layer.look, rows, shrink))
                 case ResidualBlock():
                     rows = self.residual(rows, layer.conv_block, shrink)
                 case PreactivatedBlock():

@@ -11,6 +11,7 @@ from cyclegan_style.networks.discriminators import PatchDiscriminator, PixelDisc
 from cyclegan_style.networks.layers import GeneratorNormName, initialise
 from cyclegan_style.networks.resampling import (
     Downsampling,
+    FullSizeLevel,
     SubpixelDoubling,
     Upsampling,
     begin_small,
@@ -59,6 +60,7 @@ def build_generator(
             downsampling=config.downsampling,
             skip=config.skip,
             attention=config.attention,
+            full_size_channels=config.full_size_channels,
         )
     initialise(network)
     for module in network.modules():
@@ -66,6 +68,8 @@ def build_generator(
             module.begin_as_identity()
         if isinstance(module, SubpixelDoubling):
             module.begin_without_grid()
+        if isinstance(module, FullSizeLevel):
+            module.begin_at_scale()
     if config.skip:
         begin_small(network)
     return network
@@ -85,6 +89,8 @@ def refuse_unknown_layers(config: GeneratorConfig) -> None:
         config.downsampling == "unshuffled" or config.upsampling == "subpixel"
     ):
         raise ValueError("unshuffled and subpixel layers are for the resnet")
+    if config.architecture == "resnet" and config.full_size_channels:
+        raise ValueError("full_size_channels are for U-Nets")
 
 
 def build_discriminator(config: DiscriminatorConfig, in_channels: int = 3) -> nn.Module:

@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from cyclegan_style.networks.resampling import FullSizeLevel
 from cyclegan_style.networks.residual_unet import ResidualUnetGenerator, ResidualUnetLevel
 from cyclegan_style.networks.resnet import ResidualBlock, ResnetGenerator
 from cyclegan_style.networks.unet import UnetGenerator, UnetLevel
@@ -47,7 +48,7 @@ def _of_unet(level: UnetLevel | None, x: Tensor) -> list[Tensor]:
     found: list[Tensor] = []
     while level is not None:
         below = None
-        for layer in level.model:
+        for layer in before_full_size(level.model):
             if isinstance(layer, UnetLevel):
                 below = layer
                 break
@@ -62,7 +63,13 @@ def _of_unet(level: UnetLevel | None, x: Tensor) -> list[Tensor]:
     return found
 
 
+def before_full_size(layers: nn.Sequential) -> nn.Sequential:
+    """The layers that begin with the first halving."""
+    return layers[0].below if isinstance(layers[0], FullSizeLevel) else layers
+
+
 def _of_residual_unet(layers: nn.Sequential, x: Tensor) -> list[Tensor]:
+    layers = before_full_size(layers)
     found = [layers[0](x)]
     while len(found) < HALVINGS_OF_UNETS and isinstance(level := layers[1], ResidualUnetLevel):
         layers = level.below

@@ -1,6 +1,6 @@
 """Halvings and doublings of the resolution, and a generator's way around all of them."""
 
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +16,8 @@ from cyclegan_style.networks.layers import (
     with_gain,
 )
 
-Upsampling = Literal["transposed", "nearest", "bilinear", "subpixel"]
+Enlargement = Literal["nearest", "bilinear"]
+Upsampling = Literal["transposed", Enlargement, "subpixel"]
 Downsampling = Literal["strided", "blurred", "unshuffled"]
 
 KEPT_OF_INPUT = 0.96
@@ -39,6 +40,40 @@ class BlurredConvolution(nn.Conv2d):
 
 class DemodulatedBlurredConvolution(DemodulatedConvolution, BlurredConvolution):
     """Both at once."""
+
+
+class EnlargingConvolution(nn.Conv2d):
+    """A 3×3 convolution of a map enlarged to twice its sides, in one step.
+
+    Each pixel of the map reaches the same few pixels of the output by either operation, so that
+    both are one transposed convolution, whose kernel is the product of theirs; the enlarged map,
+    four times as large, need not exist. Its kernel is as long in all four phases of the stride as
+    the enlargement makes it, and leaves no grid.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, upsampling: Enlargement) -> None:
+        super().__init__(in_channels, out_channels, 3, padding=1, padding_mode="replicate")
+        self.upsampling = upsampling
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map N×C×H×W to twice the sides."""
+        kernel = enlarging_kernels(self.weight, self.upsampling)
+        padded = F.pad(x, (1, 1, 1, 1), mode="replicate")
+        beyond = kernel.shape[2] // 2 + 1  # what would come out on each side of the output
+        return F.conv_transpose2d(padded, kernel, self.bias, 2, padding=beyond)
+
+    def enlarged(self, x: Tensor) -> Tensor:
+        """The map that the 3×3 kernel sees, but for its border."""
+        return F.interpolate(x, scale_factor=2, mode=self.upsampling)
+
+
+def enlarging_kernels(weight: Tensor, upsampling: Enlargement) -> Tensor:
+    """Kernels of the transposed convolution, C×K×n×n, of those of a convolution, K×C×3×3."""
+    spread = (0.25, 0.75, 0.75, 0.25) if upsampling == "bilinear" else (1.0, 1.0)
+    rows = [[0.0] * shift + [*spread] + [0.0] * (2 - shift) for shift in (2, 1, 0)]
+    matrix = weight.new_tensor(rows).T
+    with torch.autocast(weight.device.type, enabled=False):
+        return (matrix @ weight.transpose(0, 1)) @ matrix.T
 
 
 class SubpixelDoubling(nn.Sequential):
@@ -101,6 +136,8 @@ def doubling(
         return [with_gain(layer, gain)]
     if upsampling == "subpixel":
         return [SubpixelDoubling(in_channels, out_channels, norm)]
+    if norm is None:  # few outputs; with many, one large kernel takes longer than two small ones
+        return [EnlargingConvolution(in_channels, out_channels, upsampling)]
     return [
         nn.Upsample(scale_factor=2, mode=upsampling),
         nn.ReflectionPad2d(1),
@@ -122,6 +159,55 @@ def changed(x: Tensor, change: Tensor) -> Tensor:
     dtype = torch.promote_types(x.dtype, torch.float32)
     kept = KEPT_OF_INPUT * x.to(dtype).clamp(-1, 1)
     return torch.tanh(torch.atanh(kept) + change.to(dtype))
+
+
+class FullSizeLevel(nn.Module):
+    """What a U-Net makes of a picture, and beside it what a convolution makes of single pixels.
+
+    Maps that come from half the resolution hardly tell a pixel from its neighbour: alone, they can
+    neither take away nor add what is so fine.
+    """
+
+    def __init__(self, below: nn.Sequential, in_channels: int, channels: int) -> None:
+        super().__init__()
+        self.below = below
+        self.look = nn.Sequential(nn.ReflectionPad2d(1), nn.Conv2d(in_channels, channels, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map N×C×H×W to maps of the same sides."""
+        return torch.cat([self.below(x), self.look(x)], dim=1)
+
+    def begin_at_scale(self) -> None:
+        """Draw first weights that keep the size of what they are given, as no norm follows."""
+        for layers in (self.below, self.look):
+            nn.init.kaiming_normal_(cast(nn.Conv2d, layers[-1]).weight)
+
+
+def unet_from(
+    at_half_size: list[nn.Module],
+    channels: int,
+    pictures: tuple[int, int],
+    upsampling: Upsampling,
+    *,
+    full_size_channels: int,
+    skip: bool,
+) -> nn.Sequential:
+    """Layers that give maps of so many channels at half a picture's sides, and those from there.
+
+    ``pictures`` are the channels of the input and of the output.
+    """
+    in_channels, out_channels = pictures
+    if full_size_channels:
+        enlarged = doubling(channels, full_size_channels, 4, upsampling, None)
+        layers = [
+            FullSizeLevel(nn.Sequential(*at_half_size, *enlarged), in_channels, full_size_channels),
+            nn.ReLU(),
+            nn.ReflectionPad2d(1),
+            nn.Conv2d(2 * full_size_channels, out_channels, 3),
+        ]
+    else:
+        layers = [*at_half_size, *doubling(channels, out_channels, 4, upsampling, None)]
+    return (ChangeOfInput if skip else nn.Sequential)(*layers, *last_layers(skip))
 
 
 def last_layers(skip: bool) -> list[nn.Module]:

@@ -5,12 +5,11 @@ from torch import Tensor, nn
 from cyclegan_style.networks.attention import SelfAttention
 from cyclegan_style.networks.layers import GAIN, GeneratorNormName, build_norm, convolution
 from cyclegan_style.networks.resampling import (
-    ChangeOfInput,
     Downsampling,
     Upsampling,
     doubling,
     halving,
-    last_layers,
+    unet_from,
 )
 
 
@@ -74,6 +73,7 @@ class ResidualUnetGenerator(nn.Module):
         downsampling: Downsampling = "strided",
         skip: bool = False,
         attention: bool = False,
+        full_size_channels: int = 0,
     ) -> None:
         super().__init__()
         widths = [channels * min(2**depth, 8) for depth in range(levels)]
@@ -95,15 +95,15 @@ class ResidualUnetGenerator(nn.Module):
                 below,
                 PreactivatedBlock(width, norm, block_gain, dropout=dropout and depth >= 4),
             )
-        layers = [
-            halving(in_channels, channels, 4, downsampling, norm),
-            inner,
-            build_norm(norm, channels),
-            nn.ReLU(),
-            *doubling(channels, out_channels, 4, upsampling, None),
-            *last_layers(skip),
-        ]
-        self.model = (ChangeOfInput if skip else nn.Sequential)(*layers)
+        first = halving(in_channels, channels, 4, downsampling, norm)
+        self.model = unet_from(
+            [first, inner, build_norm(norm, channels), nn.ReLU()],
+            channels,
+            (in_channels, out_channels),
+            upsampling,
+            full_size_channels=full_size_channels,
+            skip=skip,
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Translate N×C×H×W in [-1, 1]; H and W must be divisible by 2 to the power of levels."""

@@ -6,12 +6,11 @@ from torch import Tensor, nn
 from cyclegan_style.networks.attention import SelfAttention
 from cyclegan_style.networks.layers import GeneratorNormName, build_norm
 from cyclegan_style.networks.resampling import (
-    ChangeOfInput,
     Downsampling,
     Upsampling,
     doubling,
     halving,
-    last_layers,
+    unet_from,
 )
 
 
@@ -51,6 +50,7 @@ class UnetGenerator(nn.Module):
         downsampling: Downsampling = "strided",
         skip: bool = False,
         attention: bool = False,
+        full_size_channels: int = 0,
     ) -> None:
         super().__init__()
         if levels < 5:
@@ -67,14 +67,14 @@ class UnetGenerator(nn.Module):
                 dropout=dropout and above >= 3,
                 attention=attention and above == levels - 4,
             )
-        layers = [
-            halving(in_channels, channels, 4, downsampling, norm),
-            level,
-            nn.ReLU(),
-            *doubling(2 * channels, out_channels, 4, upsampling, None),
-            *last_layers(skip),
-        ]
-        outermost = (ChangeOfInput if skip else nn.Sequential)(*layers)
+        outermost = unet_from(
+            [halving(in_channels, channels, 4, downsampling, norm), level, nn.ReLU()],
+            2 * channels,
+            (in_channels, out_channels),
+            upsampling,
+            full_size_channels=full_size_channels,
+            skip=skip,
+        )
         self.model = UnetLevel(outermost, skip=False)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -27,6 +27,7 @@ _LEAST = {
     "generator.channels": 1,
     "generator.blocks": 0,
     "generator.levels": 5,
+    "generator.full_size_channels": 0,
     "discriminator.channels": 1,
     "discriminator.layers": 1,
     "discriminator.scales": 1,
@@ -234,6 +235,10 @@ def _problems_of_combinations(config: Config) -> list[str]:
             )
             if value in ("unshuffled", "subpixel")
         ]
+    elif generator.full_size_channels:
+        problems.append(
+            "generator.full_size_channels is for U-Nets: a resnet has maps at full size anyway"
+        )
     if loss.adversarial == "wgan_gp" and loss.gradient_penalty != "none":
         problems.append("loss.gradient_penalty must be none with wgan_gp, which brings its own")
     if loss.penalises_gradients and config.discriminator.norm == "batch":
