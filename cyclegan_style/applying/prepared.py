@@ -30,8 +30,11 @@ WHOLE_MAPS = {
     ("residual_unet", "blurred"): 2.2,
 }
 """Maps of full resolution that one pass holds at its peak, measured on a CPU, with some room."""
-ENLARGED_MAPS = 6.0
-"""The same without transposed convolutions: a map of twice the channels, and with its border."""
+ENLARGED_MAPS = {"resnet": 6.0, "unet": 3.5, "residual_unet": 3.5}
+"""The same without transposed convolutions; a resnet has a map of twice the channels and its copy
+with a border."""
+MAPS_AT_FULL_SIZE = 2.0
+"""The same for as many channels of a U-Net's maps at full size."""
 MAPS_OF_ATTENTION = 4.0
 """The same at a resnet's attention; a U-Net's lies deeper, where maps are small."""
 MORE_ON_GPUS = 1.6
@@ -257,9 +260,10 @@ class PreparedGenerator:
 
 def _whole_maps(config: GeneratorConfig) -> float:
     """Maps of full resolution and ``config.channels`` channels that one pass holds at its peak."""
+    beside = MAPS_AT_FULL_SIZE * config.full_size_channels / config.channels
     if config.upsampling != "transposed":
-        return ENLARGED_MAPS
-    maps = WHOLE_MAPS[config.architecture, config.downsampling]
+        return ENLARGED_MAPS[config.architecture] + beside
+    maps = WHOLE_MAPS[config.architecture, config.downsampling] + beside
     attends = config.attention and config.architecture == "resnet"
     return max(maps, MAPS_OF_ATTENTION) if attends else maps
 
