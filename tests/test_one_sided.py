@@ -153,7 +153,7 @@ def test_only_what_is_trained_is_saved_shown_and_measured(trained):
     assert {path.name for path in (run / "best/swd_ab").iterdir()} == files | {"score.json"}
     measured = {name for line in metrics_of(run) for name in line}
     beside = {"contrastive_identity_b", "feature_matching_ab", "swd_ab", "structure_ab"}
-    health = {"health_change_ab", "health_variety_ab", "health_separation_b"}
+    health = {"health_change_ab", "health_spread_b"}
     assert measured >= {"adversarial_ab", "contrastive_ab", "discriminator_b"} | beside | health
     assert not {name for name in measured if name.endswith(("_ba", "_a")) or "hidden" in name}
     # A, its translation, B and what is left of it by the same generator.
