@@ -166,7 +166,8 @@ def _load_file(path: Path, asked: DirectionName | None) -> LoadedGenerator:
 
 def is_ours(folder: Path) -> bool:
     """Whether a folder holds generators as they are written here."""
-    return (folder / CONFIG_FILE).is_file() and any(folder.glob("generator_*.safetensors"))
+    files = (folder / generator_file(name) for name in DIRECTION_NAMES)
+    return (folder / CONFIG_FILE).is_file() and any(path.is_file() for path in files)
 
 
 def _is_of_reference(folder: Path) -> bool:
