@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 import yaml
 
+from cyclegan_style.directions import DIRECTIONS, DOMAINS, Direction
+
 FeatureLayer = Literal[
     "conv1", "fire2", "fire3", "fire4", "fire5", "fire6", "fire7", "fire8", "fire9"
 ]
@@ -62,6 +64,11 @@ class DataConfig:
     copy of its own: a domain is kept in memory when it fits into half of a process's share."""
     min_readable: float = 0.9
     """Share of a domain's files that must be readable for training to begin."""
+
+    @property
+    def channels(self) -> dict[str, int]:
+        """Channels by domain."""
+        return {"a": self.channels_a, "b": self.channels_b}
 
 
 @dataclass(frozen=True)
@@ -148,6 +155,9 @@ class LossConfig:
     contrastive: float = 0.0
     """Weight of a contrast between places of the input and of the translation, as seen by the
     generators' encoders (DCLGAN; Han et al., 2021), which may stand in for the cycle; 0 leaves the
+    term out. With train.one_sided generator_ab's encoder sees both (CUT; Park et al., 2020)."""
+    contrastive_identity: float = 0.0
+    """With train.one_sided: weight of the same contrast between b and generator_ab(b); 0 leaves the
     term out."""
     feature_matching: float = 0.0
     """Weight of the distance between the mean activations that real and translated images have in
@@ -196,6 +206,8 @@ class TrainConfig:
     latest_net_G_A.pth and latest_net_G_B.pth; null begins with random weights."""
     max_steps: int | None = None
     """Stop after so many steps even if some are left; the schedule does not change."""
+    one_sided: bool = False
+    """Train generator_ab and discriminator_b alone, with loss.contrastive instead of a cycle."""
     identity_steps: int = 0
     """Steps at the beginning in which generators learn only to give back their input."""
     batch_size: int = 1
@@ -305,6 +317,17 @@ class Config:
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
+
+    @property
+    def directions(self) -> tuple[Direction, ...]:
+        """Ways of translating that are trained, each with a generator."""
+        return DIRECTIONS[:1] if self.train.one_sided else DIRECTIONS
+
+    @property
+    def judged_domains(self) -> tuple[str, ...]:
+        """Domains that are translated to, each with a discriminator and a pool."""
+        targets = {direction.target for direction in self.directions}
+        return tuple(domain for domain in DOMAINS if domain in targets)
 
 
 def parse_bytes(text: str) -> int:

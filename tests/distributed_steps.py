@@ -22,6 +22,14 @@ from cyclegan_style.training.step import TrainingStep
 
 STEPS = 3
 IMAGES = 2
+ONE_SIDED = {
+    "train__one_sided": True,
+    "train__identity_steps": 1,
+    "loss__contrastive": 0.5,
+    "loss__contrastive_identity": 0.5,
+    "loss__cycle_a": 0.0,
+    "loss__cycle_b": 0.0,
+}
 
 
 def weights_after_steps(accelerator: Accelerator, **fields: Any) -> dict[str, torch.Tensor]:
@@ -35,6 +43,7 @@ def weights_after_steps(accelerator: Accelerator, **fields: Any) -> dict[str, to
     first = accelerator.process_index * share
     for number in range(STEPS):
         batch = random_batch(IMAGES, 32, 32, seed=number)
+        step.set_progress(0.0, number)
         step.run([{domain: images[first : first + share] for domain, images in batch.items()}])
         if number == 0:
             # Adam's first mean is a half of the gradient.
@@ -60,11 +69,12 @@ if __name__ == "__main__" and launched_as_asked(__file__, sys.argv[1:]):
     accelerator = build_accelerator(tiny_config(train__mixed_precision="no"))
     assert patience(torch.distributed.group.WORLD) == LONGEST_STEP
     assert patience(patient_group()) == LONGEST_WAIT
-    weights = weights_after_steps(accelerator)
-    save_file(
-        {name: tensor.contiguous() for name, tensor in weights.items()},
-        f"{sys.argv[1]}.{accelerator.process_index}.safetensors",
-    )
+    for beginning, fields in ((sys.argv[1], {}), (f"{sys.argv[1]}-one-sided", ONE_SIDED)):
+        weights = weights_after_steps(accelerator, **fields)
+        save_file(
+            {name: tensor.contiguous() for name, tensor in weights.items()},
+            f"{beginning}.{accelerator.process_index}.safetensors",
+        )
     for config in sys.argv[2:]:
         assert main(["train", "--config", config]) == 0
     changed = ["--optimizer.learning_rate", "1"]

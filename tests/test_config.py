@@ -81,7 +81,21 @@ BAD_VALUES = [
 UNET = {"generator.architecture": "unet"}
 SCORED = {"evaluation.every_steps": 100}
 HEADS = {"discriminator.feature_layers": ("fire3", "fire9")}
+ONE_SIDED = {
+    "train.one_sided": True,
+    "loss.contrastive": 0.5,
+    "loss.contrastive_identity": 0.5,
+    "loss.cycle_a": 0.0,
+    "loss.cycle_b": 0.0,
+    "loss.identity_a": 0.0,
+}
 BAD_COMBINATIONS = [
+    ({**ONE_SIDED, "loss.cycle_a": 1.0, "loss.cycle_b": 1.0}, "loss.cycle_a and loss.cycle_b must"),
+    ({**ONE_SIDED, "loss.identity_a": 1.0}, "loss.identity_a must be 0 with train.one_sided"),
+    ({**ONE_SIDED, "loss.contrastive": 0.0}, "loss.contrastive must be above 0"),
+    ({**ONE_SIDED, "loss.contrastive_identity": -1.0}, "loss.contrastive_identity must be at"),
+    ({**ONE_SIDED, "data.channels_a": 1, "loss.identity_b": 0.0}, "train.one_sided needs equal"),
+    ({"loss.contrastive_identity": 0.5}, "loss.contrastive_identity needs train.one_sided"),
     ({"train.epochs": 0, "train.decay_epochs": 0}, "train.epochs"),
     ({"data.channels_a": 1, "loss.identity_b": 0.0}, "loss.identity_a"),
     (
@@ -153,6 +167,7 @@ BAD_COMBINATIONS = [
 
 TWO_LAYERS = {"discriminator.layers": 2}
 GOOD_COMBINATIONS = [
+    ONE_SIDED,
     {"data.root": "pictures", "data.a": None, "data.b": None},
     {"train.epochs": 0, "train.decay_epochs": 1},
     {"data.channels_a": 1, "loss.identity_a": 0.0, "loss.identity_b": 0.0},

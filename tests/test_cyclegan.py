@@ -139,7 +139,7 @@ def test_activations_of_translations_are_drawn_to_those_of_real_images(architect
     scales = 2 if architecture == "patch" else 1
     judges = {"discriminator__architecture": architecture, "discriminator__scales": scales}
     generators, discriminators = build(tiny_config(loss__feature_matching=3.0, **judges))
-    plain = Generators(generators["ab"], generators["ba"], tiny_config().loss)
+    plain = Generators(dict(generators.items()), tiny_config().loss)
     real = random_batch(2)
 
     turn, without = (each(real, discriminators) for each in (generators, plain))

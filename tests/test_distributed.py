@@ -12,7 +12,7 @@ import psutil
 import pytest
 import torch
 from accelerate import Accelerator
-from distributed_steps import weights_after_steps
+from distributed_steps import ONE_SIDED, weights_after_steps
 from safetensors.torch import load_file
 from tiny import equal_tensors, largest_difference, make_pictures, tiny_config
 
@@ -131,10 +131,13 @@ def trained(tmp_path_factory) -> Path:
     return folder
 
 
-def test_two_processes_take_the_steps_of_one_with_twice_the_batch(trained):
-    expected = weights_after_steps(Accelerator(cpu=True))
+@pytest.mark.parametrize(
+    ("name", "fields"), [("weights", {}), ("weights-one-sided", ONE_SIDED)], ids=["", "one-sided"]
+)
+def test_two_processes_take_the_steps_of_one_with_twice_the_batch(trained, name, fields):
+    expected = weights_after_steps(Accelerator(cpu=True), **fields)
 
-    both = [load_file(f"{trained}/weights.{index}.safetensors") for index in (0, 1)]
+    both = [load_file(f"{trained}/{name}.{index}.safetensors") for index in (0, 1)]
 
     assert equal_tensors(*both)
     assert largest_difference(both[0], expected) < 1e-9

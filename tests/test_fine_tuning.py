@@ -183,7 +183,9 @@ def test_one_generator_is_not_enough(theirs, capsys):
     folder, _ = theirs
     config, step = build()
     (folder / "latest_net_G_B.pth").unlink()
-    with pytest.raises(UserError, match="has no generator ba; both are needed"):
+    with pytest.raises(
+        UserError, match="has no generator ba, which is to be trained; it translates ab alone"
+    ):
         begin_from(str(folder), config, step)
     with pytest.raises(UserError, match="no such file or folder"):
         begin_from(str(folder / "nowhere"), config, step)

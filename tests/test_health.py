@@ -131,9 +131,9 @@ def measured(
 ) -> dict[str, float]:
     """The numbers of a run with these networks."""
     config = health.config
-    generators = Generators(Painted(ab), Painted(ba), config.loss)
-    judges = (Judging(judge), Judging(judge))
-    return health.measure(generators, Discriminators(*judges, config.loss, config.discriminator))
+    generators = Generators({"ab": Painted(ab), "ba": Painted(ba)}, config.loss)
+    judges = {domain: Judging(judge) for domain in ("a", "b")}
+    return health.measure(generators, Discriminators(judges, config.loss, config.discriminator))
 
 
 def complaints(values: dict[str, float], before: float = 90) -> list[str]:

@@ -14,7 +14,7 @@ from cyclegan_style.benchmarks.recipe_scores import (
 from cyclegan_style.benchmarks.recipe_table import Difference, Estimate, RecipeTable
 from cyclegan_style.config import to_dict
 from cyclegan_style.data.images import Pixels, to_pillow, write_image
-from cyclegan_style.directions import DIRECTIONS, Direction
+from cyclegan_style.directions import Direction
 from cyclegan_style.evaluation.intervals import Interval
 from cyclegan_style.runs.report import duration
 from cyclegan_style.runs.report_page import page_of, template, tiles_of
@@ -68,7 +68,7 @@ Row = list[Cell]
 def write_tables(folder: Path, table: RecipeTable, held_out: HeldOut) -> None:
     """Write the strips, the document and the page of what is finished."""
     strips: dict[str, Pixels] = {}
-    for direction in DIRECTIONS:
+    for direction in table.directions:
         strips[direction.name] = strip(folder, table, held_out, direction)
         write_image(folder / strip_file(direction), strips[direction.name])
     write_durably(folder / DOCUMENT_FILE, document(table).encode())
@@ -80,7 +80,7 @@ def strip(folder: Path, table: RecipeTable, held_out: HeldOut, direction: Direct
     runs = {
         name: folder / name / f"seed-{min(scored)}"
         for name, outcomes in table.outcomes.items()
-        if (scored := [seed for seed, outcome in outcomes.items() if outcome.scores])
+        if (scored := [seed for seed, each in outcomes.items() if direction.name in each.scores])
     }
     columns = []
     for title, images in held_out.examples(direction, runs, SHOWN):
@@ -220,7 +220,7 @@ def number(name: str, value: float, sign: str = "") -> str:
 def document(table: RecipeTable) -> str:
     """The tables as Markdown."""
     parts = [f"# {TITLE}", summary(table)]
-    for direction in DIRECTIONS:
+    for direction in table.directions:
         title = title_of(direction)
         parts += [f"## {title}", markdown(score_rows(table, direction))]
         if len(table.recipes) > 1:
@@ -261,7 +261,8 @@ def page(table: RecipeTable, strips: dict[str, Pixels]) -> str:
         ),
         tiles=tiles_of(tiles(table)),
         directions="".join(
-            direction_html(table, direction, strips[direction.name]) for direction in DIRECTIONS
+            direction_html(table, direction, strips[direction.name])
+            for direction in table.directions
         ),
         notes="".join(f'<p class="soft">{escape(note.replace("`", ""))}</p>' for note in NOTES),
         runs=html(run_rows(table)),

@@ -25,6 +25,7 @@ from cyclegan_style.evaluation.model import Translation, as_rgb
 from cyclegan_style.evaluation.paired import gradient_energy, psnr, ssim
 from cyclegan_style.evaluation.scores import EvaluationOptions
 from cyclegan_style.models.export import MODEL_FOLDER
+from cyclegan_style.models.model_files import directions_of
 from cyclegan_style.runs.best import direction_of_improvement
 from cyclegan_style.synthetic import demo_folder
 from cyclegan_style.training.demo import DEMO_PHOTO, truth_is_known
@@ -156,10 +157,12 @@ class HeldOut:
         self.truths = truth_readers(config, self.domains)
 
     def score_run(self, run: Path) -> Scores:
-        """Scores of a run's model in both directions."""
+        """Scores of a run's model in every direction that it translates."""
+        held = directions_of(run / MODEL_FOLDER)
         return {
             direction.name: self.score(direction, self.translator(run, direction))
             for direction in DIRECTIONS
+            if direction.name in held
         }
 
     def yardsticks(self) -> dict[str, Scores]:

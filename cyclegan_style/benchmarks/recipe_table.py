@@ -15,7 +15,7 @@ from cyclegan_style.benchmarks.recipe_scores import (
     sign_of,
 )
 from cyclegan_style.config import Config
-from cyclegan_style.directions import DIRECTIONS
+from cyclegan_style.directions import DIRECTIONS, Direction
 from cyclegan_style.evaluation.intervals import Interval, mean_interval
 
 NOT_APART = "not told apart"
@@ -73,6 +73,12 @@ class RecipeTable:
     def first(self) -> str:
         """The recipe with which the others are compared."""
         return next(iter(self.recipes))
+
+    @property
+    def directions(self) -> list[Direction]:
+        """Ways of translating that any of the recipes trains."""
+        trained = {each for config in self.recipes.values() for each in config.directions}
+        return [direction for direction in DIRECTIONS if direction in trained]
 
     @property
     def wanted(self) -> int:
@@ -175,7 +181,7 @@ def table_to_json(table: RecipeTable) -> dict[str, Any]:
 def recipe_to_json(table: RecipeTable, name: str) -> dict[str, Any]:
     """A recipe's runs, its scores and, of all but the first, the differences to that."""
     outcomes = table.outcomes[name]
-    names = {each.name: table.scores_shown(each.name) for each in DIRECTIONS}
+    names = {each.name: table.scores_shown(each.name) for each in table.directions}
     facts: dict[str, Any] = {
         "steps": [outcomes[seed].steps for seed in sorted(outcomes)],
         "seconds": [outcomes[seed].seconds for seed in sorted(outcomes)],

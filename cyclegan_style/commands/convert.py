@@ -11,7 +11,8 @@ def convert_command(arguments: list[str]) -> int:
         "convert",
         "Write a model as latest_net_G_A.pth and latest_net_G_B.pth, which the"
         " reference implementation loads; a folder with those two becomes a model folder. The"
-        " discriminators of a run come along as latest_net_D_A.pth and latest_net_D_B.pth.",
+        " discriminators of a run come along as latest_net_D_A.pth and latest_net_D_B.pth. A model"
+        " that translates A to B only has the first of each.",
     )
     parser.add_argument("model", help="run folder, model folder, Hub repository, or such a folder")
     parser.add_argument("output", type=Path, help="folder to write to")

@@ -38,7 +38,8 @@ def convert(
     """Write the other kind of model than the one given, and return what was written.
 
     A folder with ``latest_net_G_A.pth`` and ``latest_net_G_B.pth`` becomes a model folder of ours;
-    every other model becomes those two files. Discriminators come along where there are any.
+    every other model becomes those two files, or one of them if it has one generator.
+    Discriminators come along where there are any.
     """
     if local_path(model).is_file():
         raise UserError(printable(f"{model}: a single file holds one direction; name its folder"))
@@ -46,9 +47,6 @@ def convert(
     if output.exists() and output.resolve() in (local_path(model).resolve(), folder.resolve()):
         raise UserError(printable(f"{output}: holds the model itself; choose another folder"))
     generators = load_generators(model)
-    missing = [name for name in REFERENCE_GENERATORS if name not in generators]
-    if missing:
-        raise UserError(printable(f"{model}: has no generator {missing[0]}; both are needed"))
     if not discriminators:
         logger.warning("%s", printable(f"{model}: has no discriminators; generators are written"))
     if is_ours(folder):
@@ -143,7 +141,7 @@ def refuse_unlike(
     if len(generators) == 2:
         both = differing_fields(*(loaded.config for loaded in generators.values()))
         differences += [f"generator.{name} is {one} and {other}" for name, one, other in both]
-    if discriminators:
+    if len(discriminators) == 2:
         both = differing_fields(*(loaded.config for loaded in discriminators.values()))
         differences += [f"discriminator.{name} is {one} and {other}" for name, one, other in both]
     seen = {

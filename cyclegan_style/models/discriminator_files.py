@@ -1,4 +1,4 @@
-"""Whatever holds trained discriminators → both of them.
+"""Whatever holds trained discriminators → all of them.
 
 They lie in the checkpoints of a run, beside the generators of a model folder that training is to
 go on from, or in files of the reference implementation. The reference names a discriminator after
@@ -18,6 +18,7 @@ from cyclegan_style.models.configurations import depth_of
 from cyclegan_style.models.export import discriminator_file
 from cyclegan_style.models.model_files import (
     State,
+    directions_of,
     network_of,
     norm_between,
     read_reference_state,
@@ -57,16 +58,16 @@ def read_discriminator_file(path: Path) -> LoadedDiscriminator:
 def discriminators_of_files(
     folder: Path, names: Mapping[str, str]
 ) -> dict[str, LoadedDiscriminator]:
-    """Both discriminators of a folder by the domain that each judges, or an empty dictionary."""
+    """Discriminators of a folder by the domain that each judges, none or one of every generator."""
     paths = {domain: folder / name for domain, name in names.items()}
-    missing = [path for path in paths.values() if not path.is_file()]
-    if len(missing) == len(paths):
-        return {}
-    if missing:
+    there = {domain: path for domain, path in paths.items() if path.is_file()}
+    targets = [direction[1] for direction in directions_of(folder)]
+    missing = [paths[domain] for domain in targets if domain not in there]
+    if there and missing:
         raise UserError(
             printable(f"{missing[0]}: no such file, but the other discriminator is there")
         )
-    return {domain: read_discriminator_file(path) for domain, path in paths.items()}
+    return {domain: read_discriminator_file(path) for domain, path in there.items()}
 
 
 def built_discriminator(

@@ -78,22 +78,23 @@ def load_generator(model: str | Path, direction: DirectionName | None = None) ->
     if path.is_file():
         return _load_file(path, direction)
     folder = find_model_folder(model)
-    held = [name for name in DIRECTION_NAMES if _file_of(folder, name).is_file()]
+    held = directions_of(folder)
     return _load_folder(folder, direction or (held[0] if len(held) == 1 else "ab"))
 
 
 def load_generators(model: str | Path) -> dict[str, LoadedGenerator]:
-    """Load every generator that a model has: one of a file, commonly both of anything else."""
+    """Load every generator that a model has: one of a file, commonly two of anything else."""
     path = local_path(model)
     if path.is_file():
         loaded = _load_file(path, None)
         return {loaded.direction: loaded}
     folder = find_model_folder(model)
-    return {
-        direction: _load_folder(folder, direction)
-        for direction in DIRECTION_NAMES
-        if _file_of(folder, direction).is_file()
-    }
+    return {direction: _load_folder(folder, direction) for direction in directions_of(folder)}
+
+
+def directions_of(folder: Path) -> list[DirectionName]:
+    """Directions that the generators in a folder translate."""
+    return [name for name in DIRECTION_NAMES if _file_of(folder, name).is_file()]
 
 
 def local_path(model: str | Path) -> Path:
@@ -165,7 +166,8 @@ def _load_file(path: Path, asked: DirectionName | None) -> LoadedGenerator:
 
 def is_ours(folder: Path) -> bool:
     """Whether a folder holds generators as they are written here."""
-    return (folder / CONFIG_FILE).is_file() and any(folder.glob("generator_*.safetensors"))
+    files = (folder / generator_file(name) for name in DIRECTION_NAMES)
+    return (folder / CONFIG_FILE).is_file() and any(path.is_file() for path in files)
 
 
 def _is_of_reference(folder: Path) -> bool:
@@ -181,7 +183,8 @@ def _file_of(folder: Path, direction: DirectionName) -> Path:
 def _load_folder(folder: Path, direction: DirectionName) -> LoadedGenerator:
     path = _file_of(folder, direction)
     if not path.is_file():
-        raise UserError(printable(f"{path}: no such file; this model has not that direction"))
+        only = " to ".join(directions_of(folder)[0].upper())
+        raise UserError(printable(f"{path}: no such file; this model translates {only} only"))
     if not is_ours(folder):
         return _load_file(path, direction)
     sections = read_sections(folder / CONFIG_FILE)

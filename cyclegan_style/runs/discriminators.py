@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from cyclegan_style.config import DataConfig, DiscriminatorConfig
+from cyclegan_style.directions import DOMAINS
 from cyclegan_style.models.discriminator_files import (
     OUR_DISCRIMINATORS,
     REFERENCE_DISCRIMINATORS,
@@ -16,7 +17,7 @@ from cyclegan_style.runs.checkpoint import newest_checkpoint
 
 
 def load_discriminators(model: str | Path) -> dict[str, LoadedDiscriminator]:
-    """Both discriminators by the domain that each judges, or an empty dictionary."""
+    """All discriminators by the domain that each judges, or an empty dictionary."""
     folder = local_path(model)
     of_run = _of_checkpoint(folder) if (folder / CONFIG_FILE).is_file() else {}
     return (
@@ -35,16 +36,16 @@ def _of_checkpoint(run: Path) -> dict[str, LoadedDiscriminator]:
     config = DiscriminatorConfig(**known_fields(DiscriminatorConfig, sections.get("discriminator")))
     data = DataConfig(**known_fields(DataConfig, sections.get("data")))
     tensors = checkpoint.shared("discriminators")
+    states = {
+        domain: {
+            key.removeprefix(f"{domain}."): tensor
+            for key, tensor in tensors.items()
+            if key.startswith(f"{domain}.")
+        }
+        for domain in DOMAINS
+    }
     return {
-        domain: built_discriminator(
-            checkpoint.folder,
-            {
-                key.removeprefix(f"{domain}."): tensor
-                for key, tensor in tensors.items()
-                if key.startswith(f"{domain}.")
-            },
-            config,
-            channels,
-        )
-        for domain, channels in (("a", data.channels_a), ("b", data.channels_b))
+        domain: built_discriminator(checkpoint.folder, state, config, data.channels[domain])
+        for domain, state in states.items()
+        if state
     }

@@ -38,6 +38,7 @@ _LEAST = {
     "loss.identity_a": 0,
     "loss.identity_b": 0,
     "loss.contrastive": 0,
+    "loss.contrastive_identity": 0,
     "loss.feature_matching": 0,
     "loss.penalty_weight": 0,
     "optimizer.learning_rate": 0,
@@ -85,6 +86,7 @@ def validate(config: Config) -> None:
         *_problems_of_sizes(config),
         *_problems_of_ranges(config),
         *_problems_of_combinations(config),
+        *_problems_of_one_side(config),
         *_problems_of_what_would_not_happen(config),
     ]
     if problems:
@@ -247,6 +249,33 @@ def _problems_of_combinations(config: Config) -> list[str]:
             " defined for each image alone"
         )
     return problems + _problems_of_discriminators(config)
+
+
+def _problems_of_one_side(config: Config) -> list[str]:
+    """What needs the generator that is not trained, and what must keep the content in its stead."""
+    loss, problems = config.loss, []
+    if not config.train.one_sided:
+        if loss.contrastive_identity:
+            problems.append(
+                "loss.contrastive_identity needs train.one_sided; loss.identity_a and"
+                " loss.identity_b are for both sides"
+            )
+        return problems
+    weights = {"cycle_a": loss.cycle_a, "cycle_b": loss.cycle_b, "identity_a": loss.identity_a}
+    if weighted := [f"loss.{name}" for name, weight in weights.items() if weight]:
+        problems.append(
+            f"{' and '.join(weighted)} must be 0 with train.one_sided, which trains no generator_ba"
+        )
+    if not loss.contrastive:
+        problems.append(
+            "loss.contrastive must be above 0 with train.one_sided: nothing else keeps the content"
+        )
+    if config.data.channels_a != config.data.channels_b:
+        problems.append(
+            "train.one_sided needs equal data.channels_a and data.channels_b: generator_ab's"
+            " encoder looks at pictures of both domains"
+        )
+    return problems
 
 
 def _problems_of_discriminators(config: Config) -> list[str]:

@@ -2,7 +2,8 @@
 
 PatchNCE of Park et al. (2020) in both directions, as in DCLGAN (Han et al., 2021): generator_ab's
 encoder looks at the input and generator_ba's at the translation, and small projections, one for
-each layer of each domain's encoder, map what they see to vectors that are compared.
+each layer of each domain's encoder, map what they see to vectors that are compared. One-sided, as
+in CUT (Park et al., 2020), generator_ab's encoder and its projections look at both.
 """
 
 from collections.abc import Mapping, Sequence
@@ -75,10 +76,10 @@ def contrastive(
     source: tuple[str, nn.Module, Tensor],
     target: tuple[str, nn.Module, Tensor],
 ) -> Tensor:
-    """The mean over layers; both sides are a domain, its encoder and pictures of it.
+    """The mean over layers; both sides are the domain of an encoder, the encoder and pictures.
 
     As in the papers' code, the input's vectors are given and the translation's are to find them:
-    each projection is trained where its domain is the target.
+    each projection is trained where its domain's encoder looks at translations.
     """
     domain, encoder, images = source
     # Not under no_grad, where autocast would keep copies of weights through which no gradient goes.

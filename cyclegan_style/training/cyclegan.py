@@ -1,7 +1,8 @@
-"""The two generators and the two discriminators, each pair as one module.
+"""The generators and the discriminators, each pair as one module.
 
 A pair is what one optimiser updates: its ``forward`` computes all losses of its turn, so that an
-optimiser step is one forward and one backward pass through one (distributed) module.
+optimiser step is one forward and one backward pass through one (distributed) module. One-sided
+training has generator_ab and discriminator_b alone.
 Images and fakes are dictionaries by domain, ``"a"`` and ``"b"``; values are in [-1, 1].
 """
 
@@ -13,13 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from cyclegan_style.config import Config, DiscriminatorConfig, LossConfig
-from cyclegan_style.directions import DIRECTIONS, DOMAINS, Direction
+from cyclegan_style.directions import DIRECTIONS, Direction
 from cyclegan_style.networks import build_discriminator, build_generator, mixes_samples
 from cyclegan_style.networks.discriminators import PatchDiscriminator, PixelDiscriminator
 from cyclegan_style.networks.feature_heads import scaled
 from cyclegan_style.training.augment import augment
 from cyclegan_style.training.contrastive import Projections, build_projections, contrastive
-from cyclegan_style.training.frozen_features import PairOfNetworks
+from cyclegan_style.training.frozen_features import Networks
 from cyclegan_style.training.losses import (
     cycle,
     discriminator_adversarial,
@@ -44,20 +45,22 @@ class GeneratorTurn(NamedTuple):
     """``reconstructions["a"]`` is generator_ba(generator_ab(a)), where the cycle has a weight."""
 
 
-class Generators(PairOfNetworks):
-    """``generators["ab"]`` maps domain A to B, ``generators["ba"]`` back."""
+class Generators(Networks):
+    """``generators["ab"]`` maps domain A to B, ``generators["ba"]``, if it is there, back."""
 
-    def __init__(self, ab: nn.Module, ba: nn.Module, loss: LossConfig) -> None:
-        super().__init__({"ab": ab, "ba": ba}, loss.cycle_features)
+    def __init__(self, networks: Mapping[str, nn.Module], loss: LossConfig) -> None:
+        super().__init__(networks, loss.cycle_features)
+        self.directions = tuple(each for each in DIRECTIONS if each.name in networks)
         self.objective = loss.adversarial
         self.matching_weight = loss.feature_matching
         self.contrastive_weight = loss.contrastive
+        self.contrastive_identity_weight = loss.contrastive_identity
         self.cycle_weight = {"a": loss.cycle_a, "b": loss.cycle_b}
         self.cycle_decay = loss.cycle_decay
         self.progress = 0.0
         """Share of training that is behind us."""
         self.give_back = False
-        """Whether nothing counts but that both give back their input."""
+        """Whether nothing counts but that they give back their input."""
         self.identity_weight = {"a": loss.identity_a, "b": loss.identity_b}
 
     def forward(
@@ -66,7 +69,7 @@ class Generators(PairOfNetworks):
         discriminators: "Discriminators",
         projections: Projections | None = None,
     ) -> GeneratorTurn:
-        """Losses of both generators against discriminators that stand still.
+        """Losses of the generators against discriminators that stand still.
 
         Only a contrastive loss needs projections.
         """
@@ -75,40 +78,54 @@ class Generators(PairOfNetworks):
             turn.losses.update(self._of_giving_back(real, projections))
             return turn
         with frozen(discriminators):
-            for direction in DIRECTIONS:
-                fake = self._translate_and_judge(direction, real, discriminators, turn)
+            for direction in self.directions:
+                fake, unchanged = self._translate(direction, real)
+                self._judge_and_return(direction, real, fake, unchanged, discriminators, turn)
                 if projections is not None:
-                    turn.losses[f"contrastive_{direction.name}"] = self.contrastive_weight * (
-                        self._contrast(direction, real, fake, projections)
+                    turn.losses.update(
+                        self._contrasts(direction, real, fake, unchanged, projections)
                     )
         return turn
 
     def _of_giving_back(self, real: Images, projections: Projections | None) -> dict[str, Tensor]:
-        """‖G(x) − x‖ for each domain, the mean of both generators', under the usual names."""
+        """‖G(x) − x‖ for each domain, the mean of all generators', under the usual names.
+
+        A generator without a way back has the sum of both domains under the name of its target.
+        """
         zero, losses = real["a"].new_zeros(()), {}
-        for name, source, target, _ in DIRECTIONS:
-            original = real[target]
+        for name, source, target, reverse in self.directions:
             losses[f"adversarial_{name}"] = zero
             if self.matching_weight:
                 losses[f"feature_matching_{name}"] = zero
-            losses[f"cycle_{source}"] = zero
-            both = [identity(generator(original), original) for generator in self.values()]
-            losses[f"identity_{target}"] = mean(both)
+            if reverse in self:
+                losses[f"cycle_{source}"] = zero
+            given_back = self._given_back(real[target])
+            if reverse not in self:
+                given_back = given_back + self._given_back(real[source])
+            losses[f"identity_{target}"] = given_back
             if projections is not None:  # processes wait for a gradient of each
                 losses[f"contrastive_{name}"] = 0 * mean(
                     [p.sum() for p in projections.parameters()]
                 )
+            if self.contrastive_identity_weight:
+                losses[f"contrastive_identity_{target}"] = zero
         return losses
 
-    def _translate_and_judge(
+    def _given_back(self, original: Tensor) -> Tensor:
+        """‖G(x) − x‖, the mean over the generators."""
+        return mean([identity(generator(original), original) for generator in self.values()])
+
+    def _judge_and_return(
         self,
         direction: Direction,
         real: Images,
+        fake: Tensor,
+        unchanged: Tensor | None,
         discriminators: "Discriminators",
         turn: GeneratorTurn,
-    ) -> Tensor:
+    ) -> None:
+        """Note the translation and all losses of it that need no projections."""
         _, source, target, reverse = direction
-        fake, unchanged = self._translate(direction, real)
         turn.fakes[target] = fake.detach()
         of_cycle = fake.new_zeros(())
         if self.cycle_weight[source]:
@@ -116,21 +133,34 @@ class Generators(PairOfNetworks):
             turn.reconstructions[source] = reconstruction.detach()
             of_cycle = self._cycle_weight_now(source) * self._distance(reconstruction, real[source])
         turn.losses.update(self._judged(direction, real, fake, discriminators))
-        turn.losses[f"cycle_{source}"] = of_cycle
+        if reverse in self:
+            turn.losses[f"cycle_{source}"] = of_cycle
+        weight = self.identity_weight[target]
         turn.losses[f"identity_{target}"] = (
-            fake.new_zeros(())
-            if unchanged is None
-            else self.identity_weight[target] * identity(unchanged, real[target])
+            weight * identity(unchanged, real[target])
+            if weight and unchanged is not None
+            else fake.new_zeros(())
         )
-        return fake
 
-    def _contrast(
-        self, direction: Direction, real: Images, fake: Tensor, projections: Projections
-    ) -> Tensor:
+    def _contrasts(
+        self,
+        direction: Direction,
+        real: Images,
+        fake: Tensor,
+        unchanged: Tensor | None,
+        projections: Projections,
+    ) -> dict[str, Tensor]:
+        """Contrasts of a translation with its input: DCLGAN's, or without a way back CUT's."""
         name, source, target, reverse = direction
-        return contrastive(
-            projections, (source, self[name], real[source]), (target, self[reverse], fake)
-        )
+        ours = source, self[name]
+        theirs = (target, self[reverse]) if reverse in self else ours
+        contrast = contrastive(projections, (*ours, real[source]), (*theirs, fake))
+        losses = {f"contrastive_{name}": self.contrastive_weight * contrast}
+        weight = self.contrastive_identity_weight
+        if weight and unchanged is not None:
+            contrast = contrastive(projections, (*ours, real[target]), (*ours, unchanged))
+            losses[f"contrastive_identity_{target}"] = weight * contrast
+        return losses
 
     def _cycle_weight_now(self, domain: str) -> float:
         return self.cycle_weight[domain] * (1 - (1 - self.cycle_decay) * self.progress)
@@ -171,9 +201,9 @@ class Generators(PairOfNetworks):
         return {f"adversarial_{name}": discriminators.together(adversarial), **losses}
 
     def _translate(self, direction: Direction, real: Images) -> tuple[Tensor, Tensor | None]:
-        """Translate the source and, if identity counts, the target by the same generator."""
+        """Translate the source and, if an identity counts, the target by the same generator."""
         generator = self[direction.name]
-        if not self.identity_weight[direction.target]:
+        if not (self.identity_weight[direction.target] or self.contrastive_identity_weight):
             return generator(real[direction.source]), None
         fake, unchanged = apply_to_both(generator, real[direction.source], real[direction.target])
         return fake, unchanged
@@ -193,7 +223,7 @@ class GeneratorsInTraining(nn.Module):
         return turn
 
 
-class Discriminators(PairOfNetworks):
+class Discriminators(Networks):
     """``discriminators["b"]`` judges domain B: real paintings against generator_ab's.
 
     Each judges images and, where it has PatchGANs for coarser pictures or heads, the same images
@@ -202,9 +232,9 @@ class Discriminators(PairOfNetworks):
     """
 
     def __init__(
-        self, a: nn.Module, b: nn.Module, loss: LossConfig, config: DiscriminatorConfig
+        self, networks: Mapping[str, nn.Module], loss: LossConfig, config: DiscriminatorConfig
     ) -> None:
-        super().__init__({"a": a, "b": b}, config.feature_layers)
+        super().__init__(networks, config.feature_layers)
         self.objective = loss.adversarial
         self.penalises_gradients = loss.penalises_gradients
         self.penalty = loss.gradient_penalty
@@ -236,10 +266,10 @@ class Discriminators(PairOfNetworks):
         return [*verdicts, *self._of_heads(domain, seen)], activations
 
     def forward(self, real: Images, fakes: Images) -> dict[str, Tensor]:
-        """Losses of both discriminators on real images and (pooled) translations."""
+        """Losses of the discriminators on real images and (pooled) translations."""
         return {
             f"discriminator_{domain}": self._loss(domain, real[domain], fakes[domain].detach())
-            for domain in DOMAINS
+            for domain in self
         }
 
     def _loss(self, domain: str, real: Tensor, fake: Tensor) -> Tensor:
@@ -288,13 +318,13 @@ class Discriminators(PairOfNetworks):
 
 
 def build_generators(config: Config) -> Generators:
-    """Both generators with fresh weights."""
-    channels_a, channels_b = config.data.channels_a, config.data.channels_b
-    return Generators(
-        build_generator(config.generator, channels_a, channels_b),
-        build_generator(config.generator, channels_b, channels_a),
-        config.loss,
-    )
+    """The generators that are trained, with fresh weights."""
+    channels = config.data.channels
+    networks: dict[str, nn.Module] = {
+        name: build_generator(config.generator, channels[source], channels[target])
+        for name, source, target, _ in config.directions
+    }
+    return Generators(networks, config.loss)
 
 
 def projections_for(config: Config, generators: Generators) -> Projections | None:
@@ -302,20 +332,19 @@ def projections_for(config: Config, generators: Generators) -> Projections | Non
     if not config.loss.contrastive:
         return None
     encoders = {
-        "a": (generators["ab"], config.data.channels_a),
-        "b": (generators["ba"], config.data.channels_b),
+        source: (generators[name], config.data.channels[source])
+        for name, source, _, _ in generators.directions
     }
     return build_projections(encoders, config.data.crop_size)
 
 
 def build_discriminators(config: Config) -> Discriminators:
-    """Both discriminators with fresh weights."""
-    return Discriminators(
-        build_discriminator(config.discriminator, config.data.channels_a),
-        build_discriminator(config.discriminator, config.data.channels_b),
-        config.loss,
-        config.discriminator,
-    )
+    """The discriminators that are trained, with fresh weights."""
+    networks = {
+        domain: build_discriminator(config.discriminator, config.data.channels[domain])
+        for domain in config.judged_domains
+    }
+    return Discriminators(networks, config.loss, config.discriminator)
 
 
 def apply_to_both(network: nn.Module, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:

@@ -56,13 +56,15 @@ def truth_is_known(data: DataConfig) -> bool:
     return own_tests and {data.a, data.b} == {DEMO_PHOTO, DEMO_PAINTING}
 
 
-def known_translations(data: DataConfig) -> list[KnownTranslations]:
-    """Test pairs of both directions, none unless the domains are the demo's own."""
+def known_translations(
+    data: DataConfig, directions: Sequence[Direction] = DIRECTIONS
+) -> list[KnownTranslations]:
+    """Test pairs of these directions, none unless the domains are the demo's own."""
     if not truth_is_known(data):
         return []
     specs = {"a": data.a, "b": data.b}
     pairs = []
-    for direction in DIRECTIONS:
+    for direction in directions:
         domain: Literal["photo", "painting"] = (
             "photo" if specs[direction.source] == DEMO_PHOTO else "painting"
         )

@@ -6,7 +6,6 @@ from dataclasses import replace
 from torch import nn
 
 from cyclegan_style.config import Config, DiscriminatorConfig
-from cyclegan_style.directions import DIRECTIONS
 from cyclegan_style.errors import UserError, printable
 from cyclegan_style.models.configurations import differing_fields
 from cyclegan_style.models.discriminator_files import LoadedDiscriminator
@@ -20,12 +19,12 @@ def begin_from(model: str, config: Config, step: TrainingStep) -> str:
     """Put a model's weights into a training step that has taken none, and say what they are."""
     generators, discriminators = load_generators(model), load_discriminators(model)
     _refuse_others(model, config, generators, discriminators)
-    for direction, generator in generators.items():
-        step.generators[direction].load_state_dict(generator.network.state_dict())
+    for direction, generator in step.generators.items():
+        generator.load_state_dict(generators[direction].network.state_dict())
     if step.average is not None:
         step.average.module.load_state_dict(step.generators.state_dict())
-    for domain, discriminator in discriminators.items():
-        found = _as_configured(discriminator, config.discriminator)
+    for domain in step.discriminators.keys() & discriminators.keys():
+        found = _as_configured(discriminators[domain], config.discriminator)
         # Scales and heads that it lacks stay as they are: random, but the same in all processes.
         step.discriminators[domain].load_state_dict(found.state_dict(), strict=False)
     if not discriminators:
@@ -70,12 +69,15 @@ def _refuse_others(
     discriminators: Mapping[str, LoadedDiscriminator],
 ) -> None:
     """Raise a UserError that lists in what a model differs from what is to be trained."""
-    channels = {"a": config.data.channels_a, "b": config.data.channels_b}
+    channels = config.data.channels
     differences: set[str] = set()
-    for name, source, target, _ in DIRECTIONS:
+    for name, source, target, _ in config.directions:
         if name not in generators:
             raise UserError(
-                printable(f"train.start_from: {model}: has no generator {name}; both are needed")
+                printable(
+                    f"train.start_from: {model}: has no generator {name}, which is to be trained;"
+                    f" it translates {' and '.join(generators)} alone"
+                )
             )
         found = generators[name]
         differences |= {

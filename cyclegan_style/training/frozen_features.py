@@ -4,7 +4,7 @@ They are no module, so that the network that others have trained is among nobody
 optimiser updates it, no process exchanges its gradients, no checkpoint holds it and no average.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 from torch import Tensor, nn
@@ -32,10 +32,12 @@ class FrozenFeatures:
         return self
 
 
-class PairOfNetworks(nn.ModuleDict):
-    """Two networks, and the frozen features by which they are trained, if they are."""
+class Networks(nn.ModuleDict):
+    """Networks by name, and the frozen features by which they are trained, if they are."""
 
-    def __init__(self, networks: dict[str, nn.Module], layers: Sequence[FeatureLayer] = ()) -> None:
+    def __init__(
+        self, networks: Mapping[str, nn.Module], layers: Sequence[FeatureLayer] = ()
+    ) -> None:
         super().__init__(networks)
         self.features = FrozenFeatures(layers) if layers else None
 

@@ -13,7 +13,7 @@ from cyclegan_style.data.domains import ImageDomain, enlarged
 from cyclegan_style.data.images import to_tensor
 from cyclegan_style.data.sampling import UnpairedDataset
 from cyclegan_style.data.training_data import spread
-from cyclegan_style.directions import DIRECTIONS, Direction
+from cyclegan_style.directions import Direction
 from cyclegan_style.evaluation import health
 from cyclegan_style.runs.best import BestScores
 from cyclegan_style.runs.checkpoint import chance_untouched
@@ -66,9 +66,11 @@ class Health:
         values = self.of_scores()
         with chance_untouched(), at_rest(discriminators), self.uncompiled():
             torch.manual_seed(self.config.train.seed)  # the same noise each time
-            for direction in DIRECTIONS:
+            for direction in generators.directions:
                 fakes = translated(generators[direction.name], self.tests[direction.source][::2])
-                values |= self.of_translations(direction, fakes, generators[direction.reverse])
+                values |= self.of_translations(direction, fakes)
+                if direction.reverse in generators:
+                    values |= self.of_way_back(direction, fakes, generators[direction.reverse])
                 values |= self.of_verdicts(direction.target, fakes, discriminators)
         return {PREFIX + name: value for name, value in values.items() if math.isfinite(value)}
 
@@ -78,20 +80,24 @@ class Health:
             return nullcontext()
         return torch.compiler.set_stance("force_eager")  # type: ignore[no-any-return]
 
-    def of_translations(self, direction: Direction, fakes: Tensor, way_back: nn.Module) -> Values:
+    def of_translations(self, direction: Direction, fakes: Tensor) -> Values:
         """Numbers of one direction's translations."""
         inputs, targets = self.tests[direction.source][::2], self.tests[direction.target][::2]
-        noise = health.NOISE * torch.randn_like(fakes[::2])
-        back, from_noisy = (translated(way_back, fakes[::2] + each) for each in (0.0, noise))
         values = {
             "change": health.change(inputs, fakes, targets),
             "variety": health.variety(inputs, fakes, targets),
             "brightness": health.brightness_order(inputs, fakes),
             "grid": health.grid(fakes, targets),
             "spots": health.spots(inputs, fakes, targets),
-            "hidden": health.hidden(inputs[::2], back, from_noisy, noise),
         }
         return {f"{name}_{direction.name}": value for name, value in values.items()}
+
+    def of_way_back(self, direction: Direction, fakes: Tensor, way_back: nn.Module) -> Values:
+        """What every second translation hides, by noise on the way back."""
+        inputs = self.tests[direction.source][::2][::2]
+        noise = health.NOISE * torch.randn_like(fakes[::2])
+        back, from_noisy = (translated(way_back, fakes[::2] + each) for each in (0.0, noise))
+        return {f"hidden_{direction.name}": health.hidden(inputs, back, from_noisy, noise)}
 
     def of_verdicts(self, domain: str, fakes: Tensor, discriminators: Discriminators) -> Values:
         """Numbers of one discriminator, each the mean over PatchGAN and heads."""

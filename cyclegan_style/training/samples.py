@@ -31,18 +31,20 @@ def translate_each(network: torch.nn.Module, images: Sequence[Tensor]) -> list[T
 
 
 def sample_sheet(generators: Generators, tests: Mapping[str, Sequence[Tensor]]) -> Pixels:
-    """Rows of test images: input, translation, reconstruction and identity, both ways."""
+    """Rows of test images: input, translation, reconstruction and identity, both ways.
+
+    What a generator that is not trained would show is left out.
+    """
     columns: list[tuple[str, list[Pixels]]] = []
-    for direction in DIRECTIONS:
-        name, source, target, reverse = direction
+    for name, source, target, reverse in DIRECTIONS:
         inputs = list(tests[source])
-        fakes = translate_each(generators[name], inputs)
-        shown = [
-            (source.upper(), inputs),
-            (f"{source.upper()} to {target.upper()}", fakes),
-            ("and back", translate_each(generators[reverse], fakes)),
-        ]
-        if inputs[0].shape[0] == fakes[0].shape[0]:
+        shown = [(source.upper(), inputs)]
+        if name in generators:
+            fakes = translate_each(generators[name], inputs)
+            shown.append((f"{source.upper()} to {target.upper()}", fakes))
+            if reverse in generators:
+                shown.append(("and back", translate_each(generators[reverse], fakes)))
+        if reverse in generators and inputs[0].shape[0] == tests[target][0].shape[0]:
             shown.append((f"{source.upper()} kept", translate_each(generators[reverse], inputs)))
         columns += [(title, [to_pixels(image) for image in images]) for title, images in shown]
     return sheet(columns)

@@ -37,7 +37,7 @@ class Scoring:
         self.config = config
         self.accelerator = accelerator
         self.run = run
-        self.known = known_translations(config.data)
+        self.known = known_translations(config.data, config.directions)
         self.validation = (
             Validation(config, test_domains, accelerator.device)
             if config.evaluation.every_steps

@@ -125,10 +125,13 @@ class TrainingStep:
     ) -> list[Losses]:
         if self.generators.give_back:
             zero = torch.zeros((), device=self.accelerator.device)
-            return [{f"discriminator_{domain}": zero for domain in DOMAINS}] * len(batches)
+            judged = self.discriminators
+            return [{f"discriminator_{domain}": zero for domain in judged}] * len(batches)
         all_losses = []
         for index, (batch, turn) in enumerate(zip(batches, turns, strict=True)):
-            shown = {domain: self.pools[domain].exchange(turn.fakes[domain]) for domain in DOMAINS}
+            shown = {
+                domain: pool.exchange(turn.fakes[domain]) for domain, pool in self.pools.items()
+            }
             with self._gradient_exchange(self.wrapped_discriminators, index == len(batches) - 1):
                 losses: Losses = self.wrapped_discriminators(batch, shown)
                 self._accumulate_gradients(losses, len(batches))
@@ -168,11 +171,12 @@ def build_optimizer(module: nn.Module, config: OptimizerConfig) -> torch.optim.A
 
 
 def build_pools(config: Config, process_index: int) -> dict[str, ImagePool]:
-    """A pool of past translations for each domain, every process with draws of its own."""
+    """A pool of past translations to each domain, every process with draws of its own."""
     seeds = np.random.SeedSequence([config.train.seed, process_index]).generate_state(len(DOMAINS))
     return {
         domain: ImagePool(config.train.pool_size, int(seed))
         for domain, seed in zip(DOMAINS, seeds, strict=True)
+        if domain in config.judged_domains
     }
 
 

@@ -11,7 +11,7 @@ from cyclegan_style.config import Config
 from cyclegan_style.data.domains import ImageDomain
 from cyclegan_style.data.images import Pixels
 from cyclegan_style.data.training_data import spread
-from cyclegan_style.directions import DIRECTIONS, Direction
+from cyclegan_style.directions import Direction
 from cyclegan_style.evaluation.evaluator import Evaluator
 from cyclegan_style.evaluation.image_sets import ImageSet
 from cyclegan_style.evaluation.model import Translation, as_rgb
@@ -46,12 +46,14 @@ class Validation:
         self.paths = {
             name: spread(domain.paths, evaluation.max_images) for name, domain in domains.items()
         }
-        self.real = {name: self._measure(name, DomainReader(domains[name])) for name in domains}
+        self.real = {
+            name: self._measure(name, DomainReader(domains[name])) for name in config.judged_domains
+        }
 
     def scores(self, generators: Generators) -> dict[str, float]:
-        """Every metric of both directions, such as ``fid_ab``; all processes take part."""
+        """Every metric of every direction, such as ``fid_ab``; all processes take part."""
         values: dict[str, float] = {}
-        for direction in DIRECTIONS:
+        for direction in generators.directions:
             predictor = self._predictor(generators[direction.name], direction)
             translator = DomainTranslator(self.domains[direction.source], predictor)
             translation = Translation(translator, self.evaluator.distances)
@@ -80,8 +82,7 @@ class Validation:
 
     def _predictor(self, generator: nn.Module, direction: Direction) -> Predictor:
         """A copy of the generator that computes as it will for its users."""
-        data = self.config.data
-        channels = {"a": data.channels_a, "b": data.channels_b}
+        channels = self.config.data.channels
         in_channels, out_channels = channels[direction.source], channels[direction.target]
         network = build_generator(self.config.generator, in_channels, out_channels)
         network.load_state_dict(generator.state_dict())
