@@ -1,0 +1,111 @@
+"""How well a configuration's generators could translate the demo: trained on true pairs, by L1.
+
+Takes what train takes, such as --config configs/demo.yaml --generator.channels 32. Pictures, steps,
+schedule and moving average are the configuration's; what it says of discriminators and losses does
+not count.
+"""
+
+import sys
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from cyclegan_style.commands.train import parse_training_options
+from cyclegan_style.config import Config
+from cyclegan_style.data.images import read_image, to_tensor
+from cyclegan_style.errors import UserError
+from cyclegan_style.synthetic import DEMO_COUNTS, demo_folder
+from cyclegan_style.synthetic.folders import DEMO_SPECS
+from cyclegan_style.training.average import MovingAverage
+from cyclegan_style.training.cyclegan import Generators, build_generators
+from cyclegan_style.training.demo import (
+    Scores,
+    known_translations,
+    score_baselines,
+    score_model,
+    score_table,
+    truth_is_known,
+)
+from cyclegan_style.training.schedule import learning_rate
+from cyclegan_style.training.step import build_optimizer
+
+Pair = tuple[Tensor, Tensor]
+
+
+def main(arguments: list[str]) -> int:
+    """Train and print the scores."""
+    try:
+        _, config = parse_training_options(arguments)
+        if not truth_is_known(config.data):
+            raise UserError("data.a and data.b: true pairs are known of the demo's domains only")
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print("\n".join(score_table(scores_of(trained(config), config))))
+    return 0
+
+
+def trained(config: Config) -> Generators:
+    """The average of both generators after their training."""
+    torch.manual_seed(config.train.seed)
+    if config.train.cpu_threads:
+        torch.set_num_threads(config.train.cpu_threads)
+    generators = build_generators(config)
+    average = MovingAverage(generators, config.train.ema_decay, config.train.ema_warmup)
+    optimizer = build_optimizer(generators, config.optimizer)
+    pictures = DEMO_COUNTS["train"]
+    epochs = config.train.epochs + config.train.decay_epochs
+    steps = config.train.steps or epochs * pictures
+    pairs = cropped_pairs(config, pictures)
+    for step in tqdm(range(steps), "true pairs", disable=None):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(config.optimizer, config.train, epochs * step / steps)
+        a, b = next(pairs)
+        loss = F.l1_loss(generators["ab"](a), b) + F.l1_loss(generators["ba"](b), a)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        average.update(generators)
+    return average.module
+
+
+def cropped_pairs(config: Config, pictures: int) -> Iterator[Pair]:
+    """Batches of the same crop of a picture and of its true translation, mirrored or not."""
+    pairs = read_pairs(config, pictures)
+    size, batch_size = config.data.crop_size, config.train.batch_size
+    while True:
+        batch = []
+        for place in torch.randint(len(pairs), (batch_size,)).tolist():
+            both = torch.stack(pairs[place])
+            top, left = (int(torch.randint(side - size + 1, ())) for side in both.shape[2:])
+            crop = both[:, :, top : top + size, left : left + size]
+            batch.append(crop.flip(3) if torch.rand(()) < 0.5 else crop)
+        a, b = torch.stack(batch, dim=1)
+        yield a, b
+
+
+def read_pairs(config: Config, count: int) -> list[Pair]:
+    """True pairs of the domains, none of which is a test picture."""
+    domain = DEMO_SPECS[str(config.data.a)]
+    tests = DEMO_COUNTS["test"]
+    folders = (demo_folder(domain, split, count=tests + count) for split in ("test", "truth"))
+    a, b = (
+        [to_tensor(read_image(path)) for path in sorted(folder.iterdir())[tests:]]
+        for folder in folders
+    )
+    return list(zip(a, b, strict=True))
+
+
+def scores_of(generators: Generators, config: Config) -> Scores:
+    """Closeness to the truth on the test pictures, beside what needs no training."""
+    return {
+        known.direction.name: {"model": score_model(generators, known), **score_baselines(known)}
+        for known in known_translations(config.data)
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
