@@ -47,7 +47,7 @@ def draw_mountains(
     forest = scene.tint(dice.vary((0.22, 0.32, 0.20), 0.03), lit * 0.7)
     forested = smoothstep((0.4 - altitude / height) * 5.0)
     if scene.snowy:  # in drifts between rocks that are too steep for it
-        drifts = smoothstep((flank - 0.34 + lit * 0.12) * 5.0)
+        drifts = smoothstep((flank - 0.44 + lit * 0.14) * 7.0)
         lay(colour, scene.snow(lit * 0.9 + 0.1), drifts * 0.9)
         lay(forest, scene.snow(lit), smoothstep((flank - 0.44) * 6.0) * 0.5)
     lay(colour, forest, forested)

@@ -25,7 +25,7 @@ _CHIMNEY = _box(-0.6, 0.76, -0.48, 1.02)
 _LONG_SIDE = _box(-1.0, 0.0, 0.0, 0.48)
 _GABLE_END: Part = ((0.275, 0.86), (0.55, 0.48), (0.55, 0.0), (0.0, 0.0), (0.0, 0.48))
 _ROOF: Part = ((-1.05, 0.44), (-0.72, 0.86), (0.275, 0.86), (-0.022, 0.44))
-_ROOF_SNOW: Part = ((-1.03, 0.52), (-0.74, 0.91), (0.275, 0.91), (0.02, 0.52))
+_ROOF_SNOW: Part = ((-1.03, 0.52), (-0.74, 0.89), (0.275, 0.89), (0.02, 0.52))
 _EAVES_SNOW: Part = ((0.275, 0.92), (0.275, 0.85), (0.583, 0.46), (0.583, 0.51))
 _CHIMNEY_SNOW = _box(-0.61, 0.99, -0.47, 1.05)
 _TWIGS: Colour = (0.30, 0.24, 0.21)
@@ -161,8 +161,8 @@ def _draw_conifer(scene: Scene, x: float, ground: float, height: float) -> None:
     cover = np.clip(inside, 0.0, 1.0) * standing
     colour = scene.tint(leaf, np.clip(lit, -0.4, 1.1))
     if scene.snowy:  # on the upper side of every tier
-        snowed = smoothstep(1.3 - tier * 2.6 + (needles - 0.5) * 2.0)
-        lay(colour, scene.snow(np.clip(lit + 0.3, 0.0, 1.0)), snowed * 0.75)
+        snowed = smoothstep(1.1 - tier * 2.4 + (needles - 0.5) * 2.8)
+        lay(colour, scene.snow(np.clip(lit + 0.3, 0.0, 1.0)), snowed * 0.65)
     lay(window.canvas, colour, cover)
 
 

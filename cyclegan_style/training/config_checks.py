@@ -97,7 +97,7 @@ def _problems_of_domains(data: DataConfig) -> list[str]:
         problems.append("data.root already names both domains: leave out data.a and data.b")
     if data.root is None:
         problems += [
-            f"data.{name} is missing: name a folder, a glob pattern or one of {', '.join(DEMO_SPECS)}"
+            f"data.{name} is missing: name a folder, a glob pattern or {' or '.join(DEMO_SPECS)}"
             for name, spec in (("a", data.a), ("b", data.b))
             if not spec
         ]

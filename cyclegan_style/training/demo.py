@@ -54,7 +54,7 @@ METHOD_TITLES = {
 
 
 def partners(data: DataConfig) -> dict[str, Domain]:
-    """The demo domains a and b, if each one's test pictures are known in the other; else nothing."""
+    """The demo domains a and b, if each one's pictures are known in the other; else nothing."""
     domains = {
         name: DEMO_SPECS[spec]
         for name, spec in {"a": data.a, "b": data.b}.items()
