@@ -18,16 +18,15 @@ from cyclegan_style.config import Config
 from cyclegan_style.data.images import read_image, to_tensor
 from cyclegan_style.errors import UserError
 from cyclegan_style.synthetic import DEMO_COUNTS, demo_folder
-from cyclegan_style.synthetic.folders import DEMO_SPECS
 from cyclegan_style.training.average import MovingAverage
 from cyclegan_style.training.cyclegan import Generators, build_generators
 from cyclegan_style.training.demo import (
     Scores,
     known_translations,
+    partners,
     score_baselines,
     score_model,
     score_table,
-    truth_is_known,
 )
 from cyclegan_style.training.schedule import learning_rate
 from cyclegan_style.training.step import build_optimizer
@@ -39,7 +38,7 @@ def main(arguments: list[str]) -> int:
     """Train and print the scores."""
     try:
         _, config = parse_training_options(arguments)
-        if not truth_is_known(config.data):
+        if not partners(config.data):
             raise UserError("data.a and data.b: true pairs are known of the demo's domains only")
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -89,7 +88,7 @@ def cropped_pairs(config: Config, pictures: int) -> Iterator[Pair]:
 
 def read_pairs(config: Config, count: int) -> list[Pair]:
     """True pairs of the domains, none of which is a test picture."""
-    domain = DEMO_SPECS[str(config.data.a)]
+    domain = partners(config.data)["a"]
     tests = DEMO_COUNTS["test"]
     folders = (demo_folder(domain, split, count=tests + count) for split in ("test", "truth"))
     a, b = (

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from cyclegan_style.directions import DIRECTIONS, Direction
 from cyclegan_style.evaluation.collect import Read
 from cyclegan_style.evaluation.evaluator import Evaluator
 from cyclegan_style.evaluation.grid import FEWEST_PERIODS, grid_strength
+from cyclegan_style.evaluation.health import GRID_PERIOD
 from cyclegan_style.evaluation.image_sets import ImageSet
 from cyclegan_style.evaluation.intervals import Interval, mean_interval, terms_of_ratio
 from cyclegan_style.evaluation.model import Translation, as_rgb
@@ -27,14 +28,12 @@ from cyclegan_style.evaluation.scores import EvaluationOptions
 from cyclegan_style.models.export import MODEL_FOLDER
 from cyclegan_style.models.model_files import directions_of
 from cyclegan_style.runs.best import direction_of_improvement
-from cyclegan_style.synthetic import demo_folder
-from cyclegan_style.training.demo import DEMO_PHOTO, truth_is_known
+from cyclegan_style.synthetic import Domain, demo_folder
+from cyclegan_style.training.demo import partners
 from cyclegan_style.training.validation import DomainReader, DomainTranslator
 
 SCORES = ("fd_squeezenet", "kid", "swd", "structure", "grid", "psnr", "ssim", "sharpness")
 """In the order of the table; the last three on the demo, whose true translations are known."""
-PERIOD = 4
-"""Pixels after which the grid of two strides of two repeats."""
 NOTHING, REAL = "doing nothing", "real pictures"
 """What the recipes' scores are held against."""
 
@@ -105,8 +104,8 @@ class Noting:
     def __call__(self, path: Path) -> Pixels:
         """RGB pixels that the reader makes of a file."""
         pixels = self.read(path)
-        if min(pixels.shape[:2]) >= FEWEST_PERIODS * PERIOD:
-            self.note("grid", path, grid_strength(to_tensor(pixels)[None], PERIOD))
+        if min(pixels.shape[:2]) >= FEWEST_PERIODS * GRID_PERIOD:
+            self.note("grid", path, grid_strength(to_tensor(pixels)[None], GRID_PERIOD))
         if self.truth is not None:
             found, wanted = (to_tensor(each)[None] / 2 + 0.5 for each in (pixels, self.truth(path)))
             self.note("psnr", path, psnr(found, wanted))
@@ -246,17 +245,17 @@ class HeldOut:
 
 def truth_readers(config: Config, domains: Mapping[str, ImageDomain]) -> dict[str, Read]:
     """Readers of the true translations of test pictures by direction, on the demo alone."""
-    if not truth_is_known(config.data):
+    shown = partners(config.data)
+    if not shown:
         return {}
     return {
-        direction.name: truth_reader(domains[direction.source], domains[direction.target])
+        direction.name: truth_reader(shown[direction.source], domains[direction.target])
         for direction in DIRECTIONS
     }
 
 
-def truth_reader(source: ImageDomain, target: ImageDomain) -> Callable[[Path], Pixels]:
+def truth_reader(source: Domain, target: ImageDomain) -> Callable[[Path], Pixels]:
     """A reader of the true translations of a demo domain's test pictures."""
-    shown: Literal["photo", "painting"] = "photo" if source.spec == DEMO_PHOTO else "painting"
-    folder = demo_folder(shown, "truth")
+    folder = demo_folder(source, "truth")
     read = DomainReader(target)
     return lambda path: read(folder / path.name)
