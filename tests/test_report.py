@@ -115,6 +115,15 @@ def test_curves_are_the_numbers_of_the_metrics_file(tmp_path: Path) -> None:
     assert groups["psnr"] == ["psnr_ab", "psnr_ba"]
 
 
+def test_losses_without_a_weight_are_left_out(tmp_path: Path) -> None:
+    lines = [metrics_line(step, identity_a=0.0, identity_b=0.0, cycle_b=0.0) for step in (1, 2)]
+    lines[1] |= {"cycle_a": 0.0}  # a weight that fell to nothing
+    charts = data_of(page_of(write_run(tmp_path / "run", lines, [])))["charts"]
+    groups = {chart["name"]: [curve["key"] for curve in chart["curves"]] for chart in charts}
+    assert "identity" not in groups
+    assert groups["cycle"] == ["cycle_a"]
+
+
 def test_every_chart_draws_its_last_value(tmp_path: Path) -> None:
     lines = [metrics_line(step) for step in (100, 200)]
     page = page_of(write_run(tmp_path / "run", lines, []))

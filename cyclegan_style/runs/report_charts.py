@@ -97,8 +97,11 @@ def build_charts(rows: Sequence[Row]) -> list[Chart]:
     """A chart for each group of keys: losses, then scores, learning rate and speed."""
     groups: dict[str, list[str]] = {name: [] for name in FIRST_GROUPS}
     for key in dict.fromkeys(key for row in rows for key in row):
-        if key not in ("step", "epoch") and not key.startswith(PREFIX):
-            groups.setdefault(group_of(key), []).append(key)
+        if key in ("step", "epoch") or key.startswith(PREFIX):
+            continue
+        if group_of(key) in FIRST_GROUPS and not any(row.get(key) for row in rows):
+            continue  # a loss without a weight
+        groups.setdefault(group_of(key), []).append(key)
     for name in LAST_GROUPS:
         groups[name] = groups.pop(name, [])
     return [build_chart(name, sorted(keys), rows) for name, keys in groups.items() if keys]
