@@ -24,10 +24,10 @@ from cyclegan_style.training.cyclegan import Generators, build_generators
 from cyclegan_style.training.demo import (
     Scores,
     known_translations,
+    partners,
     score_baselines,
     score_model,
     score_table,
-    truth_is_known,
 )
 from cyclegan_style.training.schedule import learning_rate
 from cyclegan_style.training.step import build_optimizer
@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> int:
     """Train and print the scores."""
     try:
         _, config = parse_training_options(arguments)
-        if not truth_is_known(config.data):
+        if not partners(config.data):
             raise UserError("data.a and data.b: true pairs are known of the demo's domains only")
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

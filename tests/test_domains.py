@@ -65,7 +65,7 @@ def test_glob_patterns_and_single_files(tmp_path, monkeypatch):
         ("empty", r"files count that end in \.avif \.bmp \.jfif \.jp2 \.jpeg"),
         ("empty/*.jpg", r"no image there"),
         ("empty/**.jpg", "cannot be searched"),
-        ("demo:statue", "there are demo:photo and demo:painting"),
+        ("demo:statue", "there are demo:photo, demo:painting, demo:summer, demo:winter"),
     ],
 )
 def test_nothing_found_is_said_in_one_line(tmp_path, monkeypatch, spec, reason):

@@ -1,6 +1,7 @@
 """Sets of pictures and the commands; a small network stands in for the Inception."""
 
 import json
+import math
 import os
 import socket
 import subprocess
@@ -20,9 +21,17 @@ from PIL import Image
 from scipy import stats
 from tiny import tiny_config
 
+from cyclegan_style.benchmarks.recipe_scores import truth_readers
 from cyclegan_style.commands.main import main
 from cyclegan_style.config import to_yaml
-from cyclegan_style.data.images import Pixels, read_image, read_stored_rgb, write_image
+from cyclegan_style.data.images import (
+    Pixels,
+    read_image,
+    read_stored_rgb,
+    to_tensor,
+    write_image,
+)
+from cyclegan_style.data.training_data import open_test_domains
 from cyclegan_style.evaluation import evaluator
 from cyclegan_style.evaluation.collect import collect_features
 from cyclegan_style.evaluation.definitions import DEFINITIONS
@@ -34,7 +43,7 @@ from cyclegan_style.evaluation.scores import EvaluationOptions
 from cyclegan_style.evaluation.statistics import Statistics, write_statistics
 from cyclegan_style.features.inception import INCEPTION, WEIGHTS_FILE
 from cyclegan_style.models.export import export_model
-from cyclegan_style.synthetic import demo_folder
+from cyclegan_style.synthetic import DEMO_COUNTS, demo_folder
 from cyclegan_style.training.cyclegan import build_generators
 from cyclegan_style.training.demo import known_translations, score
 
@@ -507,3 +516,26 @@ def test_the_truth_of_the_demo_is_known_by_name(tmp_path):
     assert scores["sharpness"] == pytest.approx(nothing.sharpness, rel=1e-4)
     low, high = scores["sharpness_interval"]
     assert low < scores["sharpness"] < high
+
+
+@pytest.mark.parametrize(("a", "b"), [("summer", "winter"), ("winter", "summer")])
+def test_the_truth_of_partners_is_known_in_both_orders(a, b, tmp_path, monkeypatch):
+    monkeypatch.setenv("CYCLEGAN_STYLE_CACHE", str(tmp_path))
+    monkeypatch.setitem(DEMO_COUNTS, "test", 1)
+    config = tiny_config(data__a=f"demo:{a}", data__b=f"demo:{b}")
+
+    known = known_translations(config.data)
+    readers = truth_readers(config, open_test_domains(config))
+
+    assert [each.title for each in known] == [f"{a} to {b}", f"{b} to {a}"]
+    for source, target, each in ((a, b, known[0]), (b, a, known[1])):
+        (picture,) = demo_folder(source, "truth").iterdir()
+        assert torch.equal(each.truths[0], to_tensor(read_image(picture)))
+        assert readers[each.direction.name](picture).shape[2] == 3
+        same = evaluate_pairs(f"demo:{target}", str(picture.parent), ("psnr",))
+        assert same.values["psnr"] == [math.inf]
+
+
+@pytest.mark.parametrize("b", ["demo:winter", "demo:photo", "pictures/"])
+def test_pairs_that_are_no_partners_have_no_truth(b):
+    assert known_translations(tiny_config(data__a="demo:photo", data__b=b).data) == []

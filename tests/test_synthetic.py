@@ -12,13 +12,25 @@ import pytest
 from PIL import Image
 
 from cyclegan_style import synthetic
-from cyclegan_style.synthetic import demo_folder, demo_sources, folders, paint, render_photo
+from cyclegan_style.synthetic import (
+    demo_folder,
+    demo_sources,
+    folders,
+    objects,
+    paint,
+    render_photo,
+)
+from cyclegan_style.synthetic.randomness import Dice
+from cyclegan_style.synthetic.scene import Scene, Season
 
 Pixels = npt.NDArray[np.uint8]
+SEASONS: tuple[Season, Season] = ("summer", "winter")
 
 # A change of these means a change of the demo's pictures: raise DEMO_VERSION with it.
 PHOTO_SHA256 = "36b2faa6ff0e3ea376779b866097e837722d2d6c08a60f6cc8c20853f4fc3609"
 PAINTING_SHA256 = "78be085677cbc1afd2736b99c3dd84f71ea785e25d17f5b30d01ed68f66f4e11"
+SUMMER_SHA256 = "1f9e6065700d3523cce461a687e473cd2416900c5959b7821b4a37fe74ad2711"
+WINTER_SHA256 = "e8ddfa4c635bd261b01e5ea3f97cc61fdcea9ba444f3005ce49872d40ffc7153"
 
 
 def _sha256(picture: Pixels) -> str:
@@ -46,6 +58,40 @@ def test_pixels_are_the_same_on_every_machine() -> None:
     assert _sha256(paint(photo)) == PAINTING_SHA256
 
 
+def test_both_seasons_are_the_same_on_every_machine() -> None:
+    assert np.array_equal(render_photo(1, 2, season="summer"), render_photo(1, 2))
+    assert _sha256(render_photo(3, 4, season="summer")) == SUMMER_SHA256
+    assert _sha256(render_photo(3, 4, season="winter")) == WINTER_SHA256
+
+
+def test_snow_lies_on_the_ground_and_the_sky_stays_as_bright() -> None:
+    summers, winters = (
+        np.stack([render_photo(5, index, size=64, season=season) for index in range(8)]) / 255.0
+        for season in SEASONS
+    )
+    meadow, sky = np.s_[:, 56:], np.s_[:, :16]
+    assert winters[meadow].mean() > summers[meadow].mean() + 0.15
+    assert abs(winters[sky].mean() - summers[sky].mean()) < 0.05
+
+
+def test_trees_stay_darker_than_the_snow_and_everything_stays_in_its_place() -> None:
+    canvas = np.full((3, 96, 96), 0.5, dtype=np.float32)
+    for grow in (objects._draw_tree, objects._draw_conifer):
+        shown, drawn = {}, []
+        for season in SEASONS:
+            dice = Dice(9, 1)
+            scene = Scene.random(dice, 48, season)
+            scene.canvas[:] = canvas
+            grow(scene, 0.5, 0.9, 0.7)
+            shown[season] = scene.canvas.mean(axis=0)
+            drawn.append(dice.key())
+        assert drawn[0] == drawn[1]
+        tree = np.abs(shown["summer"] - 0.5) > 0.05
+        snow = scene.snow(0.9).mean()
+        assert shown["winter"][tree].mean() < 0.7 * snow
+        assert np.abs(shown["winter"] - 0.5)[~tree].mean() < 0.01
+
+
 def test_an_index_names_one_picture() -> None:
     first, again = render_photo(7, 3, size=32), render_photo(7, 3, size=32)
     assert np.array_equal(first, again)
@@ -54,11 +100,13 @@ def test_an_index_names_one_picture() -> None:
 
 
 def test_no_landscape_is_in_two_sets() -> None:
-    sets = [demo_sources(d, s) for d in ("photo", "painting") for s in ("train", "test")]
+    sets = [demo_sources(d, s) for d in synthetic.DEMO_PARTNERS for s in ("train", "test")]
     numbers = [number for sources in sets for number in sources]
-    assert len(numbers) == len(set(numbers)) == 2 * sum(synthetic.DEMO_COUNTS.values())
-    assert demo_sources("photo", "truth") == demo_sources("photo", "test")
-    assert demo_sources("painting", "truth") == demo_sources("painting", "test")
+    assert len(numbers) == len(set(numbers)) == 4 * sum(synthetic.DEMO_COUNTS.values())
+    for domain in synthetic.DEMO_PARTNERS:
+        assert demo_sources(domain, "truth") == demo_sources(domain, "test")
+    assert demo_sources("photo", "train").start == 0  # those of published figures
+    assert demo_sources("painting", "test").start == 3_000_000
 
 
 def test_an_unknown_domain_is_refused() -> None:
@@ -80,6 +128,20 @@ def test_truth_is_the_other_side_of_test(tmp_path: Path) -> None:
         assert np.array_equal(_read(folders["photo", "truth"] / name), paint(photo))
         photo = _read(folders["painting", "truth"] / name)
         assert np.array_equal(_read(folders["painting", "test"] / name), paint(photo))
+
+
+@pytest.mark.parametrize("domain", ["summer", "winter"])
+def test_truth_of_a_season_is_the_other(domain: synthetic.Domain, tmp_path: Path) -> None:
+    test, truth = (
+        _read(demo_folder(domain, split, cache=tmp_path, count=1, progress=False) / "0000.png")
+        for split in ("test", "truth")
+    )
+    (source,) = demo_sources(domain, "test", 1)
+    pictures = {
+        season: render_photo(folders._DEMO_SEED, source, season=season) for season in SEASONS
+    }
+    assert np.array_equal(test, pictures[domain])
+    assert np.array_equal(truth, pictures[synthetic.DEMO_PARTNERS[domain]])
 
 
 def test_a_finished_folder_is_not_rendered_again(

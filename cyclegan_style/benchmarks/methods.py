@@ -4,7 +4,7 @@ import re
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -24,11 +24,8 @@ from cyclegan_style.evaluation.scores import EvaluationOptions
 from cyclegan_style.stylizing.recipe import Recipe
 from cyclegan_style.stylizing.stylizer import StyleSource, Stylizer
 from cyclegan_style.synthetic import demo_folder
-from cyclegan_style.synthetic.folders import Domain
 from cyclegan_style.system.processes import say
 from cyclegan_style.training.demo import (
-    DEMO_PAINTING,
-    DEMO_PHOTO,
     KnownTranslations,
     known_translations,
     transfer_color_statistics,
@@ -108,21 +105,18 @@ def demo_tasks(count: int | None, seed: int) -> list[Task]:
     if count is not None and count < FEWEST:
         raise UserError(f"--pictures must be at least {FEWEST}, not {count}")
     tasks = []
-    for known in known_translations(DataConfig(a=DEMO_PHOTO, b=DEMO_PAINTING)):
-        target: Domain = "painting" if known.direction.target == "b" else "photo"
-        targets = [read_image(path) for path in sorted(demo_folder(target, "test").iterdir())]
+    for known in known_translations(DataConfig(a="demo:photo", b="demo:painting")):
+        targets = [read_image(path) for path in sorted(demo_folder(known.target, "test").iterdir())]
         targets = targets[:count]
         style = targets.pop(int(np.random.default_rng(seed).integers(len(targets))))
-        part = KnownTranslations(
-            known.direction, known.title, known.inputs[:count], known.truths[:count]
-        )
+        part = replace(known, inputs=known.inputs[:count], truths=known.truths[:count])
         tasks.append(Task(part, style, targets))
     return tasks
 
 
 def methods_for(task: Task, predictor: Predictor, stylizer: Stylizer) -> list[Method]:
     """What is compared, from the least to the most."""
-    source, target = task.known.title.split(" to ")
+    source, target = task.known.source, task.known.target
     return [
         Method("doing nothing", "nothing", list),
         Method(

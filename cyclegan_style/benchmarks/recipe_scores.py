@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,8 +27,8 @@ from cyclegan_style.evaluation.scores import EvaluationOptions
 from cyclegan_style.models.export import MODEL_FOLDER
 from cyclegan_style.models.model_files import directions_of
 from cyclegan_style.runs.best import direction_of_improvement
-from cyclegan_style.synthetic import demo_folder
-from cyclegan_style.training.demo import DEMO_PHOTO, truth_is_known
+from cyclegan_style.synthetic import Domain, demo_folder
+from cyclegan_style.training.demo import partners
 from cyclegan_style.training.validation import DomainReader, DomainTranslator
 
 SCORES = ("fd_squeezenet", "kid", "swd", "structure", "grid", "psnr", "ssim", "sharpness")
@@ -246,17 +246,17 @@ class HeldOut:
 
 def truth_readers(config: Config, domains: Mapping[str, ImageDomain]) -> dict[str, Read]:
     """Readers of the true translations of test pictures by direction, on the demo alone."""
-    if not truth_is_known(config.data):
+    shown = partners(config.data)
+    if not shown:
         return {}
     return {
-        direction.name: truth_reader(domains[direction.source], domains[direction.target])
+        direction.name: truth_reader(shown[direction.source], domains[direction.target])
         for direction in DIRECTIONS
     }
 
 
-def truth_reader(source: ImageDomain, target: ImageDomain) -> Callable[[Path], Pixels]:
+def truth_reader(source: Domain, target: ImageDomain) -> Callable[[Path], Pixels]:
     """A reader of the true translations of a demo domain's test pictures."""
-    shown: Literal["photo", "painting"] = "photo" if source.spec == DEMO_PHOTO else "painting"
-    folder = demo_folder(shown, "truth")
+    folder = demo_folder(source, "truth")
     read = DomainReader(target)
     return lambda path: read(folder / path.name)

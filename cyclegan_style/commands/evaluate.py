@@ -20,7 +20,10 @@ from cyclegan_style.evaluation.ranking import Ranking, rank_folders, rank_models
 from cyclegan_style.evaluation.scores import METRICS, OF_TRANSLATIONS, EvaluationOptions, Scores
 from cyclegan_style.evaluation.statistics import write_statistics
 from cyclegan_style.models.model_files import load_generators
+from cyclegan_style.synthetic import DEMO_SPECS
 from cyclegan_style.system.hardware import choose_device, choose_dtype, join_processes
+
+DEMOS = ", ".join(DEMO_SPECS)
 
 
 def evaluate_command(arguments: list[str]) -> int:
@@ -44,7 +47,7 @@ def folders_command(arguments: list[str]) -> int:
     parser = command_parser(
         "evaluate folders", "Score the pictures of one folder against those of another."
     )
-    parser.add_argument("--real", required=True, help="folder, glob, demo:painting or .npz")
+    parser.add_argument("--real", required=True, help=f"folder, glob, .npz or {DEMOS}")
     parser.add_argument("--fake", required=True, help="the same, of the pictures to be judged")
     _add_options(parser)
     options = parser.parse_args(arguments)
@@ -63,7 +66,7 @@ def model_command(arguments: list[str]) -> int:
     kinds = "run folder, exported model, Hub repository or a generator file of the reference"
     parser.add_argument("--model", help=kinds)
     parser.add_argument("--compare", nargs="+", help="several models, to be ranked by one metric")
-    parser.add_argument("--a", required=True, help="pictures of domain A: folder, glob or demo:...")
+    parser.add_argument("--a", required=True, help=f"pictures of domain A: folder, glob or {DEMOS}")
     parser.add_argument("--b", required=True, help="pictures of domain B")
     _add_options(parser, metrics=(*METRICS, *OF_TRANSLATIONS))
     _add_lpips_weights(parser)
@@ -89,7 +92,7 @@ def compare_command(arguments: list[str]) -> int:
     parser = command_parser(
         "evaluate compare", "Rank folders of fakes of the same pictures, best first."
     )
-    parser.add_argument("--real", required=True, help="folder, glob, demo:painting or .npz")
+    parser.add_argument("--real", required=True, help=f"folder, glob, .npz or {DEMOS}")
     parser.add_argument("--fake", required=True, nargs="+", help="two folders or more")
     _add_options(parser)
     options = parser.parse_args(arguments)
@@ -103,7 +106,7 @@ def compare_command(arguments: list[str]) -> int:
 def paired_command(arguments: list[str]) -> int:
     """``evaluate paired``."""
     parser = command_parser("evaluate paired", "Score pictures against the truth of the same name.")
-    parser.add_argument("--truth", required=True, help="true pictures: folder, glob or demo:...")
+    parser.add_argument("--truth", required=True, help=f"true pictures: folder, glob or {DEMOS}")
     parser.add_argument("--fake", required=True, help="folder or glob of pictures to be judged")
     parser.add_argument(
         "--metrics", default="psnr,ssim", help=f"some of {','.join(PAIRED_METRICS)}"
@@ -120,7 +123,7 @@ def paired_command(arguments: list[str]) -> int:
 def stats_command(arguments: list[str]) -> int:
     """``evaluate stats``."""
     parser = command_parser("evaluate stats", "Write mean and covariance of a folder's features.")
-    parser.add_argument("--images", required=True, help="folder, glob or demo:...")
+    parser.add_argument("--images", required=True, help=f"folder, glob or {DEMOS}")
     parser.add_argument("--output", type=Path, required=True, help="file to write, .npz")
     _add_options(parser, metrics=())
     options = parser.parse_args(arguments)

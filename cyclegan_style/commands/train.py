@@ -9,6 +9,7 @@ from jsonargparse import SUPPRESS, ArgumentParser, Namespace, set_parsing_settin
 from cyclegan_style.commands.parser import print_result
 from cyclegan_style.config import Config, DataConfig
 from cyclegan_style.errors import UserError
+from cyclegan_style.synthetic import DEMO_SPECS
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
@@ -69,7 +70,7 @@ def has_option(arguments: Sequence[str], name: str) -> bool:
 
 def small_recipe_notes(arguments: Sequence[str], data: DataConfig) -> list[str]:
     """What to tell those who train on their own pictures without having chosen a recipe."""
-    if has_option(arguments, "--config") or {data.a, data.b} <= {"demo:photo", "demo:painting"}:
+    if has_option(arguments, "--config") or {data.a, data.b} <= DEMO_SPECS.keys():
         return []
     return [
         "no --config: your pictures are trained on with the small recipe of configs/demo.yaml;"

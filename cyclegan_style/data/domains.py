@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from math import prod
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from typing import Literal, TypeVar, get_args
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -22,11 +22,10 @@ from cyclegan_style.data.images import (
     to_tensor,
 )
 from cyclegan_style.errors import UserError, printable
-from cyclegan_style.synthetic import demo_folder
+from cyclegan_style.synthetic import DEMO_SPECS, demo_folder
 
 Split = Literal["train", "test"]
 ResizeMode = Literal["square", "shortest", "none"]
-DemoName = Literal["photo", "painting"]
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 
@@ -60,8 +59,8 @@ def list_images(
 ) -> list[Path]:
     """Files of a domain, sorted: a folder searched recursively, a glob pattern, a file or a demo.
 
-    ``split`` chooses a part of ``demo:photo`` and ``demo:painting``, which are painted on first
-    use, with a progress bar if wanted; ``field`` is the option that errors name; ``endings`` are
+    ``split`` chooses a part of a demo such as ``demo:photo``, whose pictures are made on first use,
+    with a progress bar if wanted; ``field`` is the option that errors name; ``endings`` are
     those of the files that count. A folder inside that may not be entered is an error, or, with
     ``closed_folders``, listed in place of its files.
     """
@@ -98,10 +97,9 @@ def _find_images(
     closed_folders: bool,
 ) -> list[Path]:
     if spec.startswith("demo:"):
-        for name in get_args(DemoName):
-            if spec == f"demo:{name}":
-                return _images_below(demo_folder(name, split, progress=progress), endings)
-        raise DomainError.about(field, spec, "there are demo:photo and demo:painting")
+        if spec not in DEMO_SPECS:
+            raise DomainError.about(field, spec, f"there are {', '.join(DEMO_SPECS)}")
+        return _images_below(demo_folder(DEMO_SPECS[spec], split, progress=progress), endings)
     path = Path(spec).expanduser()
     if spec and path.is_dir():
         return _images_below(path, endings, closed_folders)

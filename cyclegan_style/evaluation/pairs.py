@@ -17,16 +17,12 @@ from cyclegan_style.evaluation.distances import distances_for
 from cyclegan_style.evaluation.intervals import mean_interval, terms_of_ratio
 from cyclegan_style.evaluation.paired import gradient_energy, psnr, ssim
 from cyclegan_style.evaluation.scores import refuse_unknown
-from cyclegan_style.synthetic import demo_folder
-from cyclegan_style.synthetic.folders import Domain
+from cyclegan_style.synthetic import DEMO_PARTNERS, DEMO_SPECS, demo_folder
 from cyclegan_style.system.processes import main_process_first
 
 METRICS = ("psnr", "ssim", "sharpness", "lpips", "squeezenet_distance")
 TRUE_ENERGY = "true_energy"
 """What the energies of the pictures' gradients are divided by for their sharpness."""
-
-DEMO_SOURCES: dict[str, Domain] = {"demo:painting": "photo", "demo:photo": "painting"}
-"""Whose test pictures are known in the named domain, too."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +70,12 @@ def evaluate_pairs(
 ) -> PairedScores:
     """Scores of fakes against the truth of the same name, whatever the format.
 
-    The truth ``demo:painting`` is the paintings of the demo's test photographs, and the other way.
+    The truth ``demo:painting`` is the paintings of the demo's test photographs, and so on.
     """
     refuse_unknown(metrics, METRICS)
-    if truth in DEMO_SOURCES:
-        truth = str(main_process_first(lambda: demo_folder(DEMO_SOURCES[truth], "truth")))
+    if truth in DEMO_SPECS:
+        source = DEMO_PARTNERS[DEMO_SPECS[truth]]
+        truth = str(main_process_first(lambda: demo_folder(source, "truth")))
     truths, fakes = _by_name(truth, "--truth"), _by_name(fake, "--fake")
     common = sorted(truths.keys() & fakes.keys())
     if not common:

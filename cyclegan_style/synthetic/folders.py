@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from cyclegan_style.synthetic.landscape import render_photo
 from cyclegan_style.synthetic.painting import paint
+from cyclegan_style.synthetic.planes import Pixels
 
 DEMO_VERSION = 1
 """Part of the cache folder's name: raise it whenever a pixel of any demo picture changes."""
@@ -20,8 +21,19 @@ DEMO_VERSION = 1
 DEMO_COUNTS = {"train": 400, "test": 32}
 """Pictures per domain; the folder `truth` has as many as `test`."""
 
-Domain = Literal["photo", "painting"]
+Domain = Literal["photo", "painting", "summer", "winter"]
 Split = Literal["train", "test", "truth"]
+
+DEMO_PARTNERS: dict[Domain, Domain] = {
+    "photo": "painting",
+    "painting": "photo",
+    "summer": "winter",
+    "winter": "summer",
+}
+"""The domain in which every picture of a domain is known, too: what `truth` shows."""
+
+DEMO_SPECS: dict[str, Domain] = {f"demo:{domain}": domain for domain in DEMO_PARTNERS}
+"""The demo domains by what users call them."""
 
 _DEMO_SEED = 2017
 _ABANDONED_AFTER = 3600.0  # seconds without a new picture
@@ -65,10 +77,10 @@ def demo_folder(
 
 def demo_sources(domain: Domain, split: Split, count: int | None = None) -> range:
     """Number the landscapes behind a demo folder; only `test` and `truth` share theirs."""
-    if domain not in ("photo", "painting") or split not in ("train", "test", "truth"):
+    if domain not in DEMO_PARTNERS or split not in ("train", "test", "truth"):
         raise ValueError(f"no demo pictures {domain!r}, {split!r}")
     tested = split != "train"
-    start = (2 * int(domain == "painting") + int(tested)) * _SOURCE_BLOCK
+    start = (2 * list(DEMO_PARTNERS).index(domain) + int(tested)) * _SOURCE_BLOCK
     if count is None:
         count = DEMO_COUNTS["test" if tested else "train"]
     return range(start, start + count)
@@ -94,13 +106,19 @@ def _delete_leftovers(parent: Path) -> None:
 def _render_into(
     folder: Path, domain: Domain, split: Split, sources: range, progress: bool
 ) -> None:
-    painted = (domain == "painting") != (split == "truth")
+    shown = DEMO_PARTNERS[domain] if split == "truth" else domain
     hidden = None if progress else True  # None: hidden unless on a terminal
     bar = tqdm(sources, f"demo {domain} {split}", delay=1.0, disable=hidden, leave=False)
     for number, source in enumerate(bar):
-        photo = render_photo(_DEMO_SEED, source)
-        picture = paint(photo) if painted else photo
-        Image.fromarray(picture).save(folder / f"{number:04d}.png")
+        Image.fromarray(_render(shown, source)).save(folder / f"{number:04d}.png")
+
+
+def _render(domain: Domain, source: int) -> Pixels:
+    """Show a landscape as the pictures of a domain do; a summer's are photos as well."""
+    if domain == "winter":
+        return render_photo(_DEMO_SEED, source, season="winter")
+    photo = render_photo(_DEMO_SEED, source)
+    return paint(photo) if domain == "painting" else photo
 
 
 def _move_into_place(unfinished: Path, folder: Path) -> None:

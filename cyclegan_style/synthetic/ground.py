@@ -8,6 +8,7 @@ from cyclegan_style.synthetic.planes import (
     Planes,
     Vector,
     between,
+    blended,
     flat,
     lay,
     shifted,
@@ -18,6 +19,10 @@ from cyclegan_style.synthetic.scene import Scene
 
 _MEADOWS: tuple[Colour, ...] = ((0.34, 0.50, 0.16), (0.42, 0.54, 0.22), (0.26, 0.42, 0.16))
 _FIELDS: tuple[Colour, ...] = ((0.74, 0.62, 0.28), (0.46, 0.36, 0.56), (0.48, 0.36, 0.22))
+_SAND: Colour = (0.72, 0.62, 0.48)
+_TRODDEN_SNOW: Colour = (0.56, 0.54, 0.53)
+_BARE_WOOD: Colour = (0.34, 0.28, 0.25)
+_WITHERED: Colour = (0.44, 0.38, 0.28)
 _FLOWERS: tuple[Colour, ...] = ((0.82, 0.16, 0.12), (0.95, 0.84, 0.25), (0.96, 0.95, 0.94))
 
 
@@ -40,7 +45,12 @@ def draw_mountains(
     colour = scene.tint(rock, lit)
     altitude = (base - rows.astype(np.float32)[:, None]) + (flank - 0.5) * (height * 0.8)
     forest = scene.tint(dice.vary((0.22, 0.32, 0.20), 0.03), lit * 0.7)
-    lay(colour, forest, smoothstep((0.4 - altitude / height) * 5.0))
+    forested = smoothstep((0.4 - altitude / height) * 5.0)
+    if scene.snowy:  # in drifts between rocks that are too steep for it
+        drifts = smoothstep((flank - 0.44 + lit * 0.14) * 7.0)
+        lay(colour, scene.snow(lit * 0.9 + 0.1), drifts * 0.9)
+        lay(forest, scene.snow(lit), smoothstep((flank - 0.44) * 6.0) * 0.5)
+    lay(colour, forest, forested)
     snow = scene.tint((0.97, 0.97, 0.98), lit * 0.9 + 0.1)
     lay(colour, snow, smoothstep((altitude - snow_line) * 30.0))
     _lay_below(scene, line, colour, distance)
@@ -66,7 +76,13 @@ def draw_hill(scene: Scene, base: float, height: float, distance: float, wooded:
     strength = 1.7 if wooded else 0.8
     lit = 0.62 + (texture - 0.5) * strength + slope * (scene.toward_sun * 5.0)
     albedo = dice.vary(dice.choice(scene.leaves if wooded else _MEADOWS), 0.035)
+    if scene.snowy:
+        albedo = blended(albedo, _BARE_WOOD if wooded else _WITHERED, 0.7)
     colour = scene.tint(albedo, smoothstep(lit))
+    if scene.snowy and wooded:  # it lies between the trees, and on some twigs
+        lay(colour, scene.snow(smoothstep(lit + 0.2)), smoothstep((texture - 0.52) * 6.0) * 0.45)
+    elif scene.snowy:
+        lay(colour, scene.snow(smoothstep(lit + 0.15)), smoothstep((texture - 0.22) * 6.0) * 0.94)
     _lay_below(scene, line, colour, distance)
     return line
 
@@ -86,19 +102,26 @@ def draw_meadow(scene: Scene, line: Plane, vanish: float) -> None:
     dry = scene.tint(dice.vary((0.60, 0.55, 0.28), 0.04), lit)
     lay(colour, dry, smoothstep((patch - 0.52) * 6.0) * 0.7)
     kind = dice.uniform()
+    stubble: Plane | float = 0.0
     if kind < 0.3:
-        _plant_rows(scene, colour, lit, depth)
+        stubble = _plant_rows(scene, colour, lit, depth)
     elif kind < 0.55:
         flower = scene.tint(dice.choice(_FLOWERS), smoothstep(lit + 0.35))
         bloom = fractal(dice.key(), depth * 26.0, scene.axis() * 52.0, 2)
         lay(colour, flower, smoothstep((bloom + patch * 0.45 - 0.88) * 9.0) * 0.9)
+    if scene.snowy:
+        withered = scene.tint(_WITHERED, lit)
+        lay(colour, withered, 0.6)
+        deep = 0.66 + (texture - 0.5) * 1.6 - (patch - 0.5) * 1.2 - stubble * 0.35
+        drift = smoothstep(deep * 1.5 - (blades - 0.62) * nearness * 1.8)
+        lay(colour, scene.snow(smoothstep(lit * 0.8 + 0.3)), drift * 0.95)
     if kind > 0.7:
         lay(colour, *_path(scene, rows, nearness, lit))
     _lay_below(scene, line, colour, 0.04)
 
 
-def _plant_rows(scene: Scene, colour: Planes, lit: Plane, depth: Vector) -> None:
-    """Plant rows that run to a vanishing point."""
+def _plant_rows(scene: Scene, colour: Planes, lit: Plane, depth: Vector) -> Plane:
+    """Plant rows that run to a vanishing point; return where they stand."""
     dice = scene.dice
     vanish_x = dice.uniform(0.1, 0.9)
     across = (scene.axis()[None, :] - vanish_x) * depth[:, None]
@@ -108,6 +131,7 @@ def _plant_rows(scene: Scene, colour: Planes, lit: Plane, depth: Vector) -> None
     ridge = 0.55 + (smoothstep(wave * 2.4 - 0.7) - 0.55) * thin_far
     crop = dice.vary(dice.choice(_FIELDS), 0.03)
     lay(colour, scene.tint(crop, lit), ridge * 0.9)
+    return ridge
 
 
 def _path(scene: Scene, rows: Vector, nearness: Plane, lit: Plane) -> tuple[Planes, Plane]:
@@ -119,7 +143,8 @@ def _path(scene: Scene, rows: Vector, nearness: Plane, lit: Plane) -> tuple[Plan
     middle = start + (end - start) * near + (wind - 0.5) * 0.5 * (1.0 - near * 0.5)
     width = 0.010 + 0.11 * near * near
     offset = np.abs(scene.axis().astype(np.float32)[None, :] - middle) / width
-    sand = scene.tint(dice.vary((0.72, 0.62, 0.48), 0.04), smoothstep(lit + 0.2))
+    ground = dice.vary(_TRODDEN_SNOW if scene.snowy else _SAND, 0.04)
+    sand = scene.tint(ground, smoothstep(lit + 0.2))
     return sand, smoothstep((1.15 - offset) * 3.0)
 
 
@@ -145,6 +170,10 @@ def draw_water(scene: Scene, shore: float) -> None:
     lay(image, flat(deep), 0.16 + near * 0.30 + np.clip(ripples - 0.5, 0.0, 1.0) * near)
     crest = smoothstep((ripples - 0.60) * 9.0) * (0.10 + 0.2 * calm)
     lay(image, flat(light.horizon), crest)
+    if scene.snowy:  # frozen by the far shore and in floes
+        frozen = smoothstep((0.20 - near + (ripples - 0.5) * 1.6) * 7.0)
+        ice = scene.snow(smoothstep(0.75 + (ripples - 0.62) * 2.5))
+        lay(image, between(ice, flat(light.middle), 0.35), frozen * 0.8)
     if not light.overcast:
         lay(image, flat(light.sun), _glitter(scene, rows, ripples))
     line = np.full(side, shore, dtype=np.float32)

@@ -6,17 +6,20 @@ from cyclegan_style.synthetic.ground import draw_hill, draw_meadow, draw_mountai
 from cyclegan_style.synthetic.objects import draw_boat, draw_things_on
 from cyclegan_style.synthetic.planes import Pixels, Planes, between, smoothstep, to_pixels
 from cyclegan_style.synthetic.randomness import Dice, fractal_line, hash_grid
-from cyclegan_style.synthetic.scene import Scene
+from cyclegan_style.synthetic.scene import Scene, Season
 from cyclegan_style.synthetic.sky import draw_clouds, draw_sky
 
 DEMO_SIZE = 128
 """Width and height of the demo pictures in pixels."""
 
 
-def render_photo(seed: int, index: int, size: int = DEMO_SIZE) -> Pixels:
-    """Render landscape number `index` as (size, size, 3): the same numbers, the same pixels."""
+def render_photo(seed: int, index: int, size: int = DEMO_SIZE, season: Season = "summer") -> Pixels:
+    """Render landscape number `index` as (size, size, 3): the same numbers, the same pixels.
+
+    Both seasons show the same place at the same time of day, and draw the same dice.
+    """
     dice = Dice(seed, index)
-    scene = Scene.random(dice, size)
+    scene = Scene.random(dice, size, season)
     draw_sky(scene)
     draw_clouds(scene)
     _draw_land(scene)

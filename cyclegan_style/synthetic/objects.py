@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cyclegan_style.synthetic.planes import Colour, Plane, Planes, lay, smoothstep
+from cyclegan_style.synthetic.planes import Colour, Plane, Planes, blended, lay, smoothstep
 from cyclegan_style.synthetic.randomness import fractal, noise
-from cyclegan_style.synthetic.scene import MOONRISE, Scene
+from cyclegan_style.synthetic.scene import SNOW, Scene
 
 Point = tuple[float, float]
 Part = Sequence[Point]  # a convex polygon: corners as (offset, height), in sizes of the thing
@@ -25,6 +25,10 @@ _CHIMNEY = _box(-0.6, 0.76, -0.48, 1.02)
 _LONG_SIDE = _box(-1.0, 0.0, 0.0, 0.48)
 _GABLE_END: Part = ((0.275, 0.86), (0.55, 0.48), (0.55, 0.0), (0.0, 0.0), (0.0, 0.48))
 _ROOF: Part = ((-1.05, 0.44), (-0.72, 0.86), (0.275, 0.86), (-0.022, 0.44))
+_ROOF_SNOW: Part = ((-1.03, 0.52), (-0.74, 0.89), (0.275, 0.89), (0.02, 0.52))
+_EAVES_SNOW: Part = ((0.275, 0.92), (0.275, 0.85), (0.583, 0.46), (0.583, 0.51))
+_CHIMNEY_SNOW = _box(-0.61, 0.99, -0.47, 1.05)
+_TWIGS: Colour = (0.30, 0.24, 0.21)
 _EAVES: Part = ((0.275, 0.89), (0.275, 0.81), (0.583, 0.42), (0.583, 0.48))
 _WINDOWS = [_box(x - 0.055, 0.18, x + 0.055, 0.35) for x in (-0.8, -0.5, -0.22, 0.275)]
 
@@ -67,17 +71,22 @@ def _draw_house(scene: Scene, x: float, ground: float, size: float) -> None:
     dice = scene.dice
     wall = dice.vary(dice.choice(_WALL_COLOURS), 0.03)
     roof = dice.vary(dice.choice(_ROOF_COLOURS), 0.03)
-    pane: Colour = (0.95, 0.80, 0.45) if scene.light is MOONRISE else (0.22, 0.25, 0.32)
     facing = 1 if dice.chance(0.5) else -1  # the side on which the gable end is
     gable_lit = 0.95 if facing == scene.toward_sun else 0.30
     side_lit = 1.25 - gable_lit
+    snow = (
+        (_ROOF_SNOW, SNOW, 0.3 + 0.65 * side_lit),
+        (_EAVES_SNOW, SNOW, 0.5),
+        (_CHIMNEY_SNOW, SNOW, 0.6),
+    )
     for part, colour, lit in (
         (_CHIMNEY, roof, 0.4),
         (_LONG_SIDE, wall, side_lit),
         (_GABLE_END, wall, gable_lit),
         (_ROOF, roof, 0.25 + 0.65 * side_lit),
         (_EAVES, roof, 0.2),
-        *((window, pane, 1.0) for window in _WINDOWS),
+        *(snow if scene.snowy else ()),
+        *((window, scene.light.pane, 1.0) for window in _WINDOWS),
     ):
         corners = [(x + facing * size * across, ground - size * up) for across, up in part]
         _draw_polygon(scene, corners, colour, lit)
@@ -96,6 +105,8 @@ def _draw_tree(scene: Scene, x: float, ground: float, height: float) -> None:
     base += [(x + half * 0.6, ground - trunk * 1.5), (x + half, ground)]
     _draw_polygon(scene, base, bark, 0.4)
     leaf = dice.vary(dice.choice(scene.leaves), 0.03)
+    if scene.snowy:
+        leaf = blended(leaf, _TWIGS, 0.75)
     if slender:
         _draw_crown(scene, (x, ground - height * 0.55), (height * 0.13, height * 0.47), leaf)
         return
@@ -118,11 +129,12 @@ def _draw_crown(scene: Scene, middle: Point, radii: Point, leaf: Colour) -> None
     reach = across * across + down * down + (leaves - 0.5) * 1.1
     softness = min(wide * scene.side * 0.4, 7.0)
     lit = 0.40 - down * 0.40 + across * (scene.toward_sun * 0.30) + (leaves - 0.5) * 1.2
-    lay(
-        window.canvas,
-        scene.tint(leaf, np.clip(lit, -0.5, 1.15)),
-        np.clip((1.0 - reach) * softness + 0.5, 0.0, 1.0),
-    )
+    colour = scene.tint(leaf, np.clip(lit, -0.5, 1.15))
+    cover = np.clip((1.0 - reach) * softness + 0.5, 0.0, 1.0)
+    if scene.snowy:  # bare: the sky is seen between twigs, some of which carry snow
+        lay(colour, scene.snow(lit), smoothstep((lit - 0.62) * 4.0) * 0.6)
+        cover = cover * smoothstep((leaves - 0.30) * 5.0) * 0.85
+    lay(window.canvas, colour, cover)
 
 
 def _draw_conifer(scene: Scene, x: float, ground: float, height: float) -> None:
@@ -147,7 +159,11 @@ def _draw_conifer(scene: Scene, x: float, ground: float, height: float) -> None:
     lit = 0.32 + across * (scene.toward_sun * 0.5) + (needles - 0.5) * 0.9 + (tier - 0.5) * 0.3
     leaf = dice.vary((0.13, 0.25, 0.15), 0.03)
     cover = np.clip(inside, 0.0, 1.0) * standing
-    lay(window.canvas, scene.tint(leaf, np.clip(lit, -0.4, 1.1)), cover)
+    colour = scene.tint(leaf, np.clip(lit, -0.4, 1.1))
+    if scene.snowy:  # on the upper side of every tier
+        snowed = smoothstep(1.1 - tier * 2.4 + (needles - 0.5) * 2.8)
+        lay(colour, scene.snow(np.clip(lit + 0.3, 0.0, 1.0)), snowed * 0.65)
+    lay(window.canvas, colour, cover)
 
 
 def _draw_shadow(scene: Scene, x: float, ground: float, width: float) -> None:

@@ -21,6 +21,12 @@ def between(first: Plane, second: Plane | float, share: Plane | float) -> Plane:
     return first + (second - first) * share
 
 
+def blended(first: Colour, second: Colour, share: float) -> Colour:
+    """Mix two colours: the first (share 0) to the second (share 1)."""
+    red, green, blue = (one + (two - one) * share for one, two in zip(first, second, strict=True))
+    return (red, green, blue)
+
+
 def flat(colour: npt.ArrayLike) -> Planes:
     """Planes of one colour, of 1 x 1 pixel, which NumPy stretches as needed."""
     return np.asarray(colour, dtype=np.float32).reshape(3, 1, 1)

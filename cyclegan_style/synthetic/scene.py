@@ -1,12 +1,15 @@
 """What all parts of one landscape share: the canvas, the light, the season and the dice."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
-from cyclegan_style.synthetic.planes import Colour, Plane, Planes, Vector, graded
+from cyclegan_style.synthetic.planes import Colour, Plane, Planes, Vector, blended, graded
 from cyclegan_style.synthetic.randomness import Dice
+
+Season = Literal["summer", "winter"]
 
 
 @dataclass(frozen=True)
@@ -23,11 +26,35 @@ class Light:
     cloud_lit: Colour
     cloud_shade: Colour
     sun_height: tuple[float, float]  # above the horizon, in heights of the sky; negative: hidden
+    pane: Colour = (0.22, 0.25, 0.32)  # of a window
 
     @property
     def overcast(self) -> bool:
         """Whether clouds hide the sun, so that nothing casts a shadow."""
         return self.sun_height[0] < 0.0
+
+    def in_winter(self) -> "Light":
+        """The same time of day under a paler and cooler sky."""
+        return replace(
+            self,
+            zenith=_paled(self.zenith, 0.45),
+            middle=_paled(self.middle, 0.45),
+            horizon=_paled(self.horizon, 0.35),
+            sun=_paled(self.sun, 0.3),
+            haze=_paled(self.haze, 0.5),
+            lit=_paled(self.lit, 0.6),
+            shade=_paled(self.shade, 0.3),
+            cloud_lit=_paled(self.cloud_lit, 0.4),
+            cloud_shade=_paled(self.cloud_shade, 0.4),
+        )
+
+
+def _paled(colour: Colour, share: float) -> Colour:
+    """Mix a colour with a cold grey as bright as it is."""
+    red, green, blue = colour
+    grey = red * 0.299 + green * 0.587 + blue * 0.114
+    cold = (grey * 0.93, grey * 0.99, grey * 1.07)
+    return blended(colour, cold, share)
 
 
 _DAWN = Light(
@@ -90,7 +117,7 @@ _OVERCAST = Light(
     cloud_shade=(0.56, 0.60, 0.66),
     sun_height=(-1.0, -1.0),
 )
-MOONRISE = Light(
+_MOONRISE = Light(
     zenith=(0.09, 0.13, 0.30),
     middle=(0.20, 0.27, 0.48),
     horizon=(0.48, 0.48, 0.62),
@@ -101,12 +128,14 @@ MOONRISE = Light(
     cloud_lit=(0.58, 0.60, 0.72),
     cloud_shade=(0.22, 0.26, 0.42),
     sun_height=(0.35, 0.8),
+    pane=(0.95, 0.80, 0.45),
 )
 # Bright weather is more frequent, as in holiday photographs.
 _LIGHTS = (_NOON, _NOON, _NOON, _AFTERNOON, _AFTERNOON, _DAWN, _SUNSET, _SUNSET, _OVERCAST)
 _MOON_CHANCE = 0.05
 
 _CROWNS: tuple[Colour, ...] = ((0.22, 0.38, 0.12), (0.30, 0.44, 0.14), (0.16, 0.30, 0.13))
+SNOW: Colour = (0.87, 0.90, 0.94)
 _AUTUMN_CROWNS: tuple[Colour, ...] = ((0.70, 0.38, 0.10), (0.62, 0.22, 0.10), (0.74, 0.56, 0.16))
 
 
@@ -123,21 +152,23 @@ class Scene:
     horizon: float
     sun_x: float
     sun_y: float
-    leaves: tuple[Colour, ...]  # of the season
+    leaves: tuple[Colour, ...]  # of summer or autumn
+    snowy: bool
 
     @classmethod
-    def random(cls, dice: Dice, size: int) -> "Scene":
-        """Choose light, horizon, sun and season for an empty canvas."""
-        light = MOONRISE if dice.chance(_MOON_CHANCE) else dice.choice(_LIGHTS)
+    def random(cls, dice: Dice, size: int, season: Season) -> "Scene":
+        """Choose light, horizon, sun and leaves for an empty canvas, alike in both seasons."""
+        light = _MOONRISE if dice.chance(_MOON_CHANCE) else dice.choice(_LIGHTS)
         horizon = dice.uniform(0.34, 0.66)
         return cls(
             dice=dice,
-            light=light,
+            light=light.in_winter() if season == "winter" else light,
             canvas=np.empty((3, 2 * size, 2 * size), dtype=np.float32),
             horizon=horizon,
             sun_x=dice.uniform(0.08, 0.92),
             sun_y=horizon * (1.0 - dice.uniform(*light.sun_height)),
             leaves=_AUTUMN_CROWNS if dice.chance(0.18) else _CROWNS,
+            snowy=season == "winter",
         )
 
     @property
@@ -162,3 +193,7 @@ class Scene:
         """Colour a thing between its shaded (0) and its lit (1) look."""
         shaded, lit = np.multiply(colour, self.light.shade), np.multiply(colour, self.light.lit)
         return graded(shaded, lit, brightness)
+
+    def snow(self, brightness: Plane | float) -> Planes:
+        """Colour snow between its shaded (0) and its lit (1) look."""
+        return self.tint(SNOW, brightness)

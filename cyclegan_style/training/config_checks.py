@@ -15,6 +15,7 @@ from cyclegan_style.evaluation.scores import OF_FEATURES, contradiction, definit
 from cyclegan_style.features.squeezenet import SQUEEZENET
 from cyclegan_style.networks.discriminators import MOST_SCALES
 from cyclegan_style.networks.sizes import size_divisor
+from cyclegan_style.synthetic import DEMO_SPECS
 
 _LEAST = {
     "data.load_size": 1,
@@ -99,8 +100,8 @@ def _problems_of_domains(data: DataConfig) -> list[str]:
         problems.append("data.root already names both domains: leave out data.a and data.b")
     if data.root is None:
         problems += [
-            f"data.{name} is missing: name a folder, a glob pattern or demo:{demo}"
-            for name, spec, demo in (("a", data.a, "photo"), ("b", data.b, "painting"))
+            f"data.{name} is missing: name a folder, a glob pattern or {' or '.join(DEMO_SPECS)}"
+            for name, spec in (("a", data.a), ("b", data.b))
             if not spec
         ]
     try:

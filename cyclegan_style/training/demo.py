@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -11,11 +10,9 @@ from cyclegan_style.config import DataConfig
 from cyclegan_style.data.images import Pixels, read_image, to_pixels, to_tensor
 from cyclegan_style.directions import DIRECTIONS, Direction
 from cyclegan_style.evaluation.paired import psnr, sharpness, ssim
-from cyclegan_style.synthetic import demo_folder
+from cyclegan_style.synthetic import DEMO_PARTNERS, DEMO_SPECS, Domain, demo_folder
 from cyclegan_style.training.cyclegan import Generators
 from cyclegan_style.training.samples import sheet, translate_each
-
-DEMO_PHOTO, DEMO_PAINTING = "demo:photo", "demo:painting"
 
 
 @dataclass(frozen=True)
@@ -23,9 +20,15 @@ class KnownTranslations:
     """Test pictures of a direction's source with their true translations, C×H×W in [-1, 1]."""
 
     direction: Direction
-    title: str
+    source: Domain
+    target: Domain
     inputs: list[Tensor]
     truths: list[Tensor]
+
+    @property
+    def title(self) -> str:
+        """The direction in words."""
+        return f"{self.source} to {self.target}"
 
 
 @dataclass(frozen=True)
@@ -50,30 +53,33 @@ METHOD_TITLES = {
 }
 
 
-def truth_is_known(data: DataConfig) -> bool:
-    """Whether both domains and their test pictures are the demo's own."""
+def partners(data: DataConfig) -> dict[str, Domain]:
+    """The demo domains a and b, if each one's pictures are known in the other; else nothing."""
+    domains = {
+        name: DEMO_SPECS[spec]
+        for name, spec in {"a": data.a, "b": data.b}.items()
+        if spec in DEMO_SPECS
+    }
     own_tests = not (data.test_a or data.test_b)
-    return own_tests and {data.a, data.b} == {DEMO_PHOTO, DEMO_PAINTING}
+    known = own_tests and len(domains) == 2 and DEMO_PARTNERS[domains["a"]] == domains["b"]
+    return domains if known else {}
 
 
 def known_translations(
     data: DataConfig, directions: Sequence[Direction] = DIRECTIONS
 ) -> list[KnownTranslations]:
-    """Test pairs of these directions, none unless the domains are the demo's own."""
-    if not truth_is_known(data):
+    """Test pairs of these directions, none unless the domains are partners of the demo."""
+    domains = partners(data)
+    if not domains:
         return []
-    specs = {"a": data.a, "b": data.b}
     pairs = []
     for direction in directions:
-        domain: Literal["photo", "painting"] = (
-            "photo" if specs[direction.source] == DEMO_PHOTO else "painting"
-        )
+        source, target = domains[direction.source], domains[direction.target]
         inputs, truths = (
-            [to_tensor(read_image(path)) for path in sorted(demo_folder(domain, split).iterdir())]
+            [to_tensor(read_image(path)) for path in sorted(demo_folder(source, split).iterdir())]
             for split in ("test", "truth")
         )
-        title = "photo to painting" if domain == "photo" else "painting to photo"
-        pairs.append(KnownTranslations(direction, title, inputs, truths))
+        pairs.append(KnownTranslations(direction, source, target, inputs, truths))
     return pairs
 
 
@@ -125,7 +131,7 @@ def translation_strip(
     for pairs in known:
         inputs, truths = pairs.inputs[:count], pairs.truths[:count]
         for title, images in (
-            (pairs.title.partition(" ")[0], inputs),
+            (pairs.source, inputs),
             ("translation", translate_each(generators[pairs.direction.name], inputs)),
             ("truth", truths),
         ):
