@@ -15,21 +15,12 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from cyclegan_style.networks.encoders import encoder_activations
-from cyclegan_style.networks.resampling import (
-    BlurredConvolution,
-    ChangeOfInput,
-    FullSizeLevel,
-    changed,
-)
-from cyclegan_style.networks.residual_unet import PreactivatedBlock, ResidualUnetLevel
-from cyclegan_style.networks.resnet import ResidualBlock
-from cyclegan_style.networks.unet import UnetLevel
+from cyclegan_style.networks.resampling import ChangeOfInput, changed
+from cyclegan_style.networks.resnet import ResidualBlock, ResnetGenerator
 from cyclegan_style.training.cyclegan import GeneratorsInTraining
 
 BLOCKS_OF_SEGMENT = 3
-"""A resnet's three blocks keep about as much as its layers at larger sizes, once computed again."""
-LEVELS = UnetLevel, ResidualUnetLevel, FullSizeLevel
-"""What has segments of its own inside."""
+"""A resnet's three blocks need about as much memory as its layers at larger sizes."""
 
 Result = TypeVar("Result")
 
@@ -37,46 +28,35 @@ Result = TypeVar("Result")
 def recompute_activations(training: GeneratorsInTraining) -> None:
     """Cut the generators into segments, in place, which leaves their state-dict keys as they are.
 
-    Copies that were made before know nothing of it; those made after are cut as well.
+    A U-Net is one segment: its first level needs as much memory as all below, and most of what lies
+    between them would have to be kept. Copies of generators are cut if they are made after this.
     """
-    for module in list(training.generators.modules()):
-        if isinstance(module, nn.Sequential) and any(
-            isinstance(layer, (*LEVELS, ResidualBlock)) for layer in module
-        ):
-            module.forward = partial(in_segments, module)  # type: ignore[method-assign]
-        elif isinstance(module, PreactivatedBlock):
-            again = partial(recomputed, module.forward, module)
-            module.forward = again  # type: ignore[method-assign]
+    for network in training.generators.values():
+        if isinstance(network, ResnetGenerator):
+            layers = network.model
+            layers.forward = partial(in_segments, layers)  # type: ignore[method-assign]
+        else:
+            network.forward = partial(recomputed, network.forward, network)
     if training.projections is not None:
         training.projections.look = look_again
 
 
 def in_segments(layers: nn.Sequential, x: Tensor) -> Tensor:
-    """What the layers make of N×C×H×W, segment by segment."""
+    """What a resnet's layers make of N×C×H×W, segment by segment."""
     out = x
     for segment in segments(layers):
-        # A bare convolution keeps nothing but its input anyway.
-        forgets = isinstance(segment, nn.Sequential | BlurredConvolution)
-        out = recomputed(segment, segment, out) if forgets else segment(out)
+        out = recomputed(segment, segment, out)
     return changed(x, out) if isinstance(layers, ChangeOfInput) else out
 
 
 def segments(layers: nn.Sequential) -> list[nn.Module]:
-    """Levels, a resnet's blocks by threes, and the layers between them, all in one each time."""
+    """A resnet's layers before the blocks, the blocks by threes, and the layers after them."""
     found: list[nn.Module] = []
-    for kind, row in groupby(layers, kind_of):
+    for are_blocks, row in groupby(layers, lambda layer: isinstance(layer, ResidualBlock)):
         run = list(row)
-        if kind is ResidualBlock:
-            starts = range(0, len(run), BLOCKS_OF_SEGMENT)
-            found += [nn.Sequential(*run[start : start + BLOCKS_OF_SEGMENT]) for start in starts]
-        else:
-            found.append(run[0] if len(run) == 1 else nn.Sequential(*run))
+        length = BLOCKS_OF_SEGMENT if are_blocks else len(run)
+        found += [nn.Sequential(*run[i : i + length]) for i in range(0, len(run), length)]
     return found
-
-
-def kind_of(layer: nn.Module) -> type[nn.Module] | None:
-    """The class of a level or of a resnet's block, None for other layers."""
-    return type(layer) if isinstance(layer, (*LEVELS, ResidualBlock)) else None
 
 
 def look_again(encoder: nn.Module, images: Tensor) -> list[Tensor]:
