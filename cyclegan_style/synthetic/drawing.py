@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Never
 
 from PIL import Image
 from tqdm import tqdm
@@ -24,7 +25,7 @@ _MANY = 64  # fewer are drawn before a process that helps has started
 _PROGRAM = "import sys; from cyclegan_style.synthetic import drawing; sys.exit(drawing.main())"
 
 
-def draw_all(folder: Path, domain: str, sources: range, bar: "tqdm[int]") -> None:
+def draw_all(folder: Path, domain: str, sources: range, bar: "tqdm[Never]") -> None:
     """Write `0000.png` ... of these landscapes, shown as the domain's pictures do."""
     cores = usable_cores() if len(sources) >= _MANY and sys.executable else 1
     if cores > 1:
@@ -58,7 +59,7 @@ def render(domain: str, source: int) -> Pixels:
 
 
 def _draw_by_helpers(
-    count: int, folder: Path, domain: str, sources: range, bar: "tqdm[int]"
+    count: int, folder: Path, domain: str, sources: range, bar: "tqdm[Never]"
 ) -> None:
     """Share the numbers out, and wait; helpers do not outlive this call."""
     helpers: list[subprocess.Popen[str]] = []

@@ -105,9 +105,7 @@ def _render_into(
     shown = DEMO_PARTNERS[domain] if split == "truth" else domain
     hidden = None if progress else True  # None: hidden unless on a terminal
     described = f"demo {domain} {split}"
-    bar: "tqdm[int]" = tqdm(
-        total=len(sources), desc=described, delay=1.0, disable=hidden, leave=False
-    )
+    bar = tqdm(total=len(sources), desc=described, delay=1.0, disable=hidden, leave=False)
     with bar:
         draw_all(folder, shown, sources, bar)
 
