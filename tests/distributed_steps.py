@@ -69,7 +69,11 @@ if __name__ == "__main__" and launched_as_asked(__file__, sys.argv[1:]):
     accelerator = build_accelerator(tiny_config(train__mixed_precision="no"))
     assert patience(torch.distributed.group.WORLD) == LONGEST_STEP
     assert patience(patient_group()) == LONGEST_WAIT
-    for beginning, fields in ((sys.argv[1], {}), (f"{sys.argv[1]}-one-sided", ONE_SIDED)):
+    for beginning, fields in (
+        (sys.argv[1], {}),
+        (f"{sys.argv[1]}-one-sided", ONE_SIDED),
+        (f"{sys.argv[1]}-again", {"train__checkpoint_activations": True}),
+    ):
         weights = weights_after_steps(accelerator, **fields)
         save_file(
             {name: tensor.contiguous() for name, tensor in weights.items()},

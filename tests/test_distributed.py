@@ -145,6 +145,15 @@ def test_two_processes_take_the_steps_of_one_with_twice_the_batch(trained, name,
     assert max(gradient.abs().max() for gradient in gradients) > 1e-3
 
 
+def test_two_processes_that_compute_activations_again_learn_the_same_bit_for_bit(trained):
+    for index in (0, 1):
+        kept, again = (
+            load_file(f"{trained}/{name}.{index}.safetensors")
+            for name in ("weights", "weights-again")
+        )
+        assert equal_tensors(kept, again)
+
+
 def test_processes_whose_launcher_is_killed_finish_their_step_and_save(trained):
     told = (trained / "told-first").read_text(encoding="utf-8")
 

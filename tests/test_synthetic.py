@@ -3,8 +3,10 @@
 import hashlib
 import multiprocessing
 import os
+import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +17,7 @@ from cyclegan_style import synthetic
 from cyclegan_style.synthetic import (
     demo_folder,
     demo_sources,
+    drawing,
     folders,
     objects,
     paint,
@@ -138,7 +141,7 @@ def test_truth_of_a_season_is_the_other(domain: synthetic.Domain, tmp_path: Path
     )
     (source,) = demo_sources(domain, "test", 1)
     pictures = {
-        season: render_photo(folders._DEMO_SEED, source, season=season) for season in SEASONS
+        season: render_photo(drawing.DEMO_SEED, source, season=season) for season in SEASONS
     }
     assert np.array_equal(test, pictures[domain])
     assert np.array_equal(truth, pictures[synthetic.DEMO_PARTNERS[domain]])
@@ -148,7 +151,7 @@ def test_a_finished_folder_is_not_rendered_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = demo_folder("photo", "test", cache=tmp_path, count=1, progress=False)
-    monkeypatch.setattr(folders, "render_photo", lambda *_: pytest.fail("rendered again"))
+    monkeypatch.setattr(drawing, "render_photo", lambda *_: pytest.fail("rendered again"))
     assert demo_folder("photo", "test", cache=tmp_path, count=1, progress=False) == folder
 
 
@@ -170,7 +173,7 @@ def test_what_a_killed_process_left_is_not_used(
 ) -> None:
     # Die in the middle, without the cleaning that even an exception would bring.
     monkeypatch.setattr("shutil.rmtree", lambda *_, **__: None)
-    monkeypatch.setattr(folders, "paint", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(drawing, "paint", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         _write_small_folder(tmp_path)
     monkeypatch.undo()
@@ -196,7 +199,7 @@ def test_the_next_rendering_deletes_what_was_left_an_hour_ago(tmp_path: Path) ->
 
 
 def test_an_interrupted_process_cleans_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folders, "paint", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(drawing, "paint", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         _write_small_folder(tmp_path)
     assert list(tmp_path.glob("*/*")) == []
@@ -229,6 +232,63 @@ def test_two_processes_end_with_one_complete_folder(tmp_path: Path) -> None:
     (folder,) = tmp_path.glob("*/*")
     assert folder == demo_folder("painting", "train", cache=tmp_path, count=4, progress=False)
     assert _names(folder) == ["0000.png", "0001.png", "0002.png", "0003.png"]
+
+
+@pytest.fixture
+def helped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two processes draw even a handful."""
+    monkeypatch.setattr(drawing, "_MANY", 2)
+    monkeypatch.setattr(drawing, "usable_cores", lambda: 2)
+
+
+@pytest.mark.usefixtures("helped")
+def test_helpers_draw_the_same_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    helped = _write_small_folder(tmp_path / "helped")
+    monkeypatch.undo()
+    alone = _write_small_folder(tmp_path / "alone")
+    assert [path.read_bytes() for path in sorted(helped.iterdir())] == [
+        path.read_bytes() for path in sorted(alone.iterdir())
+    ]
+    assert _names(helped) == ["0000.png", "0001.png", "0002.png", "0003.png"]
+
+
+@pytest.mark.usefixtures("helped")
+def test_a_helper_that_fails_leaves_one_line_and_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drawing, "_PROGRAM", "import sys; sys.exit('No space left on device')")
+    with pytest.raises(OSError, match=r"No space left on device; set CYCLEGAN_STYLE_CACHE"):
+        _write_small_folder(tmp_path)
+    assert list(tmp_path.glob("*/*")) == []
+
+
+@pytest.mark.usefixtures("helped")
+def test_no_helper_outlives_an_interruption(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[subprocess.Popen[str]] = []
+    start_helper = drawing._start_helper
+
+    def start_and_remember(*arguments: Any) -> "subprocess.Popen[str]":
+        started.append(start_helper(*arguments))
+        return started[-1]
+
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(drawing, "_start_helper", start_and_remember)
+    monkeypatch.setattr("time.sleep", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        demo_folder("photo", "train", cache=tmp_path, count=500, progress=False)
+    assert [helper.returncode is not None for helper in started] == [True, True]
+    assert list(tmp_path.glob("*/*")) == []
+
+
+def test_a_helper_ends_when_its_parent_is_gone(tmp_path: Path) -> None:
+    helper = drawing._start_helper(tmp_path, "photo", range(100_000), 0, 1)
+    assert helper.stdin is not None
+    helper.stdin.close()
+    assert helper.wait(timeout=60) == 1
 
 
 def test_an_unwritable_cache_is_named(tmp_path: Path) -> None:

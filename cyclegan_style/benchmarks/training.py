@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -67,6 +68,68 @@ def compare_training(
         loader_batches_per_second=loader_speed(config),
         device=device_name(),
     )
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """What a step takes in a process of its own."""
+
+    seconds: float
+    """Median."""
+    peak_gigabytes: float
+    device: str
+
+
+@dataclass(frozen=True)
+class RecomputingComparison:
+    """Steps that keep their activations, the baseline, and steps that compute them again."""
+
+    baseline_seconds: float
+    seconds: float
+    ratio: float
+    baseline_peak_gigabytes: float
+    peak_gigabytes: float
+    device: str
+
+
+def compare_recomputing(
+    size: int, batch_size: int, generator: GeneratorConfig, runs: int
+) -> RecomputingComparison:
+    """Measure ``train.checkpoint_activations``, each way in a process of its own."""
+    kept, again = (
+        measure_steps(size, batch_size, generator, runs, recomputing=recomputing)
+        for recomputing in (False, True)
+    )
+    return RecomputingComparison(
+        baseline_seconds=kept.seconds,
+        seconds=again.seconds,
+        ratio=kept.seconds / again.seconds,
+        baseline_peak_gigabytes=kept.peak_gigabytes,
+        peak_gigabytes=again.peak_gigabytes,
+        device=again.device,
+    )
+
+
+def measure_steps(
+    size: int, batch_size: int, generator: GeneratorConfig, runs: int, *, recomputing: bool
+) -> StepCost:
+    """Time and memory of the product's step, not compiled, after one that is not counted."""
+    train = TrainConfig(
+        batch_size=batch_size,
+        mixed_precision="auto",
+        channels_last=True,
+        checkpoint_activations=recomputing,
+    )
+    config = Config(data=DataConfig(crop_size=size), generator=generator, train=train)
+    return in_own_process(cost_of_steps, config, runs)
+
+
+def cost_of_steps(config: Config, runs: int) -> StepCost:
+    """Time and memory of the product's steps in this process."""
+    step = product_step(config)
+    refuse_nonsense(step())
+    seconds = statistics.median(seconds_of(step) for _ in range(runs))
+    return StepCost(seconds, own_peak_gigabytes(), device_name())
 
 
 Step = Callable[[], object]

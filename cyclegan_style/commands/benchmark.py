@@ -47,14 +47,33 @@ def train_command(arguments: list[str]) -> int:
     parser.add_argument("--batch-size", type=PositiveInt, default=1, help="images of each domain")
     add_network_options(parser)
     parser.add_argument("--runs", type=PositiveInt, default=7, help="timed pairs")
-    options = parser.parse_args(arguments)
-
-    from cyclegan_style.benchmarks.training import compare_training
-
-    comparison = compare_training(
-        options.size, options.batch_size, chosen_network(options), options.runs
+    parser.add_argument(
+        "--checkpoint-activations",
+        action="store_true",
+        help="compare, uncompiled, train.checkpoint_activations with steps without it",
     )
-    print_result(asdict(comparison), options.json)
+    parser.add_argument(
+        "--alone",
+        action="store_true",
+        help="with --checkpoint-activations: only the steps with it",
+    )
+    options = parser.parse_args(arguments)
+    if options.alone and not options.checkpoint_activations:
+        raise UserError("--alone: needs --checkpoint-activations")
+
+    from cyclegan_style.benchmarks.training import (
+        compare_recomputing,
+        compare_training,
+        measure_steps,
+    )
+
+    subject = options.size, options.batch_size, chosen_network(options), options.runs
+    if options.alone:
+        print_result(asdict(measure_steps(*subject, recomputing=True)), options.json)
+    elif options.checkpoint_activations:
+        print_result(asdict(compare_recomputing(*subject)), options.json)
+    else:
+        print_result(asdict(compare_training(*subject)), options.json)
     return 0
 
 

@@ -42,6 +42,7 @@ FREE_TO_CHANGE = (
     "train.decay_epochs",
     "train.steps",
     "train.compile",
+    "train.checkpoint_activations",
     "train.cpu_threads",
     "data.num_workers",
     "data.memory_budget",

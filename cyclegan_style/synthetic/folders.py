@@ -8,12 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-from PIL import Image
 from tqdm import tqdm
 
-from cyclegan_style.synthetic.landscape import render_photo
-from cyclegan_style.synthetic.painting import paint
-from cyclegan_style.synthetic.planes import Pixels
+from cyclegan_style.synthetic.drawing import draw_all
 
 DEMO_VERSION = 1
 """Part of the cache folder's name: raise it whenever a pixel of any demo picture changes."""
@@ -35,7 +32,6 @@ DEMO_PARTNERS: dict[Domain, Domain] = {
 DEMO_SPECS: dict[str, Domain] = {f"demo:{domain}": domain for domain in DEMO_PARTNERS}
 """The demo domains by what users call them."""
 
-_DEMO_SEED = 2017
 _ABANDONED_AFTER = 3600.0  # seconds without a new picture
 _SOURCE_BLOCK = 1_000_000  # more than any count: the sources of two sets never meet
 
@@ -108,17 +104,10 @@ def _render_into(
 ) -> None:
     shown = DEMO_PARTNERS[domain] if split == "truth" else domain
     hidden = None if progress else True  # None: hidden unless on a terminal
-    bar = tqdm(sources, f"demo {domain} {split}", delay=1.0, disable=hidden, leave=False)
-    for number, source in enumerate(bar):
-        Image.fromarray(_render(shown, source)).save(folder / f"{number:04d}.png")
-
-
-def _render(domain: Domain, source: int) -> Pixels:
-    """Show a landscape as the pictures of a domain do; a summer's are photos as well."""
-    if domain == "winter":
-        return render_photo(_DEMO_SEED, source, season="winter")
-    photo = render_photo(_DEMO_SEED, source)
-    return paint(photo) if domain == "painting" else photo
+    described = f"demo {domain} {split}"
+    bar = tqdm(total=len(sources), desc=described, delay=1.0, disable=hidden, leave=False)
+    with bar:
+        draw_all(folder, shown, sources, bar)
 
 
 def _move_into_place(unfinished: Path, folder: Path) -> None:

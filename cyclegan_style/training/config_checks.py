@@ -242,6 +242,11 @@ def _problems_of_combinations(config: Config) -> list[str]:
         problems.append(
             "generator.full_size_channels is for U-Nets: a resnet has maps at full size anyway"
         )
+    if config.train.checkpoint_activations and config.train.compile:
+        problems.append(
+            "train.checkpoint_activations must be false with train.compile, whose compiler itself"
+            " chooses what to keep"
+        )
     if loss.adversarial == "wgan_gp" and loss.gradient_penalty != "none":
         problems.append("loss.gradient_penalty must be none with wgan_gp, which brings its own")
     if loss.penalises_gradients and config.discriminator.norm == "batch":

@@ -6,7 +6,7 @@ each layer of each domain's encoder, map what they see to vectors that are compa
 in CUT (Park et al., 2020), generator_ab's encoder and its projections look at both.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 
 import torch
@@ -32,6 +32,8 @@ class Projections(nn.ModuleDict):
                 for domain, counts in channels.items()
             }
         )
+        self.look: Callable[[nn.Module, Tensor], list[Tensor]] = encoder_activations
+        """How encoders look at pictures; those in training may keep less of what they see."""
 
     def forward(
         self, domain: str, activations: Sequence[Tensor], places: Sequence[Tensor]
@@ -83,11 +85,11 @@ def contrastive(
     """
     domain, encoder, images = source
     # Not under no_grad, where autocast would keep copies of weights through which no gradient goes.
-    wanted = [found.detach() for found in encoder_activations(encoder, images)]
+    wanted = [found.detach() for found in projections.look(encoder, images)]
     places = [random_places(found) for found in wanted]
     keys = [vectors.detach() for vectors in projections(domain, wanted, places)]
     domain, encoder, images = target
-    queries = projections(domain, encoder_activations(encoder, images), places)
+    queries = projections(domain, projections.look(encoder, images), places)
     return torch.stack([patch_nce(*pair) for pair in zip(queries, keys, strict=True)]).mean()
 
 

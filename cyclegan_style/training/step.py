@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from cyclegan_style.config import Config, OptimizerConfig
 from cyclegan_style.directions import DOMAINS
 from cyclegan_style.system.hardware import compiler_options
+from cyclegan_style.training.activations import recompute_activations
 from cyclegan_style.training.average import MovingAverage
 from cyclegan_style.training.contrastive import Projections
 from cyclegan_style.training.cyclegan import (
@@ -59,6 +60,8 @@ class TrainingStep:
         decay, warmup = config.train.ema_decay, config.train.ema_warmup
         self.average = MovingAverage(self.generators, decay, warmup) if decay else None
         self.pools = build_pools(config, accelerator.process_index)
+        if config.train.checkpoint_activations:
+            recompute_activations(self.generators_in_training)
         if config.train.compile:
             compile_networks(self.generators.values(), accelerator.device)
             if not config.loss.penalises_gradients:  # second derivatives cannot be compiled
