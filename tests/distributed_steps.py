@@ -66,7 +66,7 @@ def patience(group: ProcessGroup | None) -> timedelta:
 
 
 if __name__ == "__main__" and launched_as_asked(__file__, sys.argv[1:]):
-    accelerator = build_accelerator(tiny_config(train__mixed_precision="no"))
+    accelerator = build_accelerator(tiny_config(), "no")
     assert patience(torch.distributed.group.WORLD) == LONGEST_STEP
     assert patience(patient_group()) == LONGEST_WAIT
     for beginning, fields in ((sys.argv[1], {}), (f"{sys.argv[1]}-one-sided", ONE_SIDED)):
