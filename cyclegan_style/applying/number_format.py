@@ -1,14 +1,14 @@
 """The number format in which a generator translates fastest, and every other that it may be in."""
 
 import logging
-from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import asdict
-from functools import partial
+from functools import cache
 
 import torch
 from torch import nn
 
-from cyclegan_style.applying.prepared import PreparedGenerator
+from cyclegan_style.applying.prepared import PreparedGenerator, prepared_network
 from cyclegan_style.errors import UserError
 from cyclegan_style.models.model_files import LoadedGenerator
 from cyclegan_style.networks.layers import typical_convolution
@@ -55,17 +55,20 @@ def translation_trials(generator: LoadedGenerator) -> dict[str, Trial]:
 
 
 def translation_trial(generator: LoadedGenerator, dtype: torch.dtype) -> Trial:
-    """A typical convolution of a small map, and a small picture."""
-    prepared = PreparedGenerator(generator, torch.device("cpu"), dtype, NO_LIMIT)
+    """A typical convolution of a small map, and a small picture; the network is copied for that."""
+    cpu = torch.device("cpu")
+    layer = typical_convolution(generator.network)
+    alone = prepared_network(nn.Sequential(deepcopy(layer)), cpu, dtype)
+    # Channels last, as predictors have them.
+    small_map = torch.rand(1, layer.in_channels, SIDE_OF_PART, SIDE_OF_PART)
+    small_map = small_map.to(dtype, memory_format=torch.channels_last)
     picture = torch.rand(1, generator.in_channels, SIDE, SIDE) * 2 - 1
+
+    @cache
+    def prepared() -> PreparedGenerator:
+        return PreparedGenerator(generator, cpu, dtype, NO_LIMIT)
+
     return Trial(
-        convolving(typical_convolution(prepared.network), dtype),
-        partial(prepared.translate_tensor, picture),
+        torch.inference_mode()(lambda: alone(small_map)),
+        lambda: prepared().translate_tensor(picture),
     )
-
-
-def convolving(layer: nn.Conv2d | nn.ConvTranspose2d, dtype: torch.dtype) -> Callable[[], object]:
-    """A call of one layer, channels last as predictors have them."""
-    shape = (1, layer.in_channels, SIDE_OF_PART, SIDE_OF_PART)
-    inputs = torch.rand(shape).to(dtype, memory_format=torch.channels_last)
-    return torch.inference_mode()(partial(layer, inputs))

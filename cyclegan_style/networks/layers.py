@@ -152,5 +152,5 @@ def typical_convolution(network: nn.Module) -> nn.Conv2d | nn.ConvTranspose2d:
         (layer for layer in network.modules() if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)),
         key=lambda layer: layer.weight.numel(),
     )
-    quick = [layer for layer in layers if layer.weight.numel() <= MOST_WEIGHTS]
+    quick = [layer for layer in layers if layer.weight.numel() < MOST_WEIGHTS]
     return quick[-1] if quick else layers[0]

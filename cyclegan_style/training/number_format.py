@@ -88,37 +88,35 @@ def _fastest(config: Config) -> tuple[str, Speeds | None]:
 
 def training_speeds(config: Config) -> Speeds:
     """How fast the generator trains on this CPU in each number format."""
-    layout = "channels last" if config.train.channels_last else "channels first"
-    source, target = (config.data.channels[domain] for domain in DIRECTIONS[0][1:3])
-    channels = f"{source} to {target} channels"
-    what = ("training", str(asdict(config.generator)), channels, layout)
-
-    def trials() -> dict[str, Trial]:
-        network = build_generator(config.generator, source, target)
-        return {name: training_trial(network, config, dtype) for name, dtype in CANDIDATES.items()}
-
-    with torch.random.fork_rng(devices=[]):
-        return fastest_here(what, list(CANDIDATES), trials)
-
-
-def training_trial(network: nn.Module, config: Config, dtype: torch.dtype) -> Trial:
-    """A typical convolution of a small map, and a small picture; forward and backward."""
+    first = DIRECTIONS[0]
+    source, target = config.data.channels[first.source], config.data.channels[first.target]
     layout = torch.channels_last if config.train.channels_last else torch.contiguous_format
-    network.to(memory_format=layout)
 
     def noise(channels: int, side: int) -> Tensor:
         return torch.rand(1, channels, side, side).contiguous(memory_format=layout)
 
-    def train(module: nn.Module, inputs: Tensor) -> None:
-        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-            outputs: Tensor = module(inputs)
-        outputs.float().square().mean().backward()
+    def trials() -> dict[str, Trial]:
+        network = build_generator(config.generator, source, target).to(memory_format=layout)
+        layer = typical_convolution(network)
+        small_map = noise(layer.in_channels, SIDE_OF_PART).requires_grad_()
+        divisor = size_divisor(config.generator)
+        picture = noise(source, -(-SIDE // divisor) * divisor)
+        return {
+            name: Trial(
+                partial(train_once, layer, small_map, dtype),
+                partial(train_once, network, picture, dtype),
+            )
+            for name, dtype in CANDIDATES.items()
+        }
 
-    layer = typical_convolution(network)
-    divisor = size_divisor(config.generator)
-    side = -(-SIDE // divisor) * divisor
-    source = config.data.channels[DIRECTIONS[0].source]
-    return Trial(
-        partial(train, layer, noise(layer.in_channels, SIDE_OF_PART).requires_grad_()),
-        partial(train, network, noise(source, side)),
-    )
+    channels = f"{source} to {target} channels"
+    what = ("training", str(asdict(config.generator)), channels, str(layout))
+    with torch.random.fork_rng(devices=[]):
+        return fastest_here(what, list(CANDIDATES), trials)
+
+
+def train_once(module: nn.Module, inputs: Tensor, dtype: torch.dtype) -> None:
+    """One pass forward and backward, as a step of training makes it."""
+    with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+        outputs: Tensor = module(inputs)
+    outputs.float().square().mean().backward()
