@@ -68,7 +68,7 @@ class Speeds:
     def compared(self, name: str, other: str) -> str:
         """How fast a way is beside another, for people."""
         if not self.by_name[other]:
-            return f"{other} takes over {HOPELESS:g} times as long or is missing"
+            return f"over {HOPELESS:g} times as fast as {other}"
         ratio = self.by_name[name] / self.by_name[other]
         return f"{ratio:.2g} times as fast as {other}"
 
