@@ -165,7 +165,10 @@ def kept_format(run: Path) -> str | None:
 
 def keep_format(run: Path, name: str) -> None:
     """Keep with a run in which number format it trains."""
-    write_durably(run / FORMAT_FILE, json.dumps({"training": name}).encode())
+    try:
+        write_durably(run / FORMAT_FILE, json.dumps({"training": name}).encode())
+    except OSError as error:
+        raise UserError(f"run.dir: {run} cannot be used: {error.strerror}") from None
 
 
 def has_begun(folder: Path) -> bool:
