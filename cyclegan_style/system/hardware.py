@@ -41,7 +41,8 @@ PRECISIONS: dict[str, TrainingPrecision] = {"float32": "no", "bfloat16": "bf16",
 def join_training(train: TrainConfig) -> PartialState:
     """Find the processes that train together, each with the threads that it trains with."""
     meet_after_a_restart()
-    state = PartialState(timeout=LONGEST_STEP)
+    on_cpu = parse_flag_from_env("ACCELERATE_USE_CPU")
+    state = PartialState(cpu=on_cpu, timeout=LONGEST_STEP)
     refuse_lost_processes(state.num_processes)
     if state.device.type == "cpu":
         torch.set_num_threads(train.cpu_threads or fair_share_of_cores())
