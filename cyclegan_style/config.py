@@ -219,8 +219,8 @@ class TrainConfig:
     pool_size: int = 50
     """Past translations kept per domain to show to the discriminators; 0: only the newest."""
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = "no"
-    """Number format of the networks' arithmetic; auto takes what the hardware is fast at, and fp16
-    needs a GPU."""
+    """Number format of the networks' arithmetic; auto takes the fastest where the run begins, which
+    is measured on a CPU, and keeps to it; fp16 needs a GPU."""
     cpu_threads: int | None = None
     """Threads of each process that trains on the CPU; null shares out all cores."""
     compile: bool = False

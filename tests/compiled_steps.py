@@ -16,7 +16,7 @@ SIZES = {"generator__channels": 20}
 """More than a megabyte, at which the compiler begins to cut networks for DDP's buckets."""
 
 if __name__ == "__main__" and launched_as_asked(__file__, sys.argv[1:]):
-    accelerator = build_accelerator(tiny_config(train__mixed_precision="no"))
+    accelerator = build_accelerator(tiny_config(), "no")
     for name, compiled in (("eager", False), ("compiled", True)):
         weights = weights_after_steps(accelerator, train__compile=compiled, **SIZES)
         path = f"{sys.argv[1]}.{name}.{accelerator.process_index}.safetensors"

@@ -24,6 +24,14 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory) -> Iterator[None]:
+    """What tests measure and compute is not for the person who runs them."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("CYCLEGAN_STYLE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def fresh_accelerator() -> Iterator[None]:
     """accelerate keeps its state for the whole process, but tests choose other precisions."""

@@ -4,12 +4,15 @@ Arguments: where the weights go, then the configurations of runs to be trained a
 last of which is then tried once more with a changed field, which is to be refused.
 """
 
+import os
 import sys
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
+from runs_in_tests import remember_bfloat16
 from safetensors.torch import save_file
 from tiny import enlarge_weights, random_batch, tiny_config
 from torch.distributed import ProcessGroup
@@ -18,6 +21,7 @@ from cyclegan_style.commands.main import main
 from cyclegan_style.system.hardware import LONGEST_STEP, LONGEST_WAIT, build_accelerator
 from cyclegan_style.system.launch import launched_as_asked, leave
 from cyclegan_style.system.processes import patient_group
+from cyclegan_style.training.number_format import precision_of_run, settled
 from cyclegan_style.training.step import TrainingStep
 
 STEPS = 3
@@ -66,7 +70,7 @@ def patience(group: ProcessGroup | None) -> timedelta:
 
 
 if __name__ == "__main__" and launched_as_asked(__file__, sys.argv[1:]):
-    accelerator = build_accelerator(tiny_config(train__mixed_precision="no"))
+    accelerator = build_accelerator(tiny_config(), "no")
     assert patience(torch.distributed.group.WORLD) == LONGEST_STEP
     assert patience(patient_group()) == LONGEST_WAIT
     for beginning, fields in (
@@ -79,6 +83,12 @@ if __name__ == "__main__" and launched_as_asked(__file__, sys.argv[1:]):
             {name: tensor.contiguous() for name, tensor in weights.items()},
             f"{beginning}.{accelerator.process_index}.safetensors",
         )
+    # Each would choose another number format; the first decides.
+    os.environ["CYCLEGAN_STYLE_CACHE"] = f"{sys.argv[1]}.cache-{accelerator.process_index}"
+    undecided, run = tiny_config(train__mixed_precision="auto"), Path(f"{sys.argv[1]}.run")
+    remember_bfloat16(undecided, (2.0, 0.5)[accelerator.process_index])
+    run.mkdir(exist_ok=True)
+    assert settled(undecided).train.mixed_precision == precision_of_run(undecided, run) == "bf16"
     for config in sys.argv[2:]:
         assert main(["train", "--config", config]) == 0
     changed = ["--optimizer.learning_rate", "1"]

@@ -13,6 +13,9 @@ from safetensors.torch import load_file
 from tiny import equal_tensors, forget_accelerator
 
 from cyclegan_style.config import Config
+from cyclegan_style.system.measured import MEASURED_FILE
+from cyclegan_style.system.user_cache import cache_folder
+from cyclegan_style.training.number_format import training_speeds
 from cyclegan_style.training.step import TrainingStep
 from cyclegan_style.training.trainer import TrainingResult, train
 
@@ -38,6 +41,17 @@ def killed_in_step(number: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(TrainingStep, "run", run_until_killed)
         yield
+
+
+def remember_bfloat16(config: Config, speed: float) -> None:
+    """Let bf16 have been measured as so many times as fast as float32 at training this."""
+    training_speeds(config)
+    file = cache_folder() / MEASURED_FILE
+    remembered = json.loads(file.read_text())
+    for key, speeds in remembered.items():
+        if key.startswith("training"):
+            speeds["bfloat16"] = speed
+    file.write_text(json.dumps(remembered))
 
 
 def metrics_of(run: Path) -> list[dict[str, float]]:

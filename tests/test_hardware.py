@@ -16,7 +16,7 @@ from cyclegan_style.system.hardware import (
     LONGEST_STEP,
     choose_device,
     meet_after_a_restart,
-    resolve_precision,
+    refuse_precision,
 )
 from cyclegan_style.system.memory import _free_in_container, free_memory
 
@@ -71,9 +71,9 @@ def test_a_format_that_a_processor_cannot_train_in_is_refused(monkeypatch):
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
 
     with pytest.raises(UserError, match=r"train\.mixed_precision: fp16 needs a GPU"):
-        resolve_precision(TrainConfig(mixed_precision="fp16"))
-    assert resolve_precision(TrainConfig(mixed_precision="bf16")) == "bf16"
-    assert resolve_precision(TrainConfig(mixed_precision="auto")) in ("no", "bf16")
+        refuse_precision(TrainConfig(mixed_precision="fp16"))
+    for precision in ("no", "bf16", "auto"):
+        refuse_precision(TrainConfig(mixed_precision=precision))
 
 
 def test_processes_share_the_memory_for_pictures(configured, monkeypatch):

@@ -92,7 +92,7 @@ def test_metrics_have_the_promised_keys_and_plausible_numbers(configured):
 
 def test_weights_follow_the_schedule_that_is_stretched_to_so_many_steps(configured):
     config = configured(train__steps=4, loss__cycle_decay=0.5, train__max_steps=4)
-    accelerator = build_accelerator(config)
+    accelerator = build_accelerator(config, "no")
     dataset = open_dataset(config.data, accelerator)
     trainer = Trainer(config, accelerator, claim_run_folder(config), dataset)
 

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from cyclegan_style.applying.number_format import choose_dtype
 from cyclegan_style.applying.prepared import PreparedGenerator
 from cyclegan_style.config import parse_bytes
 from cyclegan_style.data.images import (
@@ -28,7 +29,7 @@ from cyclegan_style.data.images import (
 from cyclegan_style.data.metadata import Metadata, kept_metadata
 from cyclegan_style.errors import UserError
 from cyclegan_style.models.model_files import DirectionName, LoadedGenerator, load_generator
-from cyclegan_style.system.hardware import PrecisionName, choose_device, choose_dtype
+from cyclegan_style.system.hardware import PrecisionName, choose_device
 
 MOST_CHANNELS = 4
 
@@ -88,10 +89,11 @@ class Predictor:
         if working_size is not None and working_size < 1:
             raise UserError(f"working size must be at least 1, not {working_size}")
         chosen = choose_device(device)
+        generator = load_generator(model, direction)
         return cls(
-            load_generator(model, direction),
+            generator,
             chosen,
-            choose_dtype(precision, chosen),
+            choose_dtype(precision, chosen, generator),
             _bytes(memory_budget),
             working_size=working_size,
             keep_alpha=keep_alpha,

@@ -68,7 +68,7 @@ class PreparedGenerator:
         self.memory_budget = memory_budget
         self.divisor = size_divisor(generator.config)
         self.smallest_side = max(self.divisor, SMALLEST_SIDE)
-        self.network = _prepared(deepcopy(generator.network), device, dtype)
+        self.network = prepared_network(deepcopy(generator.network), device, dtype)
         self.compiled: dict[torch.Size, Network] = {}
         """By the shape of the batches that they are faster for."""
         # One pass at a time: the budget is for all threads, and a pass uses all cores anyway.
@@ -273,7 +273,7 @@ def gigabytes(count: int) -> str:
     return f"{count / 10**9:.2g} GB" if count >= 10**8 else f"{count / 10**6:.2g} MB"
 
 
-def _prepared(network: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
+def prepared_network(network: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
     """The network where and how it computes, with the fastest layers of their kind."""
     layout = _memory_format(device, dtype)
     network = network.to(device, dtype, memory_format=layout).eval()  # type: ignore[call-overload]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
+from cyclegan_style.applying.number_format import choose_dtype
 from cyclegan_style.applying.prepared import PreparedGenerator
 from cyclegan_style.applying.tiling import StripedGenerator, default_stripe_height
 from cyclegan_style.benchmarks.timing import (
@@ -18,12 +19,7 @@ from cyclegan_style.errors import UserError
 from cyclegan_style.models.model_files import LoadedGenerator
 from cyclegan_style.networks import build_generator
 from cyclegan_style.networks.sizes import size_divisor
-from cyclegan_style.system.hardware import (
-    PrecisionName,
-    choose_device,
-    choose_dtype,
-    name_of_format,
-)
+from cyclegan_style.system.hardware import PrecisionName, choose_device, name_of_format
 from cyclegan_style.system.memory import reuse_freed_memory
 
 PRACTICE_SIDE = 64
@@ -50,7 +46,7 @@ def measure_large_picture(
     """Translate a square of noise through a network of random weights."""
     if side % size_divisor(config):
         raise UserError(f"--side must be a multiple of {size_divisor(config)}, not {side}")
-    dtype = choose_dtype(precision, choose_device("auto"))
+    dtype = choose_dtype(precision, choose_device("auto"), random_generator(config))
     stripe_height = default_stripe_height(side, config.channels, dtype)
     whole = None if stripes_only else in_own_process(translate_square, side, config, dtype, None)
     seconds, gigabytes = in_own_process(translate_square, side, config, dtype, stripe_height)
@@ -71,9 +67,7 @@ def translate_square(
 ) -> tuple[float, float]:
     """Seconds and gigabytes of this process for one picture; without a stripe height, in a pass."""
     reuse_freed_memory()
-    torch.manual_seed(0)
-    generator = LoadedGenerator(build_generator(config), config, 3, 3, "ab")
-    prepared = PreparedGenerator(generator, choose_device("auto"), dtype, NO_LIMIT)
+    prepared = PreparedGenerator(random_generator(config), choose_device("auto"), dtype, NO_LIMIT)
     picture = torch.rand(1, 3, side, side) * 2 - 1
     prepared.translate_tensor(picture[:, :, :PRACTICE_SIDE, :PRACTICE_SIDE])
     started = time.perf_counter()
@@ -84,3 +78,9 @@ def translate_square(
             StripedGenerator(prepared.network, stripe_height)(picture)
     synchronise()
     return time.perf_counter() - started, own_peak_gigabytes()
+
+
+def random_generator(config: GeneratorConfig) -> LoadedGenerator:
+    """A generator of random weights, the same each time."""
+    torch.manual_seed(0)
+    return LoadedGenerator(build_generator(config), config, 3, 3, "ab")

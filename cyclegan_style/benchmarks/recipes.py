@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import count, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
@@ -34,6 +34,7 @@ from cyclegan_style.system.processes import say
 from cyclegan_style.system.whole_files import remove_leftovers, write_durably
 from cyclegan_style.training.config_checks import ConfigError, validate
 from cyclegan_style.training.cyclegan import Images
+from cyclegan_style.training.number_format import settled
 from cyclegan_style.training.step import TrainingStep
 from cyclegan_style.training.trainer import DivergenceError, train
 
@@ -70,6 +71,8 @@ class Speed:
     """What the first steps take beyond as many others."""
     step_seconds: float
     device: str
+    mixed_precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
+    """In which it was timed; earlier versions did not keep it."""
 
     def steps_within(self, seconds: float) -> int:
         """Steps of a training that takes so long, its start included."""
@@ -210,7 +213,7 @@ def train_and_score(bench: Bench, name: str, seed: int, held_out: HeldOut) -> Ru
     if known is not None:
         return outcome_from_json(known)
     steps = steps_of(bench, name)
-    config = for_run(bench.recipes[name], run, seed, steps)
+    config = for_run(in_the_format_timed(bench, name), run, seed, steps)
     say(f"{name}, seed {seed}: {steps} steps")
     failure: str | None = None
     scores: Scores = {}
@@ -232,6 +235,15 @@ def seconds_of_run(run: Path, config: Config) -> float:
     """Seconds that a run's steps took, however often it was interrupted."""
     images = config.train.batch_size * config.train.accumulation_steps
     return sum(line_seconds(read_metrics(run / METRICS_FILE), images))
+
+
+def in_the_format_timed(bench: Bench, name: str) -> Config:
+    """A recipe with the number format in which its steps were timed."""
+    recipe = bench.recipes[name]
+    precision = speed_of(bench, name).mixed_precision
+    if recipe.train.mixed_precision != "auto":
+        return recipe
+    return replace(recipe, train=replace(recipe.train, mixed_precision=precision))
 
 
 def steps_of(bench: Bench, name: str) -> int:
@@ -263,7 +275,9 @@ def speed_of(bench: Bench, name: str) -> Speed:
 
 def measure_speed(config: Config, minutes: float) -> Speed:
     """Time a few steps of a recipe whose weights are then thrown away."""
-    accelerator = build_accelerator(config)
+    config = settled(config)
+    precision = config.train.mixed_precision
+    accelerator = build_accelerator(config, precision)
     step = TrainingStep(config, accelerator)
     dataset = open_dataset(config.data, accelerator)
     batches = training_batches(config, accelerator, dataset)
@@ -280,7 +294,9 @@ def measure_speed(config: Config, minutes: float) -> Speed:
         seconds += seconds_of(lambda: take_steps(LEAST_TIMED))
         taken += LEAST_TIMED
     step_seconds = seconds / taken
-    return Speed(max(0.0, first - FIRST_STEPS * step_seconds), step_seconds, device_name())
+    return Speed(
+        max(0.0, first - FIRST_STEPS * step_seconds), step_seconds, device_name(), precision
+    )
 
 
 def training_batches(

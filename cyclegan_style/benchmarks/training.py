@@ -26,6 +26,7 @@ from cyclegan_style.directions import DOMAINS
 from cyclegan_style.errors import UserError
 from cyclegan_style.system.hardware import build_accelerator
 from cyclegan_style.training.cyclegan import build_discriminators, build_generators
+from cyclegan_style.training.number_format import settled
 from cyclegan_style.training.step import TrainingStep
 
 
@@ -55,6 +56,7 @@ def compare_training(
             batch_size=batch_size, mixed_precision="auto", compile=True, channels_last=True
         ),
     )
+    config = settled(config)
     plain, fast = plain_step(config), product_step(config)
     warm_up(plain)
     warm_up_seconds = warm_up(fast)
@@ -137,7 +139,7 @@ Step = Callable[[], object]
 
 def plain_step(config: Config) -> Step:
     """The step of the reference, written the obvious way."""
-    device = build_accelerator(config).device
+    device = build_accelerator(config, config.train.mixed_precision).device
     images = random_images(config, device)
     step = PlainStep(config, device)
     return lambda: step.run(images["a"], images["b"])
@@ -145,7 +147,7 @@ def plain_step(config: Config) -> Step:
 
 def product_step(config: Config) -> Callable[[], Mapping[str, Tensor]]:
     """The step that training runs; returns its losses."""
-    accelerator = build_accelerator(config)
+    accelerator = build_accelerator(config, config.train.mixed_precision)
     images = random_images(config, accelerator.device)
     step = TrainingStep(config, accelerator)
     return lambda: step.run([images])[0]
@@ -171,7 +173,7 @@ def peak_of_steps(build: Callable[[Config], Step], config: Config) -> float:
 
 def loader_speed(config: Config) -> float:
     """Batches per second of the training loader over an epoch of the demo's pictures, resized."""
-    accelerator = build_accelerator(config)
+    accelerator = build_accelerator(config, config.train.mixed_precision)
     dataset = open_dataset(config.data, accelerator)
     sampler = UnpairedBatchSampler(
         len(dataset.domain_a),

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from cyclegan_style.applying.jobs import Job
+from cyclegan_style.applying.number_format import choose_dtype
 from cyclegan_style.applying.predictor import Predictor
 from cyclegan_style.applying.translate import translate_files
 from cyclegan_style.benchmarks.timing import Timings, device_name, time_in_turns
@@ -26,12 +27,7 @@ from cyclegan_style.errors import UserError
 from cyclegan_style.models.model_files import LoadedGenerator
 from cyclegan_style.networks import build_generator
 from cyclegan_style.networks.sizes import size_divisor
-from cyclegan_style.system.hardware import (
-    PrecisionName,
-    choose_device,
-    choose_dtype,
-    name_of_format,
-)
+from cyclegan_style.system.hardware import PrecisionName, choose_device, name_of_format
 
 
 @dataclass(frozen=True)
@@ -55,9 +51,9 @@ def compare_translation(
     torch.manual_seed(0)
     plain = build_generator(config).eval()
     device = choose_device("auto")
-    dtype = choose_dtype(precision, device)
     plain = plain.to(device)
     loaded = LoadedGenerator(plain, config, 3, 3, "ab")
+    dtype = choose_dtype(precision, device, loaded)
 
     def ours(jobs: list[Job]) -> None:
         """With a predictor of its own, so that what it compiles counts in every pair."""

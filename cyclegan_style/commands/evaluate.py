@@ -7,6 +7,7 @@ from typing import Any
 from accelerate import PartialState
 from jsonargparse import ArgumentParser, Namespace
 
+from cyclegan_style.applying.number_format import choose_dtype
 from cyclegan_style.applying.predictor import Predictor
 from cyclegan_style.commands.parser import Command, command_parser, print_result, run_named
 from cyclegan_style.errors import UserError
@@ -21,7 +22,7 @@ from cyclegan_style.evaluation.scores import METRICS, OF_TRANSLATIONS, Evaluatio
 from cyclegan_style.evaluation.statistics import write_statistics
 from cyclegan_style.models.model_files import load_generators
 from cyclegan_style.synthetic import DEMO_SPECS
-from cyclegan_style.system.hardware import choose_device, choose_dtype, join_processes
+from cyclegan_style.system.hardware import choose_device, join_processes
 
 DEMOS = ", ".join(DEMO_SPECS)
 
@@ -210,7 +211,7 @@ def load_both(model: str) -> dict[str, Predictor]:
     """The predictors of a model by direction; a single generator file has just one."""
     device = choose_device("auto")
     return {
-        name: Predictor(generator, device, choose_dtype("auto", device))
+        name: Predictor(generator, device, choose_dtype("auto", device, generator))
         for name, generator in load_generators(model).items()
     }
 

@@ -1,5 +1,6 @@
 """``translate``: files and folders of pictures and videos."""
 
+import logging
 import sys
 from pathlib import Path
 
@@ -25,21 +26,26 @@ def translate_command(arguments: list[str]) -> int:
     from cyclegan_style.applying.translate import Output, gathered, translate_files
     from cyclegan_style.system.hardware import join_processes
     from cyclegan_style.system.memory import reuse_freed_memory
-    from cyclegan_style.system.processes import on_main_process
+    from cyclegan_style.system.processes import main_process_first, on_main_process
 
     reuse_freed_memory()
     processes = join_processes(on_cpu=options.device == "cpu")
     jobs = on_main_process(lambda: plan(options.input, options.output, options.format))
     prepare_folder(options.output)
     own_device = processes.num_processes > 1 and options.device == "auto"
-    predictor = Predictor.load(
-        options.model,
-        options.direction,
-        processes.device if own_device else options.device,
-        options.precision,
-        options.memory_budget,
-        working_size=options.working_size,
-        keep_alpha=options.keep_alpha,
+    if processes.is_main_process:
+        logging.getLogger("cyclegan_style.applying.number_format").setLevel(logging.INFO)
+    # The first measures which number format is the fastest, and the others remember.
+    predictor = main_process_first(
+        lambda: Predictor.load(
+            options.model,
+            options.direction,
+            processes.device if own_device else options.device,
+            options.precision,
+            options.memory_budget,
+            working_size=options.working_size,
+            keep_alpha=options.keep_alpha,
+        )
     )
     output = Output(options.quality, options.side_by_side, not options.strip_metadata)
     on_main_process(

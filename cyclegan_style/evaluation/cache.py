@@ -4,7 +4,6 @@ The key holds the content of every file, so a changed picture is another set.
 """
 
 import hashlib
-import os
 import zipfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,17 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from cyclegan_style.evaluation.collect import Collected
+from cyclegan_style.system.user_cache import cache_folder
 from cyclegan_style.system.whole_files import checksum, whole_file
 
 _ARRAYS = ("sizes", "features", "thumbnails")
-
-
-def cache_folder() -> Path:
-    """Where features are kept: $CYCLEGAN_STYLE_CACHE, or below the user's cache."""
-    if own := os.environ.get("CYCLEGAN_STYLE_CACHE"):
-        return Path(own).expanduser() / "features"
-    shared = os.environ.get("XDG_CACHE_HOME")
-    return (Path(shared) if shared else Path.home() / ".cache") / "cyclegan_style" / "features"
 
 
 def cached_file(paths: Sequence[Path], made_by: Sequence[str]) -> Path | None:
@@ -36,7 +28,7 @@ def cached_file(paths: Sequence[Path], made_by: Sequence[str]) -> Path | None:
                 key.update(bytes.fromhex(digest))
     except OSError:
         return None
-    return cache_folder() / f"{key.hexdigest()[:40]}.npz"
+    return cache_folder() / "features" / f"{key.hexdigest()[:40]}.npz"
 
 
 def recall(file: Path) -> Collected | None:

@@ -13,6 +13,8 @@ Convolution = TypeVar("Convolution", nn.Conv2d, nn.ConvTranspose2d)
 
 CHANNELS_OF_GROUP = 16
 """Least channels that group norm takes together, where there are as many."""
+MOST_WEIGHTS = 2**20
+"""Of a convolution that is tried: one of 256 channels has 0.6 million with kernels of 3×3."""
 GAIN = 2**0.5
 """Norm of demodulated kernels; it makes up for the half that an activation takes away."""
 
@@ -142,3 +144,13 @@ def initialise(network: nn.Module) -> None:
         elif isinstance(module, nn.BatchNorm2d):
             nn.init.normal_(module.weight, 1.0, 0.02)
             nn.init.zeros_(module.bias)
+
+
+def typical_convolution(network: nn.Module) -> nn.Conv2d | nn.ConvTranspose2d:
+    """The convolution of the most weights, but for those that are too large for a quick trial."""
+    layers = sorted(
+        (layer for layer in network.modules() if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)),
+        key=lambda layer: layer.weight.numel(),
+    )
+    quick = [layer for layer in layers if layer.weight.numel() < MOST_WEIGHTS]
+    return quick[-1] if quick else layers[0]

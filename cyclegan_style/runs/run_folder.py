@@ -1,5 +1,6 @@
 """The folder of a run: who may train in it, and with which configuration."""
 
+import json
 import time
 from pathlib import Path
 from typing import IO
@@ -17,7 +18,7 @@ from cyclegan_style.runs.origins import (
     read_origins,
 )
 from cyclegan_style.runs.tracking import METRICS_FILE, flatten
-from cyclegan_style.system.hardware import training_device
+from cyclegan_style.system.hardware import PRECISIONS, training_device
 from cyclegan_style.system.whole_files import remove_leftovers, write_durably
 
 try:
@@ -26,6 +27,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 LOCK_FILE = ".lock"
+FORMAT_FILE = ".number-format.json"
 LOCK_SECONDS = 20.0
 """How long to wait for the lock: a killed run's loader processes notice after a few seconds."""
 
@@ -132,7 +134,7 @@ def refuse_differences(folder: Path, saved: Path, config: Config) -> None:
         was, value = before.get(name, "unset"), now.get(name, "unset")
         if name in (*DOMAIN_FIELDS, WEIGHTS_FIELD):
             differences.append(difference(name, str(was), value, origins.get(name, {})))
-        elif was != value and not name.startswith(FREE_TO_CHANGE) and not was_no_fp16(name, was):
+        elif was != value and not name.startswith(FREE_TO_CHANGE) and not was_open(name, was):
             differences.append(f"{name} was {was} and is now {value}")
     found = [each for each in differences if each is not None]
     if found:
@@ -142,12 +144,32 @@ def refuse_differences(folder: Path, saved: Path, config: Config) -> None:
         )
 
 
-def was_no_fp16(name: str, was: object) -> bool:
-    """Whether a field is a precision with which a run can go on by no other name.
+def was_open(name: str, was: object) -> bool:
+    """Whether a field is a precision that a run may go on with under another name.
 
-    fp16 on a CPU is refused; earlier versions trained in float32 and called it that.
+    One that was left to the machine may be chosen later. fp16 on a CPU is refused; earlier versions
+    trained in float32 and called it that.
     """
-    return (name, was) == ("train.mixed_precision", "fp16") and training_device() == "cpu"
+    if name != "train.mixed_precision":
+        return False
+    return was == "auto" or (was == "fp16" and training_device() == "cpu")
+
+
+def kept_format(run: Path) -> str | None:
+    """The number format in which a run trains, None if it began without keeping it."""
+    try:
+        kept = json.loads((run / FORMAT_FILE).read_text(encoding="utf-8"))["training"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return kept if isinstance(kept, str) and kept in PRECISIONS else None
+
+
+def keep_format(run: Path, name: str) -> None:
+    """Keep with a run in which number format it trains."""
+    try:
+        write_durably(run / FORMAT_FILE, json.dumps({"training": name}).encode())
+    except OSError as error:
+        raise UserError(f"run.dir: {run} cannot be used: {error.strerror}") from None
 
 
 def has_begun(folder: Path) -> bool:

@@ -1,6 +1,5 @@
 """Folders of demo pictures: which landscapes they show, and the cache that keeps them."""
 
-import os
 import shutil
 import time
 import uuid
@@ -11,6 +10,7 @@ from typing import Literal
 from tqdm import tqdm
 
 from cyclegan_style.synthetic.drawing import draw_all
+from cyclegan_style.system.user_cache import cache_folder
 
 DEMO_VERSION = 1
 """Part of the cache folder's name: raise it whenever a pixel of any demo picture changes."""
@@ -51,7 +51,7 @@ def demo_folder(
     for a folder at once; one that exists is complete. Raises OSError where it cannot be written.
     """
     sources = demo_sources(domain, split, count)
-    parent = _cache_folder(cache) / f"demo-{DEMO_VERSION}"
+    parent = (cache or cache_folder()) / f"demo-{DEMO_VERSION}"
     folder = parent / f"{domain}-{split}-{len(sources)}"
     unfinished = parent / f".{folder.name}-{uuid.uuid4().hex}"
     try:
@@ -80,15 +80,6 @@ def demo_sources(domain: Domain, split: Split, count: int | None = None) -> rang
     if count is None:
         count = DEMO_COUNTS["test" if tested else "train"]
     return range(start, start + count)
-
-
-def _cache_folder(cache: Path | None) -> Path:
-    if cache is not None:
-        return cache
-    if own := os.environ.get("CYCLEGAN_STYLE_CACHE"):
-        return Path(own).expanduser()
-    shared = os.environ.get("XDG_CACHE_HOME")
-    return (Path(shared) if shared else Path.home() / ".cache") / "cyclegan_style"
 
 
 def _delete_leftovers(parent: Path) -> None:

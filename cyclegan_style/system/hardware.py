@@ -12,7 +12,6 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import (
     DataLoaderConfiguration,
     DistributedDataParallelKwargs,
-    InitProcessGroupKwargs,
     is_bf16_available,
     parse_flag_from_env,
 )
@@ -22,6 +21,7 @@ from cyclegan_style.config import Config, TrainConfig
 from cyclegan_style.errors import UserError
 
 PrecisionName = Literal["auto", "fp32", "bf16", "fp16"]
+TrainingPrecision = Literal["no", "bf16", "fp16"]
 
 LONGEST_WAIT = timedelta(days=30)
 """How long a process that is done waits for those that still have files."""
@@ -32,31 +32,39 @@ Longer than any checkpoint takes to write. What may take hours, to list a folder
 weights, is waited for in another way: see processes.py.
 """
 
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+FORMATS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""Number formats by the names that users give them."""
+PRECISIONS: dict[str, TrainingPrecision] = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
+"""accelerate's names of the same, by torch's."""
 
 
-def build_accelerator(config: Config) -> Accelerator:
+def join_training(train: TrainConfig) -> PartialState:
+    """Find the processes that train together, each with the threads that it trains with."""
+    meet_after_a_restart()
+    on_cpu = parse_flag_from_env("ACCELERATE_USE_CPU")
+    state = PartialState(cpu=on_cpu, timeout=LONGEST_STEP)
+    refuse_lost_processes(state.num_processes)
+    if state.device.type == "cpu":
+        torch.set_num_threads(train.cpu_threads or fair_share_of_cores())
+    return state
+
+
+def build_accelerator(config: Config, precision: str) -> Accelerator:
     """The Accelerator through which everything that depends on the hardware goes."""
+    join_training(config.train)
     torch.backends.cuda.matmul.allow_tf32 = config.train.tf32
     torch.backends.cudnn.allow_tf32 = config.train.tf32
     tracker = config.tracking.backend
-    meet_after_a_restart()
     accelerator = Accelerator(
-        mixed_precision=resolve_precision(config.train),
+        mixed_precision=precision,
         log_with=None if tracker == "none" else tracker,
         project_dir=config.run.dir,
         step_scheduler_with_optimizer=False,
         rng_types=[],  # samples follow from their keys, so there is nothing to synchronise
         # Batches lie in pinned memory on CUDA alone, where the host then need not wait for a copy.
         dataloader_config=DataLoaderConfiguration(non_blocking=torch.cuda.is_available()),
-        kwargs_handlers=[
-            DistributedDataParallelKwargs(gradient_as_bucket_view=True),
-            InitProcessGroupKwargs(timeout=LONGEST_STEP),
-        ],
+        kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
     )
-    refuse_lost_processes(accelerator.num_processes)
-    if accelerator.device.type == "cpu":
-        torch.set_num_threads(config.train.cpu_threads or fair_share_of_cores())
     # Steps have one shape of batch, for which cuDNN then finds the fastest kernels once.
     torch.backends.cudnn.benchmark = True
     return accelerator
@@ -80,6 +88,8 @@ def meet_after_a_restart() -> None:
     restarts = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     if restarts == "0" or os.environ["GROUP_WORLD_SIZE"] != "1":
         return
+    if torch.distributed.is_initialized():
+        return
     on_gpu = torch.cuda.is_available() and not parse_flag_from_env("ACCELERATE_USE_CPU")
     if on_gpu:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
@@ -93,21 +103,24 @@ def meet_after_a_restart() -> None:
     )
 
 
-def resolve_precision(train: TrainConfig) -> str:
-    """The number format that ``auto`` stands for on this machine, or the chosen one.
+def refuse_precision(train: TrainConfig) -> None:
+    """Raise a UserError if the device cannot train in the chosen number format.
 
-    A UserError if the device cannot train in it: accelerate would take fp16 on a CPU for float32,
-    and say that it is fp16.
+    accelerate would take fp16 on a CPU for float32, and say that it is fp16.
     """
     device, chosen = training_device(), train.mixed_precision
-    if chosen == "auto":
-        formats = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "no"}
-        return formats[fastest_format(device)]
-    if chosen == "fp16" and device == "cpu":
+    if chosen == "auto" or trains_in(chosen, device):
+        return
+    if chosen == "fp16":
         raise UserError("train.mixed_precision: fp16 needs a GPU; on CPUs choose bf16, no or auto")
-    if chosen == "bf16" and device != "cpu" and not is_bf16_available():
-        raise UserError(f"train.mixed_precision: this {device} device has no bf16; choose auto")
-    return chosen
+    raise UserError(f"train.mixed_precision: this {device} device has no bf16; choose auto")
+
+
+def trains_in(precision: str, device_type: str) -> bool:
+    """Whether a kind of device trains in what accelerate calls so."""
+    if precision == "fp16":
+        return device_type != "cpu"
+    return precision != "bf16" or device_type == "cpu" or is_bf16_available()
 
 
 def training_device() -> str:
@@ -118,12 +131,22 @@ def training_device() -> str:
     return "cpu" if found is None else found.type
 
 
-def fastest_format(device_type: str) -> torch.dtype:
-    """16 bits where the hardware is fast at them, otherwise 32."""
+def known_format(device_type: str) -> torch.dtype | None:
+    """The fastest number format of a kind of GPU; None of a CPU, where it must be measured."""
+    if device_type == "cpu":
+        return None
     if device_type == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
         return torch.bfloat16 if fast else torch.float16
-    return torch.bfloat16 if device_type == "cpu" and cpu_is_fast_at_bf16() else torch.float32
+    return torch.float32
+
+
+def format_of_earlier_versions(device_type: str) -> str:
+    """What ``auto`` stood for before it was measured, when CPUs had to have AMX for 16 bits."""
+    known = known_format(device_type)
+    if known is not None:
+        return name_of_format(known)
+    return "bfloat16" if torch.cpu._is_amx_tile_supported() else "float32"
 
 
 def describe_hardware(accelerator: Accelerator) -> str:
@@ -138,11 +161,6 @@ def describe_hardware(accelerator: Accelerator) -> str:
         f"{platform.system()}, Python {platform.python_version()}, torch {torch.__version__}",
     ]
     return "\n".join(lines)
-
-
-def cpu_is_fast_at_bf16() -> bool:
-    """Whether the processor multiplies bf16 matrices in hardware: AMX."""
-    return bool(torch.cpu._is_amx_tile_supported())
 
 
 def join_processes(on_cpu: bool = False) -> PartialState:
@@ -210,13 +228,9 @@ def _fastest_device() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """The number format; ``auto`` takes 16 bits only where the hardware is fast at them."""
-    if precision != "auto":
-        if precision not in _DTYPES:
-            raise UserError(f"precision {precision!r} is none of auto, {', '.join(_DTYPES)}")
-        return _DTYPES[precision]
-    return fastest_format(device.type)
+def format_of(precision: str) -> torch.dtype:
+    """The number format that accelerate calls so."""
+    return FORMATS["fp32" if precision == "no" else precision]
 
 
 def name_of_format(dtype: torch.dtype) -> str:

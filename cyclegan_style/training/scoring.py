@@ -9,6 +9,7 @@ from cyclegan_style.config import Config, to_yaml
 from cyclegan_style.data.domains import ImageDomain
 from cyclegan_style.runs.best import BestScores, keep_best_model
 from cyclegan_style.runs.checkpoint import chance_untouched
+from cyclegan_style.system.hardware import format_of
 from cyclegan_style.system.processes import on_main_process
 from cyclegan_style.training.cyclegan import Generators
 from cyclegan_style.training.demo import (
@@ -39,7 +40,9 @@ class Scoring:
         self.run = run
         self.known = known_translations(config.data, config.directions)
         self.validation = (
-            Validation(config, test_domains, accelerator.device)
+            Validation(
+                config, test_domains, accelerator.device, format_of(accelerator.mixed_precision)
+            )
             if config.evaluation.every_steps
             else None
         )

@@ -19,13 +19,14 @@ from cyclegan_style.data.training_data import (
 )
 from cyclegan_style.errors import UserError
 from cyclegan_style.runs.run_folder import claim_run_folder
-from cyclegan_style.system.hardware import build_accelerator
+from cyclegan_style.system.hardware import build_accelerator, join_training, refuse_precision
 from cyclegan_style.system.preemption import StopRequest
 from cyclegan_style.system.processes import on_main_process, say
 from cyclegan_style.training.config_checks import remarks, validate
 from cyclegan_style.training.cyclegan import Images
 from cyclegan_style.training.demo import Scores
 from cyclegan_style.training.health import Health
+from cyclegan_style.training.number_format import precision_of_run
 from cyclegan_style.training.progress import NotFiniteError, Progress, RecentLosses
 from cyclegan_style.training.saving import Saving
 from cyclegan_style.training.schedule import learning_rate, share_behind
@@ -55,8 +56,10 @@ def train(config: Config, notes: Sequence[str] = ()) -> TrainingResult:
     """
     config = name_domains(config)
     validate(config)
-    accelerator = build_accelerator(config)
+    refuse_precision(config.train)
+    join_training(config.train)
     run = on_main_process(lambda: claim_run_folder(config))
+    accelerator = build_accelerator(config, precision_of_run(config, run))
     dataset = open_dataset(config.data, accelerator)
     for note in (*notes, *remarks(config)):
         say(note)

@@ -18,7 +18,7 @@ from cyclegan_style.evaluation.model import Translation, as_rgb
 from cyclegan_style.evaluation.scores import METRICS, OF_TRANSLATIONS, EvaluationOptions
 from cyclegan_style.models.model_files import LoadedGenerator
 from cyclegan_style.networks import build_generator
-from cyclegan_style.system.hardware import choose_dtype
+from cyclegan_style.system.hardware import known_format
 from cyclegan_style.training.cyclegan import Generators
 
 METRICS_WITHOUT_CURVE = ("kid_std",)
@@ -28,12 +28,18 @@ class Validation:
     """The test pictures of both domains, and what the real ones look like to the metrics."""
 
     def __init__(
-        self, config: Config, domains: dict[str, ImageDomain], device: torch.device
+        self,
+        config: Config,
+        domains: dict[str, ImageDomain],
+        device: torch.device,
+        trained_in: torch.dtype = torch.float32,
     ) -> None:
         evaluation = config.evaluation
         self.config = config
         self.domains = domains
         self.device = device
+        # On a CPU that of training, which all processes have and a run keeps; scores are compared.
+        self.dtype = known_format(device.type) or trained_in
         options = EvaluationOptions(
             evaluation.metrics,
             evaluation.definition,
@@ -81,7 +87,7 @@ class Validation:
         return self.evaluator.measure(self.paths[name], domain.spec, domain.field, read)
 
     def _predictor(self, generator: nn.Module, direction: Direction) -> Predictor:
-        """A copy of the generator that computes as it will for its users."""
+        """A copy of the generator with the layers that its users will have."""
         channels = self.config.data.channels
         in_channels, out_channels = channels[direction.source], channels[direction.target]
         network = build_generator(self.config.generator, in_channels, out_channels)
@@ -89,7 +95,7 @@ class Validation:
         loaded = LoadedGenerator(
             network, self.config.generator, in_channels, out_channels, direction.name
         )
-        return Predictor(loaded, self.device, choose_dtype("auto", self.device))
+        return Predictor(loaded, self.device, self.dtype)
 
 
 class DomainReader:

@@ -1,0 +1,107 @@
+"""The fastest way is found by trying, and remembered for this machine and this work alone."""
+
+import time
+from collections.abc import Mapping
+from functools import partial
+
+import pytest
+import torch
+
+from cyclegan_style.system.measured import (
+    MEASURED_FILE,
+    Speeds,
+    Trial,
+    fastest_here,
+    measured_speeds,
+)
+
+
+def at_once() -> None:
+    pass
+
+
+def never() -> Mapping[str, Trial]:
+    raise AssertionError("measured again")
+
+
+QUICK, SLOW = Trial(at_once, at_once), Trial(partial(time.sleep, 0.01), partial(time.sleep, 0.01))
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("CYCLEGAN_STYLE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def measured_again(*what: str) -> bool:
+    speeds = fastest_here(what, ["slow", "quick"], lambda: {"slow": SLOW, "quick": QUICK})
+    assert speeds.best == "quick"
+    return not speeds.remembered
+
+
+def test_a_faster_way_than_the_usual_is_chosen():
+    assert Speeds(measured_speeds({"slow": SLOW, "quick": QUICK})).best == "quick"
+
+
+def test_a_much_slower_way_is_given_up_after_a_small_part():
+    begun = []
+    slow = Trial(SLOW.part, lambda: begun.append("slow"))
+
+    speeds = measured_speeds({"quick": QUICK, "slow": slow})
+
+    assert (speeds, begun) == ({"quick": 1.0, "slow": 0.0}, [])
+
+
+def test_a_way_that_fails_is_not_chosen():
+    def fail() -> None:
+        raise RuntimeError("not implemented for Half")
+
+    for broken in (Trial(fail, at_once), Trial(at_once, fail)):
+        assert measured_speeds({"slow": SLOW, "broken": broken})["broken"] == 0.0
+
+
+def test_another_way_must_be_faster_by_a_margin():
+    assert Speeds({"float32": 1.0, "bfloat16": 1.05}).best == "float32"
+    chosen = Speeds({"float32": 1.0, "bfloat16": 1.9}, remembered=True)
+    assert chosen.best == "bfloat16"
+    assert chosen.reasons() == "1.9 times as fast as float32 (measured here earlier)"
+
+
+def test_what_was_measured_is_remembered_for_the_same_work_on_the_same_machine(monkeypatch):
+    assert measured_again("training", "small")
+    assert fastest_here(["training", "small"], ["slow", "quick"], never).best == "quick"
+
+    assert measured_again("training", "large")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads + 1)
+    try:
+        assert measured_again("training", "small")
+    finally:
+        torch.set_num_threads(threads)
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "SSE41")
+    assert measured_again("training", "small")
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA")
+    monkeypatch.setattr(torch, "__version__", "9.0")
+    assert measured_again("training", "small")
+
+
+def test_damaged_and_foreign_files_are_measured_over(cache):
+    assert measured_again("work")
+    file = cache / MEASURED_FILE
+    whole = file.read_text()
+    for rubbish in (
+        *("", "{", "[]", "null", whole.replace("1.0", "-1.0"), whole.replace("1.0", "NaN")),
+        *(whole.replace("slow", "slower"), whole.replace("1.0", "null"), "[" * 10_000),
+    ):
+        file.write_text(rubbish)
+        assert measured_again("work")
+        assert not measured_again("work")
+    file.write_bytes(b"\xff\xfe")
+    assert measured_again("work")
+
+
+def test_a_cache_that_cannot_be_written_is_no_error(cache):
+    cache.write_text("not a folder")
+
+    assert measured_again("work")
+    assert measured_again("work")
