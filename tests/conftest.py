@@ -1,5 +1,6 @@
 """What every test relies on."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,10 @@ def one_thread() -> None:
 def own_cache(tmp_path_factory) -> Iterator[None]:
     """What tests measure and compute is not for the person who runs them."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setenv("CYCLEGAN_STYLE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        base = tmp_path_factory.getbasetemp()
+        if "PYTEST_XDIST_WORKER" in os.environ:
+            base = base.parent  # which the workers share, so that demo pictures are drawn once
+        patched.setenv("CYCLEGAN_STYLE_CACHE", str(base / "cache"))
         yield
 
 
