@@ -215,7 +215,7 @@ def test_one_reference_file_becomes_a_folder_of_one_direction(tmp_path, capsys):
     assert main(["translate", "--model", str(tmp_path / "ours"), *options]) == 0
     other = ["--onnx", str(tmp_path / "x.onnx"), "--direction", "ab"]
     assert main(["export", str(tmp_path / "ours"), *other]) == 2
-    assert "not that direction" in capsys.readouterr().err
+    assert "this model translates B to A only" in capsys.readouterr().err
 
 
 def test_nothing_to_write_is_told(folder, capsys):

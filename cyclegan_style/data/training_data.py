@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -41,7 +41,7 @@ def name_domains(config: Config) -> Config:
     return replace(config, data=named)
 
 
-def open_dataset(data: DataConfig, accelerator: Accelerator) -> UnpairedDataset:
+def open_dataset(data: DataConfig, processes: Accelerator | PartialState) -> UnpairedDataset:
     """Find, check and, if they fit, load the training pictures of both domains."""
     specs = {"a": str(data.a), "b": str(data.b)}
     for domain, spec in specs.items():  # who comes first renders the demo's pictures
@@ -57,7 +57,7 @@ def open_dataset(data: DataConfig, accelerator: Accelerator) -> UnpairedDataset:
             size=data.load_size,
             min_readable=data.min_readable,
             memory_budget=parse_bytes(data.memory_budget) // 2 // processes_here(),
-            progress=accelerator.is_main_process,
+            progress=processes.is_main_process,
         )
         for domain, spec in specs.items()
     ]

@@ -57,10 +57,10 @@ def train(config: Config, notes: Sequence[str] = ()) -> TrainingResult:
     config = name_domains(config)
     validate(config)
     refuse_precision(config.train)
-    join_training(config.train)
+    processes = join_training(config.train)
     run = on_main_process(lambda: claim_run_folder(config))
+    dataset = open_dataset(config.data, processes)
     accelerator = build_accelerator(config, precision_of_run(config, run))
-    dataset = open_dataset(config.data, accelerator)
     for note in (*notes, *remarks(config)):
         say(note)
     return Trainer(config, accelerator, run, dataset).fit()
