@@ -8,7 +8,7 @@ from functools import cache
 import torch
 from torch import nn
 
-from cyclegan_style.applying.prepared import PreparedGenerator, prepared_network
+from cyclegan_style.applying.prepared import NO_LIMIT, PreparedGenerator, prepared_network
 from cyclegan_style.errors import UserError
 from cyclegan_style.models.model_files import LoadedGenerator
 from cyclegan_style.networks.layers import typical_convolution
@@ -19,7 +19,6 @@ CANDIDATES = {name_of_format(dtype): dtype for dtype in FORMATS.values()}
 SIDE_OF_PART = 16
 SIDE = 128
 """Of the picture that is translated for the measurement, or the next that the network takes."""
-NO_LIMIT = 2**62
 
 logger = logging.getLogger(__name__)
 

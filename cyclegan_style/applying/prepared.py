@@ -40,6 +40,9 @@ MAPS_OF_ATTENTION = 4.0
 MORE_ON_GPUS = 1.6
 """Times as much for copies between layouts and for workspaces; not measured."""
 
+NO_LIMIT = 2**62
+"""Bytes that no machine has: a budget of memory that limits nothing."""
+
 NORMS = (nn.InstanceNorm2d, nn.BatchNorm2d, nn.GroupNorm)
 
 LARGEST_ERROR = 2.0

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from cyclegan_style.applying.number_format import choose_dtype
-from cyclegan_style.applying.prepared import PreparedGenerator
+from cyclegan_style.applying.prepared import NO_LIMIT, PreparedGenerator
 from cyclegan_style.applying.tiling import StripedGenerator, default_stripe_height
 from cyclegan_style.benchmarks.timing import (
     device_name,
@@ -23,7 +23,6 @@ from cyclegan_style.system.hardware import PrecisionName, choose_device, name_of
 from cyclegan_style.system.memory import reuse_freed_memory
 
 PRACTICE_SIDE = 64
-NO_LIMIT = 2**62
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from cyclegan_style.data.sampling import (
     training_loader,
 )
 from cyclegan_style.networks.sizes import size_divisor
-from cyclegan_style.system.hardware import processes_here
+from cyclegan_style.system.cores import processes_here
 from cyclegan_style.system.processes import main_process_first, wait_for_all
 
 Item = TypeVar("Item")

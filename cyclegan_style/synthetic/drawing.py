@@ -18,6 +18,7 @@ from tqdm import tqdm
 from cyclegan_style.synthetic.landscape import render_photo
 from cyclegan_style.synthetic.painting import paint
 from cyclegan_style.synthetic.planes import Pixels
+from cyclegan_style.system.cores import processes_here, usable_cores
 
 DEMO_SEED = 2017
 
@@ -27,20 +28,14 @@ _PROGRAM = "import sys; from cyclegan_style.synthetic import drawing; sys.exit(d
 
 def draw_all(folder: Path, domain: str, sources: range, bar: "tqdm[Never]") -> None:
     """Write `0000.png` ... of these landscapes, shown as the domain's pictures do."""
-    cores = usable_cores() if len(sources) >= _MANY and sys.executable else 1
+    many = len(sources) >= _MANY and sys.executable
+    cores = usable_cores() // processes_here() if many else 1  # a launcher's others draw as well
     if cores > 1:
         _draw_by_helpers(cores, folder, domain, sources, bar)
     else:
         for number in range(len(sources)):
             draw(folder, domain, sources.start, number)
             bar.update()
-
-
-def usable_cores() -> int:
-    """Cores for this process, where a launcher's others draw as well."""
-    affinity = hasattr(os, "sched_getaffinity")
-    cores = len(os.sched_getaffinity(0)) if affinity else os.cpu_count() or 1
-    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def draw(folder: Path, domain: str, first_source: int, number: int) -> None:

@@ -19,6 +19,7 @@ from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined
 
 from cyclegan_style.config import Config, TrainConfig
 from cyclegan_style.errors import UserError
+from cyclegan_style.system.cores import processes_here, usable_cores
 
 PrecisionName = Literal["auto", "fp32", "bf16", "fp16"]
 TrainingPrecision = Literal["no", "bf16", "fp16"]
@@ -189,14 +190,8 @@ def refuse_lost_processes(joined: int) -> None:
 
 def fair_share_of_cores() -> int:
     """Cores for each process on this machine; accelerate launch would have each use just one."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    cores = min(psutil.cpu_count(logical=False) or 1, usable or 1)
+    cores = min(psutil.cpu_count(logical=False) or 1, usable_cores())
     return max(1, cores // processes_here())
-
-
-def processes_here() -> int:
-    """Processes that were launched together on this machine."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def compiler_options(device: torch.device) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from cyclegan_style.system.hardware import processes_here
+from cyclegan_style.system.cores import processes_here
 
 # Of malloc.h.
 _M_TRIM_THRESHOLD = -1
