@@ -46,11 +46,16 @@ def killed_in_step(number: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
 def remember_bfloat16(config: Config, speed: float) -> None:
     """Let bf16 have been measured as so many times as fast as float32 at training this."""
     training_speeds(config)
+    remember_speed("training", "bfloat16", speed)
+
+
+def remember_speed(what: str, name: str, speed: float) -> None:
+    """Let one way to compute this, among those measured, have been so many times as fast."""
     file = cache_folder() / MEASURED_FILE
     remembered = json.loads(file.read_text())
     for key, speeds in remembered.items():
-        if key.startswith("training"):
-            speeds["bfloat16"] = speed
+        if key.startswith(what):
+            speeds[name] = speed
     file.write_text(json.dumps(remembered))
 
 

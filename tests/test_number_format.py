@@ -11,7 +11,7 @@ from cyclegan_style.applying.number_format import choose_dtype
 from cyclegan_style.errors import UserError
 from cyclegan_style.models.model_files import LoadedGenerator
 from cyclegan_style.networks import build_generator
-from cyclegan_style.runs.run_folder import FORMAT_FILE, keep_format, kept_format
+from cyclegan_style.runs.run_folder import FORMAT_FILE, keep_choice, kept_choice
 from cyclegan_style.system.hardware import PRECISIONS, format_of_earlier_versions
 from cyclegan_style.system.measured import MEASURED_FILE
 from cyclegan_style.training.number_format import training_speeds
@@ -47,17 +47,17 @@ def test_a_run_keeps_the_format_that_it_began_with(configured, capsys):
     assert "2 times as fast as bfloat16 (measured here earlier)" in went_on
     assert "precision bf16" in went_on
 
-    keep_format(run, "float16")  # as a run that began on a GPU without bf16
+    keep_choice(run, FORMAT_FILE, "float16")  # as a run that began on a GPU without bf16
     assert "began in float16, in which this cpu cannot train" in (elsewhere := told(3))
     assert "computing in float32" in elsewhere
-    assert kept_format(run) == "float16"
+    assert kept_choice(run, FORMAT_FILE, PRECISIONS) == "float16"
 
     (run / FORMAT_FILE).unlink()  # as a run of an earlier version
     earlier = format_of_earlier_versions("cpu")
     assert f"precision {PRECISIONS[earlier]}" in told(4)
-    assert kept_format(run) == earlier
+    assert kept_choice(run, FORMAT_FILE, PRECISIONS) == earlier
 
-    keep_format(run, "bfloat16")
+    keep_choice(run, FORMAT_FILE, "bfloat16")
     assert "precision no" in (chosen := told(5, "no"))
     assert "computing in" not in chosen
     with pytest.raises(UserError, match="mixed_precision was no and is now bf16"):

@@ -1,9 +1,7 @@
 """Layers that apply a model faster or more exactly than torch's own, for the CPU mostly.
 
 Most of a residual generator's work is 3×3 convolutions of many channels, which take four times
-fewer multiplications by Winograd's algorithm (Lavin and Gray, 2016): a 4×4 tile of the output is
-Aᵀ(U ∘ V)A, with U the transformed kernel and V the transformed 6×6 patch of the input. Summed over
-the channels, the products of all tiles are 36 products of matrices.
+fewer multiplications by Winograd's algorithm (``cyclegan_style/networks/winograd.py``).
 """
 
 import torch
@@ -12,16 +10,19 @@ from torch import Tensor, nn
 
 from cyclegan_style.applying.tiling import Statistics
 from cyclegan_style.networks.layers import kernels
+from cyclegan_style.networks.winograd import (
+    FEWEST_CHANNELS,
+    PATCH,
+    TILE,
+    padded,
+    put_tiles,
+    transformed,
+    transforms,
+    unfolded,
+)
 
-TILE = 4
-PATCH = TILE + 2
-FEWEST_CHANNELS = 96
-"""Below it the transforms take longer than they save."""
 CHUNK_BYTES = 2**22
 """What the transformed patches of a chunk may take, so that they stay in the caches."""
-POINTS = (0.0, 1.0, -1.0, 0.5, -2.0)
-"""Where polynomials are evaluated, beside infinity. Errors are a third of those of the usual
-0, ±1, ±2."""
 MOST_OUTPUTS = 4
 """A processor computes 8 or 16 outputs at once; a generator's last layer has three."""
 
@@ -131,34 +132,27 @@ class FasterConvolution(nn.Conv2d):
 class WinogradConvolution(FasterConvolution):
     """A 3×3 convolution, channels last."""
 
-    patch_transform: Tensor
     kernels: Tensor
-    tile_transform: Tensor
 
     def __init__(self, convolution: nn.Conv2d) -> None:
         super().__init__(convolution)
-        # Columns and rows are transformed at once, by one product of matrices.
-        tile, kernel, patch = (torch.kron(matrix, matrix) for matrix in transforms())
+        _, kernel, _ = transforms()
         weights = self.weight.detach().double().permute(2, 3, 1, 0)
-        kernels = (kernel @ weights.flatten(0, 1).flatten(1)).float()
-        self.keep("patch_transform", patch.float())
+        kernels = (torch.kron(kernel, kernel) @ weights.flatten(0, 1).flatten(1)).float()
         self.keep("kernels", kernels.view(-1, self.in_channels, self.out_channels))
-        self.keep("tile_transform", tile.float())
 
     def forward(self, x: Tensor) -> Tensor:
         """Map N×C×H×W to N×K×(H−2)×(W−2)."""
         count, _, height, width = x.shape
         height, width = height - 2, width - 2
-        down, across = -(-height // TILE), -(-width // TILE)
-        below, beside = down * TILE - height, across * TILE - width
-        if below or beside:
-            x = F.pad(x, (0, beside, 0, below))
+        x = padded(x, PATCH)
         output = torch.empty(
-            (count, self.out_channels, down * TILE, across * TILE),
+            (count, self.out_channels, x.shape[2] - 2, x.shape[3] - 2),
             dtype=x.dtype,
             device=x.device,
             memory_format=torch.channels_last,
         )
+        across = output.shape[3] // TILE
         tiles = max(1, CHUNK_BYTES // (count * PATCH**2 * self.in_channels * x.element_size()))
         rows, columns = TILE * max(1, tiles // across), TILE * min(tiles, across)
         for top in range(0, output.shape[2], rows):
@@ -170,20 +164,9 @@ class WinogradConvolution(FasterConvolution):
 
     def _compute(self, x: Tensor, output: Tensor) -> None:
         """Fill the output for these rows of whole tiles."""
-        count, channels, height, width = output.shape
-        down, across = height // TILE, width // TILE
-        patches = x.unfold(2, PATCH, TILE).unfold(3, PATCH, TILE).permute(4, 5, 0, 2, 3, 1)
-        patches = self.patch_transform @ patches.reshape(PATCH**2, -1)
+        patches = transformed("patch", unfolded(x, PATCH))
         products = patches.view(PATCH**2, -1, self.in_channels) @ self.kernels
-        tiles = (self.tile_transform @ products.view(PATCH**2, -1)).view(
-            TILE, TILE, count, down, across, channels
-        )
-        tiles = tiles.permute(2, 5, 3, 0, 4, 1)  # as the output: each place beside its tile
-        output = output.unflatten(3, (across, TILE)).unflatten(2, (down, TILE))
-        if self.bias is None:
-            output.copy_(tiles)
-        else:
-            torch.add(tiles, self.bias.view(-1, 1, 1, 1, 1), out=output)
+        put_tiles(transformed("tile", products.view(PATCH**2, -1)), output, self.bias)
 
 
 class FewOutputsConvolution(FasterConvolution):
@@ -210,21 +193,3 @@ class FewOutputsConvolution(FasterConvolution):
         for row in range(1, kernel_height):
             output = output + parts[:, :, row, row : row + height]
         return output
-
-
-def transforms() -> tuple[Tensor, Tensor, Tensor]:
-    """Aᵀ for tiles, G for kernels and Bᵀ for patches, in float64.
-
-    A product of polynomials follows from its values at enough points: with V the matrix from
-    coefficients to values, it is V⁻¹(Va ∘ Vb). Transposed, that is a convolution.
-    """
-
-    def values(coefficients: int) -> Tensor:
-        rows = [[point**power for power in range(coefficients)] for point in POINTS]
-        infinity = [0.0] * (coefficients - 1) + [1.0]
-        return torch.tensor([*rows, infinity], dtype=torch.float64, device="cpu")
-
-    patch = torch.linalg.inv(values(PATCH)).T
-    # The kernel takes the factor of each row, so that float32 holds the rows of patches exactly.
-    factors = torch.cat([patch[:-1, -2], patch[-1:, -1]])[:, None]
-    return values(TILE).T, values(3) * factors, patch / factors

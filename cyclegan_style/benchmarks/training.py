@@ -41,6 +41,8 @@ class Comparison(Timings):
     loader_batches_per_second: float
     """Batches of both domains that the loader delivers when nothing else runs."""
     device: str
+    convolutions: str
+    """winograd, which is not compiled, or direct."""
 
 
 def compare_training(
@@ -53,7 +55,11 @@ def compare_training(
         ),
         generator=generator,
         train=TrainConfig(
-            batch_size=batch_size, mixed_precision="auto", compile=True, channels_last=True
+            batch_size=batch_size,
+            mixed_precision="auto",
+            convolutions="auto",
+            compile=True,
+            channels_last=True,
         ),
     )
     config = settled(config)
@@ -69,6 +75,7 @@ def compare_training(
         peak_gigabytes=in_own_process(peak_of_steps, product_step, config),
         loader_batches_per_second=loader_speed(config),
         device=device_name(),
+        convolutions=config.train.convolutions,
     )
 
 

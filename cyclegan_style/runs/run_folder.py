@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import IO
 
@@ -18,7 +19,7 @@ from cyclegan_style.runs.origins import (
     read_origins,
 )
 from cyclegan_style.runs.tracking import METRICS_FILE, flatten
-from cyclegan_style.system.hardware import PRECISIONS, training_device
+from cyclegan_style.system.hardware import training_device
 from cyclegan_style.system.whole_files import remove_leftovers, write_durably
 
 try:
@@ -28,6 +29,7 @@ except ImportError:  # Windows
 
 LOCK_FILE = ".lock"
 FORMAT_FILE = ".number-format.json"
+CONVOLUTIONS_FILE = ".convolutions.json"
 LOCK_SECONDS = 20.0
 """How long to wait for the lock: a killed run's loader processes notice after a few seconds."""
 
@@ -145,29 +147,29 @@ def refuse_differences(folder: Path, saved: Path, config: Config) -> None:
 
 
 def was_open(name: str, was: object) -> bool:
-    """Whether a field is a precision that a run may go on with under another name.
+    """Whether a field is a way to compute that a run may go on with under another name.
 
     One that was left to the machine may be chosen later. fp16 on a CPU is refused; earlier versions
     trained in float32 and called it that.
     """
-    if name != "train.mixed_precision":
+    if name not in ("train.mixed_precision", "train.convolutions"):
         return False
     return was == "auto" or (was == "fp16" and training_device() == "cpu")
 
 
-def kept_format(run: Path) -> str | None:
-    """The number format in which a run trains, None if it began without keeping it."""
+def kept_choice(run: Path, file: str, names: Collection[str]) -> str | None:
+    """In which of several ways a run trains, None if it began without keeping it in the file."""
     try:
-        kept = json.loads((run / FORMAT_FILE).read_text(encoding="utf-8"))["training"]
+        kept = json.loads((run / file).read_text(encoding="utf-8"))["training"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return kept if isinstance(kept, str) and kept in PRECISIONS else None
+    return kept if isinstance(kept, str) and kept in names else None
 
 
-def keep_format(run: Path, name: str) -> None:
-    """Keep with a run in which number format it trains."""
+def keep_choice(run: Path, file: str, name: str) -> None:
+    """Keep with a run in which way it trains."""
     try:
-        write_durably(run / FORMAT_FILE, json.dumps({"training": name}).encode())
+        write_durably(run / file, json.dumps({"training": name}).encode())
     except OSError as error:
         raise UserError(f"run.dir: {run} cannot be used: {error.strerror}") from None
 

@@ -247,6 +247,14 @@ def _problems_of_combinations(config: Config) -> list[str]:
             "train.checkpoint_activations must be false with train.compile, whose compiler itself"
             " chooses what to keep"
         )
+    if config.train.convolutions == "winograd":
+        if config.train.compile:
+            problems.append("train.compile must be false with train.convolutions winograd")
+        if config.train.mixed_precision != "no":
+            problems.append(
+                "train.mixed_precision must be no with train.convolutions winograd, which computes"
+                " in float32"
+            )
     if loss.adversarial == "wgan_gp" and loss.gradient_penalty != "none":
         problems.append("loss.gradient_penalty must be none with wgan_gp, which brings its own")
     if loss.penalises_gradients and config.discriminator.norm == "batch":

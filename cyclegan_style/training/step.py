@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from cyclegan_style.config import Config, OptimizerConfig
 from cyclegan_style.directions import DOMAINS
+from cyclegan_style.networks.winograd import train_by_winograd
 from cyclegan_style.system.hardware import compiler_options
 from cyclegan_style.training.activations import recompute_activations
 from cyclegan_style.training.average import MovingAverage
@@ -57,6 +58,8 @@ class TrainingStep:
         self.discriminators = build_discriminators(config).to(**place)
         projections = projections_for(config, self.generators)
         self.generators_in_training = GeneratorsInTraining(self.generators, projections).to(**place)
+        if config.train.convolutions == "winograd":
+            train_by_winograd(self.generators)
         decay, warmup = config.train.ema_decay, config.train.ema_warmup
         self.average = MovingAverage(self.generators, decay, warmup) if decay else None
         self.pools = build_pools(config, accelerator.process_index)

@@ -23,6 +23,7 @@ from cyclegan_style.system.hardware import build_accelerator, join_training, ref
 from cyclegan_style.system.preemption import StopRequest
 from cyclegan_style.system.processes import on_main_process, say
 from cyclegan_style.training.config_checks import remarks, validate
+from cyclegan_style.training.convolutions import refuse_convolutions, with_convolutions_of_run
 from cyclegan_style.training.cyclegan import Images
 from cyclegan_style.training.demo import Scores
 from cyclegan_style.training.health import Health
@@ -57,6 +58,7 @@ def train(config: Config, notes: Sequence[str] = ()) -> TrainingResult:
     config = name_domains(config)
     validate(config)
     refuse_precision(config.train)
+    refuse_convolutions(config.train)
     processes = join_training(config.train)
     run = on_main_process(lambda: claim_run_folder(config))
     dataset = open_dataset(config.data, processes)
@@ -80,7 +82,8 @@ class Trainer:
         self.config = config
         self.accelerator = accelerator
         self.run = run
-        self.training_step = TrainingStep(config, accelerator)
+        computing = with_convolutions_of_run(config, run, accelerator.mixed_precision)
+        self.training_step = TrainingStep(computing, accelerator)
         # From here on chance differs between processes: dropout, augmentations, interpolations.
         set_seed(config.train.seed, device_specific=True)
         self.sampler, self.loader = open_batches(config, accelerator, dataset)

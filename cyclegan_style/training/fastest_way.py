@@ -1,0 +1,91 @@
+"""What it takes to let a run train in the fastest of several ways, and keep to that one."""
+
+from collections.abc import Collection
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from cyclegan_style.config import Config
+from cyclegan_style.directions import DIRECTIONS
+from cyclegan_style.networks import build_generator
+from cyclegan_style.networks.sizes import size_divisor
+from cyclegan_style.runs.run_folder import has_begun, keep_choice, kept_choice
+from cyclegan_style.system.measured import Speeds
+from cyclegan_style.system.processes import say
+
+SIDE_OF_PART = 16
+"""Of the map on which one layer is tried."""
+
+
+def begun_with(
+    run: Path, file: str, names: Collection[str], fastest: str, of_earlier_versions: str
+) -> str:
+    """The way in which the run began, which its file keeps; the fastest, if it begins now."""
+    kept = kept_choice(run, file, names)
+    began = (kept or of_earlier_versions) if has_begun(run) else fastest
+    if kept != began:
+        keep_choice(run, file, began)
+    return began
+
+
+def say_what_is_chosen(
+    doing: str, chosen: str, fastest: str, speeds: Speeds | None, to_change: str
+) -> None:
+    """One line of the way and why; where nothing was measured, no more than what is unusual."""
+    if chosen != fastest:
+        by = "" if speeds is None else f": {speeds.compared(fastest, chosen)}{speeds.source}"
+        say(
+            f"{doing} {chosen}, as the run began, though {fastest} is faster here{by};"
+            f" to go on in it: {to_change}"
+        )
+    elif speeds is not None:
+        say(f"{doing} {chosen}: {speeds.reasons()}")
+
+
+# What is timed
+
+
+def what_is_trained(config: Config) -> tuple[str, ...]:
+    """What the time of a generator's training depends on, beside the size of pictures."""
+    source, target = _channels(config)
+    return str(asdict(config.generator)), f"{source} to {target} channels", str(_layout(config))
+
+
+def generator_on_trial(config: Config) -> nn.Module:
+    """One as it is trained, with weights of chance."""
+    network: nn.Module = build_generator(config.generator, *_channels(config))
+    return network.to(memory_format=_layout(config))
+
+
+def picture_on_trial(config: Config, side: int) -> Tensor:
+    """A picture of noise with this side, or the next that the generator takes."""
+    divisor = size_divisor(config.generator)
+    return noise(config, _channels(config)[0], -(-side // divisor) * divisor)
+
+
+def map_on_trial(config: Config, channels: int) -> Tensor:
+    """A small map of noise before a layer, which trains the layers before it as well."""
+    return noise(config, channels, SIDE_OF_PART).requires_grad_()
+
+
+def noise(config: Config, channels: int, side: int) -> Tensor:
+    """A square of chance."""
+    return torch.rand(1, channels, side, side).contiguous(memory_format=_layout(config))
+
+
+def train_once(module: nn.Module, inputs: Tensor, dtype: torch.dtype) -> None:
+    """One pass forward and backward, as a step of training makes it."""
+    with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+        outputs: Tensor = module(inputs)
+    outputs.float().square().mean().backward()
+
+
+def _channels(config: Config) -> tuple[int, int]:
+    first = DIRECTIONS[0]
+    return config.data.channels[first.source], config.data.channels[first.target]
+
+
+def _layout(config: Config) -> torch.memory_format:
+    return torch.channels_last if config.train.channels_last else torch.contiguous_format

@@ -1,0 +1,161 @@
+"""Training by Winograd's algorithm: the same gradients, and runs that keep to it."""
+
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from runs_in_tests import assert_equal_state, killed_in_step, remember_speed, run_training
+from tiny import configure, enlarge_weights, tiny_config
+from torch import Tensor, nn
+
+from cyclegan_style.errors import UserError
+from cyclegan_style.networks import build_generator
+from cyclegan_style.networks.winograd import TrainedWinograd, train_by_winograd
+from cyclegan_style.runs.run_folder import CONVOLUTIONS_FILE, kept_choice
+from cyclegan_style.system.hardware import build_accelerator
+from cyclegan_style.training.config_checks import ConfigError, validate
+from cyclegan_style.training.convolutions import (
+    NAMES,
+    refuse_convolutions,
+    training_speeds,
+    with_fastest_convolutions,
+)
+from cyclegan_style.training.step import TrainingStep
+
+WIDE = {"generator__channels": 24, "train__convolutions": "winograd"}
+"""Its blocks have 96 channels."""
+
+
+@pytest.fixture(autouse=True)
+def on_a_cpu(tmp_path, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    monkeypatch.setenv("CYCLEGAN_STYLE_CACHE", str(tmp_path / "cache"))
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
+def results(layer: nn.Conv2d, x: Tensor) -> list[Tensor]:
+    """What a layer gives, and the gradients of its input and parameters."""
+    x = x.detach().requires_grad_()
+    output = layer(x)
+    wanted = [x, *layer.parameters()]
+    above = noise(*output.shape, seed=1).to(output.dtype)
+    return [output.detach(), *torch.autograd.grad(output, wanted, above)]
+
+
+@pytest.mark.numeric
+@pytest.mark.parametrize(
+    "layout", [torch.contiguous_format, torch.channels_last], ids=["first", "last"]
+)
+@pytest.mark.parametrize("size", [(1, 34, 34), (2, 3, 4), (2, 13, 7), (3, 8, 21)], ids=str)
+@pytest.mark.parametrize("bias", [True, False])
+def test_gradients_are_those_of_the_convolution(size, bias, layout):
+    count, height, width = size
+    exact = nn.Conv2d(20, 30, 3, bias=bias).double().to(memory_format=layout)
+    enlarge_weights(exact)
+    x = noise(count, 20, height, width).contiguous(memory_format=layout)
+    expected = results(exact, x)
+    winograd = deepcopy(exact)
+    winograd.__class__ = TrainedWinograd
+
+    in_float64, in_float32 = results(winograd, x), results(winograd.float(), x.float())
+
+    for right, double, single in zip(expected, in_float64, in_float32, strict=True):
+        assert (double - right).abs().max() < 1e-12 * right.abs().max()
+        assert single.shape == right.shape and single.dtype == torch.float32
+        assert (single - right).abs().max() < 2e-5 * right.abs().max()
+
+
+@pytest.mark.parametrize("norm", ["instance", "demodulated"])
+def test_a_generator_keeps_its_keys_and_has_the_same_gradients(norm):
+    config = tiny_config(generator__channels=24, generator__norm=norm).generator
+    direct = build_generator(config).double()
+    winograd = deepcopy(direct)
+    train_by_winograd(winograd)
+    image = noise(1, 3, 24, 24).clamp(-1, 1)
+
+    for network in (direct, winograd):
+        F.l1_loss(network(image), -image).backward()
+
+    assert winograd.state_dict().keys() == direct.state_dict().keys()
+    for parameter, other in zip(direct.parameters(), winograd.parameters(), strict=True):
+        assert parameter.grad is not None and other.grad is not None
+        torch.testing.assert_close(other.grad, parameter.grad, rtol=0, atol=1e-10)
+
+
+def test_a_killed_run_goes_on_bit_for_bit(configured, monkeypatch):
+    fields = {
+        **WIDE,
+        "train__ema_decay": 0.9,
+        "train__max_steps": 2,
+        "checkpoint__every_steps": 1,
+        "tracking__sample_every_steps": 100,
+    }
+    whole, killed = configured("whole", **fields), configured("killed", **fields)
+    run_training(whole)
+    with killed_in_step(2, monkeypatch):
+        run_training(killed)
+
+    run_training(killed)
+
+    assert_equal_state(Path(whole.run.dir), Path(killed.run.dir), step=2)
+
+
+def test_generators_and_their_average_are_trained_by_winograd():
+    config = tiny_config(**WIDE, train__ema_decay=0.9)
+    step = TrainingStep(config, build_accelerator(config, "no"))
+    for generators in (step.generators, step.exported_generators):
+        changed = [each for each in generators.modules() if isinstance(each, TrainedWinograd)]
+        assert len(changed) == 4
+    plain = TrainingStep(tiny_config(**WIDE | {"train__convolutions": "direct"}), step.accelerator)
+    assert not any(isinstance(each, TrainedWinograd) for each in plain.generators.modules())
+    assert step.generators.state_dict().keys() == plain.generators.state_dict().keys()
+
+
+def test_a_run_keeps_the_convolutions_that_it_began_with(configured, capsys):
+    def told(max_steps: int) -> str:
+        config = configured(**undecided, train__max_steps=max_steps)
+        assert run_training(config).step == max_steps
+        return capsys.readouterr().err
+
+    undecided = {
+        **WIDE,
+        "train__convolutions": "auto",
+        "tracking__sample_every_steps": 100,
+        "checkpoint__every_steps": 100,
+    }
+    config = configured(**undecided)
+    run = Path(config.run.dir)
+    training_speeds(config)
+    remember_speed("convolutions", "winograd", 1.9)
+    assert "convolutions: winograd: 1.9 times as fast as direct (measured here earlier)" in told(1)
+    assert with_fastest_convolutions(config).train.convolutions == "winograd"
+
+    remember_speed("convolutions", "winograd", 0.5)
+    went_on = told(2)
+    assert "convolutions: winograd, as the run began, though direct is faster here" in went_on
+    assert "--train.convolutions direct" in went_on
+    assert kept_choice(run, CONVOLUTIONS_FILE, NAMES) == "winograd"
+
+
+def test_what_winograd_is_not_for_is_refused(monkeypatch):
+    winograd = {"train__convolutions": "winograd"}
+    with pytest.raises(ConfigError, match="compile must be false with train"):
+        validate(tiny_config(**winograd, train__compile=True))
+    with pytest.raises(ConfigError, match="precision must be no with train"):
+        validate(tiny_config(**winograd, train__mixed_precision="bf16"))
+    refuse_convolutions(configure(**winograd).train)
+    monkeypatch.setattr("cyclegan_style.training.convolutions.training_device", lambda: "cuda")
+    with pytest.raises(UserError, match="winograd is for CPUs; on this cuda choose direct or auto"):
+        refuse_convolutions(configure(**winograd).train)
+
+
+def test_few_channels_are_computed_directly_and_nothing_is_timed():
+    config = tiny_config(train__convolutions="auto", train__compile=False)
+    assert training_speeds(config) is None
+    assert with_fastest_convolutions(config).train.convolutions == "direct"
