@@ -11,7 +11,7 @@ from tiny import configure, enlarge_weights, tiny_config
 from torch import Tensor, nn
 
 from cyclegan_style.errors import UserError
-from cyclegan_style.networks import build_generator
+from cyclegan_style.networks import build_generator, winograd
 from cyclegan_style.networks.winograd import TrainedWinograd, train_by_winograd
 from cyclegan_style.runs.run_folder import CONVOLUTIONS_FILE, kept_choice
 from cyclegan_style.system.hardware import build_accelerator
@@ -30,6 +30,7 @@ WIDE = {"generator__channels": 24, "train__convolutions": "winograd"}
 
 @pytest.fixture(autouse=True)
 def on_a_cpu(tmp_path, monkeypatch):
+    monkeypatch.setattr(winograd, "FEWEST_TILES", 1)
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
     monkeypatch.setenv("CYCLEGAN_STYLE_CACHE", str(tmp_path / "cache"))
 
@@ -60,10 +61,10 @@ def test_gradients_are_those_of_the_convolution(size, bias, layout):
     enlarge_weights(exact)
     x = noise(count, 20, height, width).contiguous(memory_format=layout)
     expected = results(exact, x)
-    winograd = deepcopy(exact)
-    winograd.__class__ = TrainedWinograd
+    trained = deepcopy(exact)
+    trained.__class__ = TrainedWinograd
 
-    in_float64, in_float32 = results(winograd, x), results(winograd.float(), x.float())
+    in_float64, in_float32 = results(trained, x), results(trained.float(), x.float())
 
     for right, double, single in zip(expected, in_float64, in_float32, strict=True):
         assert (double - right).abs().max() < 1e-12 * right.abs().max()
@@ -71,21 +72,32 @@ def test_gradients_are_those_of_the_convolution(size, bias, layout):
         assert (single - right).abs().max() < 2e-5 * right.abs().max()
 
 
+def test_small_maps_are_convolved_directly(monkeypatch):
+    direct, trained = nn.Conv2d(20, 30, 3), nn.Conv2d(20, 30, 3)
+    trained.load_state_dict(direct.state_dict())
+    trained.__class__ = TrainedWinograd
+    small, large = noise(1, 20, 22, 26).float(), noise(1, 20, 30, 34).float()
+    assert not torch.equal(trained(small), direct(small))
+    monkeypatch.undo()  # 30 tiles, and 56
+    assert torch.equal(trained(small), direct(small))
+    assert not torch.equal(trained(large), direct(large))
+
+
 @pytest.mark.parametrize("norm", ["instance", "demodulated"])
 def test_a_generator_keeps_its_keys_and_has_the_same_gradients(norm):
     config = tiny_config(generator__channels=24, generator__norm=norm).generator
     direct = build_generator(config).double()
-    winograd = deepcopy(direct)
-    train_by_winograd(winograd)
+    other = deepcopy(direct)
+    train_by_winograd(other)
     image = noise(1, 3, 24, 24).clamp(-1, 1)
 
-    for network in (direct, winograd):
+    for network in (direct, other):
         F.l1_loss(network(image), -image).backward()
 
-    assert winograd.state_dict().keys() == direct.state_dict().keys()
-    for parameter, other in zip(direct.parameters(), winograd.parameters(), strict=True):
-        assert parameter.grad is not None and other.grad is not None
-        torch.testing.assert_close(other.grad, parameter.grad, rtol=0, atol=1e-10)
+    assert other.state_dict().keys() == direct.state_dict().keys()
+    for mine, its in zip(direct.parameters(), other.parameters(), strict=True):
+        assert mine.grad is not None and its.grad is not None
+        torch.testing.assert_close(its.grad, mine.grad, rtol=0, atol=1e-10)
 
 
 def test_a_killed_run_goes_on_bit_for_bit(configured, monkeypatch):
@@ -144,15 +156,15 @@ def test_a_run_keeps_the_convolutions_that_it_began_with(configured, capsys):
 
 
 def test_what_winograd_is_not_for_is_refused(monkeypatch):
-    winograd = {"train__convolutions": "winograd"}
+    chosen = {"train__convolutions": "winograd"}
     with pytest.raises(ConfigError, match="compile must be false with train"):
-        validate(tiny_config(**winograd, train__compile=True))
+        validate(tiny_config(**chosen, train__compile=True))
     with pytest.raises(ConfigError, match="precision must be no with train"):
-        validate(tiny_config(**winograd, train__mixed_precision="bf16"))
-    refuse_convolutions(configure(**winograd).train)
+        validate(tiny_config(**chosen, train__mixed_precision="bf16"))
+    refuse_convolutions(configure(**chosen).train)
     monkeypatch.setattr("cyclegan_style.training.convolutions.training_device", lambda: "cuda")
     with pytest.raises(UserError, match="winograd is for CPUs; on this cuda choose direct or auto"):
-        refuse_convolutions(configure(**winograd).train)
+        refuse_convolutions(configure(**chosen).train)
 
 
 def test_few_channels_are_computed_directly_and_nothing_is_timed():

@@ -24,12 +24,20 @@ POINTS = (0.0, 1.0, -1.0, 0.5, -2.0)
 0, ±1, ±2."""
 FEWEST_CHANNELS = 96
 """Below it the transforms take longer than they save."""
+FEWEST_TILES = 32
+"""Of a batch in training, whose kernels are transformed at each call: two maps of 16 × 16."""
 
 
 class TrainedWinograd(nn.Conv2d):
-    """A 3×3 convolution without padding, forward and backward by Winograd's algorithm."""
+    """A 3×3 convolution without padding, forward and backward by Winograd's algorithm.
+
+    Of small maps it is computed directly.
+    """
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        count, _, height, width = input.shape
+        if count * _whole_tiles(height - 2) * _whole_tiles(width - 2) < FEWEST_TILES:
+            return super()._conv_forward(input, weight, bias)
         output: Tensor = _Winograd.apply(input, weight, bias)
         return output
 
