@@ -76,9 +76,9 @@ def test_small_maps_are_convolved_directly(monkeypatch):
     direct, trained = nn.Conv2d(20, 30, 3), nn.Conv2d(20, 30, 3)
     trained.load_state_dict(direct.state_dict())
     trained.__class__ = TrainedWinograd
-    small, large = noise(1, 20, 22, 26).float(), noise(1, 20, 30, 34).float()
+    small, large = noise(1, 20, 22, 26).float(), noise(1, 20, 34, 34).float()
     assert not torch.equal(trained(small), direct(small))
-    monkeypatch.undo()  # 30 tiles, and 56
+    monkeypatch.undo()  # 30 tiles, and 64
     assert torch.equal(trained(small), direct(small))
     assert not torch.equal(trained(large), direct(large))
 

@@ -24,8 +24,8 @@ POINTS = (0.0, 1.0, -1.0, 0.5, -2.0)
 0, ±1, ±2."""
 FEWEST_CHANNELS = 96
 """Below it the transforms take longer than they save."""
-FEWEST_TILES = 32
-"""Of a batch in training, whose kernels are transformed at each call: two maps of 16 × 16."""
+FEWEST_TILES = 64
+"""Of a batch in training, whose kernels are transformed at each call: a map of 32 × 32."""
 
 
 class TrainedWinograd(nn.Conv2d):
@@ -36,9 +36,12 @@ class TrainedWinograd(nn.Conv2d):
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         count, _, height, width = input.shape
-        if count * _whole_tiles(height - 2) * _whole_tiles(width - 2) < FEWEST_TILES:
-            return super()._conv_forward(input, weight, bias)
-        output: Tensor = _Winograd.apply(input, weight, bias)
+        tiles = count * _whole_tiles(height - 2) * _whole_tiles(width - 2)
+        output: Tensor = (
+            super()._conv_forward(input, weight, bias)
+            if tiles < FEWEST_TILES
+            else _Winograd.apply(input, weight, bias)
+        )
         return output
 
 
@@ -73,9 +76,8 @@ class _Winograd(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        patches = _values_of_patches(x)
-        # Patches are computed once, kernels again in the backward pass: they are 9 MB a layer.
-        ctx.save_for_backward(patches, weight)
+        patches, kernels = _values_of_patches(x), _values_of_kernels(weight)
+        ctx.save_for_backward(patches, kernels)
         ctx.shape = x.shape
         count, _, height, width = x.shape
         height, width = height - 2, width - 2
@@ -85,29 +87,29 @@ class _Winograd(torch.autograd.Function):
             device=x.device,
             memory_format=torch.channels_last,
         )
-        products = patches @ _values_of_kernels(weight).transpose(1, 2)
+        products = patches @ kernels.transpose(1, 2)
         put_tiles(transformed("tile", products.flatten(1)), output, bias)
         return output[:, :, :height, :width].contiguous(memory_format=torch.channels_last)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        patches, weight = ctx.saved_tensors
+        patches, kernels = ctx.saved_tensors
         of_x, of_weight, of_bias = ctx.needs_input_grad
         tiles = unfolded(padded(gradient, TILE), TILE)
-        of_products = transposed("tile", tiles).view(PATCH**2, -1, len(weight))
+        of_products = transposed("tile", tiles).view(PATCH**2, -1, kernels.shape[1])
         return (
-            _gradient_of_x(of_products, weight, ctx.shape) if of_x else None,
+            _gradient_of_x(of_products @ kernels, ctx.shape) if of_x else None,
             _gradient_of_weight(of_products, patches) if of_weight else None,
             gradient.sum((0, 2, 3)) if of_bias else None,
         )
 
 
-def _gradient_of_x(of_products: Tensor, weight: Tensor, shape: torch.Size) -> Tensor:
+def _gradient_of_x(of_patches: Tensor, shape: torch.Size) -> Tensor:
     """The sum of what the patches that overlap at a place give it."""
     count, channels, height, width = shape
     down, across = _whole_tiles(height - 2), _whole_tiles(width - 2)
-    patches = transposed("patch", (of_products @ _values_of_kernels(weight)).flatten(1))
+    patches = transposed("patch", of_patches.flatten(1))
     patches = patches.view(PATCH, PATCH, count, down, across, channels).permute(2, 3, 0, 4, 1, 5)
     total = patches.new_zeros(count, down + 1, TILE, across + 1, TILE, channels)
     over = PATCH - TILE
