@@ -6,7 +6,6 @@ from torch import Tensor, nn
 
 from cyclegan_style.features.trained import Input, TrainedNetwork
 from cyclegan_style.features.weights import Published
-from cyclegan_style.networks.unfilled import unfilled
 
 SIDE = 224
 """Height and width of the images that the network takes."""
@@ -74,7 +73,7 @@ class Dinov2(nn.Module):
 def build_dinov2(state: dict[str, Tensor]) -> Dinov2:
     """The network of these weights: ViT-L/14, or the smaller ViT-S/14 and ViT-B/14."""
     depth = len({name.split(".")[1] for name in state if name.startswith("blocks.")})
-    with unfilled():
+    with torch.device("meta"):
         network = Dinov2(state["cls_token"].shape[-1], depth)
     kept = {name: tensor for name, tensor in state.items() if name != "mask_token"}
     kept["pos_embed"] = resampled_places(state["pos_embed"], SIDE // _PATCH)

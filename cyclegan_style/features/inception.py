@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from cyclegan_style.features.trained import Input, TrainedNetwork
 from cyclegan_style.features.weights import Published
-from cyclegan_style.networks.unfilled import unfilled
 
 FEATURES = 2048
 SIDE = 299
@@ -211,7 +210,7 @@ class Inception(nn.Module):
 
 def build_inception(state: dict[str, Tensor], fold: bool = True) -> Inception:
     """The network with these weights, at rest; those of its classifier are left out."""
-    with unfilled():
+    with torch.device("meta"):
         network = Inception()
     kept = {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}
     # Older conversions lack the counters of batches, which mean nothing here.

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic
 
+import torch
 from torch import Tensor, nn
 
 from cyclegan_style.features.weights import (
@@ -14,7 +15,6 @@ from cyclegan_style.features.weights import (
     built_from,
     find_weights,
 )
-from cyclegan_style.networks.unfilled import unfilled
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
@@ -88,7 +88,7 @@ def layers_of_torchvision(
 
     The weights may be of these alone or, as torchvision publishes them, of the classifier as well.
     """
-    with unfilled():
+    with torch.device("meta"):
         features = build().get_submodule("features")
     row = nn.Sequential(*list(features.children())[: max(places.values()) + 1])
     prefix = "features." if any(name.startswith("features.") for name in state) else ""
