@@ -20,9 +20,12 @@ settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def one_thread() -> None:
-    """Networks this small lose more than they gain by threads."""
+def one_thread() -> Iterator[None]:
+    """Networks this small lose more than they gain by threads, also in processes of their own."""
     torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("OMP_NUM_THREADS", "1")
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -67,7 +70,7 @@ def configured(pictures, tmp_path):
             "train__max_steps": 6,
             "checkpoint__every_steps": 3,
             "tracking__log_every_steps": 2,
-            "tracking__sample_every_steps": 4,
+            "tracking__sample_every_steps": 6,
         }
         return tiny_config(**(usual | fields))
 

@@ -247,17 +247,19 @@ def _identify(stream: BinaryIO) -> Image.Image | None:
     ours to do. Two of Pillow's readers, uncompressed TIFF and WebP, keep to it nonetheless: they
     refuse twice as many.
     """
-    Image.init()
     prefix = stream.read(16)
-    for name in _READABLE_FORMATS:
-        factory, accepts = Image.OPEN.get(name, (None, None))
-        # A reader that was compiled without its library accepts with a message instead of True.
-        if factory is None or accepts is None or accepts(prefix) is not True:
-            continue
-        stream.seek(0)
-        # A SyntaxError is how readers say that the rest of the header is not theirs after all.
-        with suppress(SyntaxError):
-            return factory(stream, "")
+    # The first imports the commonest readers, the second dozens.
+    for import_readers in (Image.preinit, Image.init):
+        import_readers()
+        for name in _READABLE_FORMATS:
+            factory, accepts = Image.OPEN.get(name, (None, None))
+            # A reader that was compiled without its library accepts with a message, not True.
+            if factory is None or accepts is None or accepts(prefix) is not True:
+                continue
+            stream.seek(0)
+            # A SyntaxError is how readers say that the rest of the header is not theirs after all.
+            with suppress(SyntaxError):
+                return factory(stream, "")
     return None
 
 
