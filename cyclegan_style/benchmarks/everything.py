@@ -122,7 +122,7 @@ def measure_everything(generator: GeneratorConfig, extent: Extent) -> Everything
     device = choose_device("auto")
     base = step_config(extent, generator, batch_size=1, compiled=False)
     dtype = format_of(base.train.mixed_precision)
-    limit = matrix_speed(1024 if device.type == "cpu" else 8192, device, dtype)
+    limit = matrix_speed(512 if device.type == "cpu" else 8192, device, dtype)
     say(f"{device_name()}: {limit / 1e12:.3g} TFLOP/s of products in {name_of_format(dtype)}")
     translation = compare_translation(extent.size, extent.images, generator, "auto", runs=1)
     say(f"translation: {translation.images_per_second:.3g} files a second")
