@@ -19,6 +19,27 @@ settings.register_profile(
 settings.load_profile("any machine")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--device", default="cuda", help="where tests marked gpu compute: cuda, cpu")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--device") == "cuda" and not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="needs a CUDA GPU"))
+
+
+@pytest.fixture
+def device(pytestconfig, monkeypatch) -> torch.device:
+    """The GPU; the CPU with ``--device cpu``, to see whether the tests themselves are sound."""
+    chosen = torch.device(pytestconfig.getoption("--device"))
+    if chosen.type == "cpu":
+        monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+        return chosen
+    return torch.device("cuda", torch.cuda.current_device())
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> Iterator[None]:
     """Networks this small lose more than they gain by threads, also in processes of their own."""

@@ -18,6 +18,7 @@ from PIL import ExifTags, Image
 
 from cyclegan_style.data.metadata import Metadata, in_srgb, upright
 from cyclegan_style.errors import UserError, printable
+from cyclegan_style.system.constants import constant
 from cyclegan_style.system.whole_files import whole_file
 
 Pixels = NDArray[np.uint8]
@@ -206,7 +207,7 @@ def quantised(values: torch.Tensor) -> torch.Tensor:
 
 def luminance(images: torch.Tensor) -> torch.Tensor:
     """N×1×H×W brightness of N×3×H×W colours: 0.299 R + 0.587 G + 0.114 B (BT.601, as in JPEG)."""
-    weights = images.new_tensor([0.299, 0.587, 0.114]).view(3, 1, 1)
+    weights = constant((0.299, 0.587, 0.114), images).view(3, 1, 1)
     return (images * weights).sum(1, keepdim=True)
 
 

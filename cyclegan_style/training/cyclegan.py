@@ -18,6 +18,7 @@ from cyclegan_style.directions import DIRECTIONS, Direction
 from cyclegan_style.networks import build_discriminator, build_generator, mixes_samples
 from cyclegan_style.networks.discriminators import PatchDiscriminator, PixelDiscriminator
 from cyclegan_style.networks.feature_heads import scaled
+from cyclegan_style.system.constants import constant
 from cyclegan_style.training.augment import augment
 from cyclegan_style.training.contrastive import Projections, build_projections, contrastive
 from cyclegan_style.training.frozen_features import Networks
@@ -264,7 +265,7 @@ class Discriminators(Networks):
         """One loss of those by each verdict, in the order of ``judge``."""
         if set(self.weights) == {1.0}:
             return mean(losses)
-        weights = losses[0].new_tensor(self.weights)
+        weights = constant(tuple(self.weights), losses[0])
         return (weights * torch.stack(list(losses))).sum() / weights.sum()
 
     def judge(self, domain: str, images: Tensor) -> list[Tensor]:
