@@ -19,10 +19,34 @@ settings.register_profile(
 settings.load_profile("any machine")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--device", default="cuda", help="where tests marked gpu compute: cuda, cpu")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--device") == "cuda" and not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="needs a CUDA GPU"))
+
+
+@pytest.fixture
+def device(pytestconfig, monkeypatch) -> torch.device:
+    """The GPU; the CPU with ``--device cpu``, to see whether the tests themselves are sound."""
+    chosen = torch.device(pytestconfig.getoption("--device"))
+    if chosen.type == "cpu":
+        monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+        return chosen
+    return torch.device("cuda", torch.cuda.current_device())
+
+
 @pytest.fixture(scope="session", autouse=True)
-def one_thread() -> None:
-    """Networks this small lose more than they gain by threads."""
+def one_thread() -> Iterator[None]:
+    """Networks this small lose more than they gain by threads, also in processes of their own."""
     torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("OMP_NUM_THREADS", "1")
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -67,7 +91,7 @@ def configured(pictures, tmp_path):
             "train__max_steps": 6,
             "checkpoint__every_steps": 3,
             "tracking__log_every_steps": 2,
-            "tracking__sample_every_steps": 4,
+            "tracking__sample_every_steps": 6,
         }
         return tiny_config(**(usual | fields))
 

@@ -180,6 +180,21 @@ def test_both_domains_projections_learn_under_autocast():
         assert tensor.ndim == 1 or not torch.equal(tensor, before[key]), key
 
 
+def test_places_where_nothing_is_seen_let_fp16_go_on():
+    torch.manual_seed(0)
+    projections, places = Projections({"a": [4]}), [torch.arange(9)]
+    nothing, something = torch.zeros(1, 4, 3, 3), torch.rand(1, 4, 3, 3)
+
+    with torch.autocast("cpu", torch.float16):
+        (vectors,) = projections("a", [nothing], places)
+        (usual,) = projections("a", [something], places)
+    (vectors.mean() + usual.mean()).backward()
+
+    assert torch.equal(vectors, torch.zeros(1, 9, 256))
+    torch.testing.assert_close(usual.norm(dim=2), torch.ones(1, 9))
+    assert all(parameter.grad.isfinite().all() for parameter in projections.parameters())
+
+
 def test_a_translation_that_keeps_its_places_has_a_lower_loss_than_one_that_moves_them():
     config = tiny_config(data__crop_size=16, **CONTRASTIVE)
     step = TrainingStep(config, Accelerator(cpu=True), torch.float64)

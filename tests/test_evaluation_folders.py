@@ -501,8 +501,10 @@ def test_several_processes_count_each_image_once(capsys, tmp_path, sets):
         assert np.array_equal(two["thumbnails"], alone.thumbnails)
 
 
-def test_the_truth_of_the_demo_is_known_by_name(tmp_path):
+def test_the_truth_of_the_demo_is_known_by_name(tmp_path, monkeypatch):
     """What does nothing to the photographs scores as the trainer says that it does."""
+    monkeypatch.setenv("CYCLEGAN_STYLE_CACHE", str(tmp_path))
+    monkeypatch.setitem(DEMO_COUNTS, "test", 4)
     photos = demo_folder("photo", "test")
 
     scores = evaluate_pairs("demo:painting", str(photos), ("psnr", "ssim", "sharpness")).to_dict()
@@ -510,7 +512,7 @@ def test_the_truth_of_the_demo_is_known_by_name(tmp_path):
     data = tiny_config(data__a="demo:photo", data__b="demo:painting").data
     known = next(known for known in known_translations(data) if known.direction.name == "ab")
     nothing = score(known.inputs, known)
-    assert scores["n"] == len(known.inputs)
+    assert scores["n"] == len(known.inputs) == 4
     assert scores["psnr"] == pytest.approx(nothing.psnr, abs=1e-4)
     assert scores["ssim"] == pytest.approx(nothing.ssim, abs=1e-4)
     assert scores["sharpness"] == pytest.approx(nothing.sharpness, rel=1e-4)

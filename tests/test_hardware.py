@@ -118,12 +118,5 @@ def test_limits_of_containers_and_jobs(tmp_path, group, folder, files):
     assert _free_in_container(tmp_path) == 2**63
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize("name", ["auto", "cuda"])
-def test_a_gpu_comes_with_its_number(name):
-    """Threads of their own have another current one."""
-    assert choose_device(name) == torch.device("cuda", torch.cuda.current_device())
-
-
 def test_a_device_of_no_number_stays_as_it_is():
     assert choose_device("cpu") == choose_device(torch.device("cpu")) == torch.device("cpu")

@@ -27,11 +27,11 @@ def send_after_first_step(run: Path, number: signal.Signals) -> threading.Thread
     return thread
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(("number", "workers"), [(signal.SIGTERM, 2), (signal.SIGINT, 0)])
 def test_a_run_that_was_asked_to_stop_goes_on_bit_for_bit(configured, capsys, number, workers):
     fields = {"tracking__log_every_steps": 1, "train__max_steps": 40, "train__pool_size": 3}
     fields |= {"data__num_workers": workers, "train__ema_decay": 0.9}
+    fields |= {"checkpoint__every_steps": 20, "tracking__sample_every_steps": 20}
     calm = run_training(configured("calm", **fields))
     stopped = configured("stopped", **fields)
 

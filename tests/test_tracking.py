@@ -174,7 +174,8 @@ def test_the_model_is_an_artifact_when_asked(configured, no_account):
 
 
 def test_tensorboard_has_every_step(configured):
-    run = run_training(configured(tracking__backend="tensorboard")).run
+    fields = {"tracking__backend": "tensorboard", "tracking__sample_every_steps": 4}
+    run = run_training(configured(**fields)).run
     (folder,) = {
         path.parent
         for path in run.rglob("events.*")

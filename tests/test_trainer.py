@@ -51,7 +51,7 @@ def files_of(run: Path) -> set[str]:
 
 
 def test_a_run_folder_holds_what_is_promised(configured):
-    config = configured()
+    config = configured(tracking__sample_every_steps=4)
 
     result = run_training(config)
 
@@ -72,7 +72,8 @@ def test_a_run_folder_holds_what_is_promised(configured):
 
 
 def test_metrics_have_the_promised_keys_and_plausible_numbers(configured):
-    config = configured(train__epochs=1, train__decay_epochs=1)
+    fields = {"train__epochs": 1, "train__decay_epochs": 1}
+    config = configured(tracking__sample_every_steps=4, **fields)
 
     run_training(config)
 

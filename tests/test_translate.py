@@ -12,7 +12,8 @@ import sys
 import tempfile
 import time
 import zlib
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -602,23 +603,25 @@ def test_odd_videos_cost_no_other_file(translate, tmp_path, moving):
     assert "its codec is not known" in reasons["c.webm"]
 
 
-def limited_to(size: int):
-    """What a child process does to write no larger files."""
-    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+@contextmanager
+def files_limited_to(size: int) -> Iterator[None]:
+    """Let this process write no larger files meanwhile."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_full_disk_is_not_blamed_on_the_video(model, tmp_path):
+def test_a_full_disk_is_not_blamed_on_the_video(translate, tmp_path):
     (tmp_path / "in").mkdir()
     for ending in ("mp4", "webm"):
         write_video(tmp_path / "in" / f"a.{ending}", list(range(0, 120, 4)), size=(128, 160))
-    finished = subprocess.run(
-        [sys.executable, str(SCRIPT), *command(model, tmp_path / "in", tmp_path / "out")],
-        preexec_fn=limited_to(20_000),
-        capture_output=True,
-        text=True,
-    )
-    failed = json.loads(finished.stdout)["failed"]
-    assert [failure["error"] for failure in failed] == ["cannot be written: File too large"] * 2
+    with files_limited_to(20_000):
+        _, result = translate(tmp_path / "in")
+    errors = [failure["error"] for failure in result["failed"]]
+    assert errors == ["cannot be written: File too large"] * 2
     assert files_below(tmp_path / "out") == []
 
 

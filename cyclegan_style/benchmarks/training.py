@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cyclegan_style.benchmarks.arithmetic import convolution_speed, operations_of
 from cyclegan_style.benchmarks.timing import (
     Timings,
     device_name,
@@ -24,7 +25,7 @@ from cyclegan_style.data.sampling import UnpairedBatchSampler, training_loader
 from cyclegan_style.data.training_data import open_dataset
 from cyclegan_style.directions import DOMAINS
 from cyclegan_style.errors import UserError
-from cyclegan_style.system.hardware import build_accelerator
+from cyclegan_style.system.hardware import build_accelerator, format_of
 from cyclegan_style.training.cyclegan import build_discriminators, build_generators
 from cyclegan_style.training.number_format import settled
 from cyclegan_style.training.step import TrainingStep
@@ -40,6 +41,10 @@ class Comparison(Timings):
     peak_gigabytes: float
     loader_batches_per_second: float
     """Batches of both domains that the loader delivers when nothing else runs."""
+    limit_seconds: float
+    """What the step's arithmetic would take at this machine's own speed of convolutions."""
+    share: float
+    """``limit_seconds`` over ``seconds``."""
     device: str
     convolutions: str
     """winograd, which is not compiled, or direct."""
@@ -68,12 +73,15 @@ def compare_training(
     warm_up_seconds = warm_up(fast)
     refuse_nonsense(fast())
     timings = time_in_turns(plain, fast, runs)
+    limit = limit_seconds(config)
     return Comparison(
         **asdict(timings),
         warm_up_seconds=warm_up_seconds,
         baseline_peak_gigabytes=in_own_process(peak_of_steps, plain_step, config),
         peak_gigabytes=in_own_process(peak_of_steps, product_step, config),
         loader_batches_per_second=loader_speed(config),
+        limit_seconds=limit,
+        share=limit / timings.seconds,
         device=device_name(),
         convolutions=config.train.convolutions,
     )
@@ -158,6 +166,26 @@ def product_step(config: Config) -> Callable[[], Mapping[str, Tensor]]:
     images = random_images(config, accelerator.device)
     step = TrainingStep(config, accelerator)
     return lambda: step.run([images])[0]
+
+
+def limit_seconds(config: Config) -> float:
+    """Seconds of a step's arithmetic at the speed of one convolution of a residual block.
+
+    It is as large as where translation and identity go through a generator together, and in the
+    number format of the step.
+    """
+    train = config.train
+    device = build_accelerator(config, train.mixed_precision).device
+    images, side = 2 * train.batch_size, max(1, config.data.crop_size // 4)
+    dtype = format_of(train.mixed_precision)
+    return operations_of_step(config) / convolution_speed(images, side, device, dtype)
+
+
+def operations_of_step(config: Config) -> int:
+    """Floating-point operations of a step's convolutions, forward and backward, on paper."""
+    paper = torch.device("meta")
+    step, images = PlainStep(config, paper), random_images(config, paper)
+    return operations_of(lambda: step.run(images["a"], images["b"]))
 
 
 def random_images(config: Config, device: torch.device) -> dict[str, Tensor]:

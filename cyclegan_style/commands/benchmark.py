@@ -27,6 +27,7 @@ def benchmark_command(arguments: list[str]) -> int:
         "large": (large_command, "a large picture, in one pass and in stripes"),
         "evaluate": (evaluate_command, "FID of two folders"),
         "stylize": (stylize_command, "a painting in the style of another"),
+        "all": (all_command, "everything that is timed, in a few minutes and without baselines"),
         "recipes": (recipes_command, "recipes against each other, trained for the same time"),
     }
     if not arguments:
@@ -39,7 +40,9 @@ def train_command(arguments: list[str]) -> int:
     parser = command_parser(
         "benchmark train",
         "Time a training step against the same step written the obvious way, in turns and in"
-        " one process; prints the medians and the ratio.",
+        " one process; prints the medians and the ratio, and which share of the time (share) the"
+        " step's arithmetic would take at this machine's own speed of convolutions"
+        " (limit_seconds).",
     )
     parser.add_argument(
         "--size", type=PositiveInt, default=128, help="side of the images in pixels"
@@ -74,6 +77,48 @@ def train_command(arguments: list[str]) -> int:
         print_result(asdict(compare_recomputing(*subject)), options.json)
     else:
         print_result(asdict(compare_training(*subject)), options.json)
+    return 0
+
+
+def all_command(arguments: list[str]) -> int:
+    """``benchmark all``: how fast training, translation and evaluation are here."""
+    parser = command_parser(
+        "benchmark all",
+        "Time training, translation and evaluation, each by itself: a few minutes on a GPU, and"
+        " less on a CPU, where pictures are smaller and nothing is compiled unless asked for.",
+    )
+    parser.add_argument(
+        "--size", type=PositiveInt, help="side of the pictures in pixels; 256, and 64 on a CPU"
+    )
+    parser.add_argument(
+        "--images",
+        type=PositiveInt,
+        help="pictures to translate, and of each set to evaluate; 400, and 8 on a CPU",
+    )
+    add_network_options(parser)
+    parser.add_argument("--runs", type=PositiveInt, help="timed runs; 5, and 2 on a CPU")
+    parser.add_argument(
+        "--compiling",
+        choices=["yes", "no"],
+        help="whether to time compiled networks as well; by default on a GPU",
+    )
+    parser.add_argument(
+        "--definition",
+        choices=["pytorch-fid", "squeezenet"],
+        default="pytorch-fid",
+        help="whose network evaluates; the Inception has random weights, which take as long",
+    )
+    options = parser.parse_args(arguments)
+
+    from cyclegan_style.benchmarks.everything import measure_everything, usual_extent
+    from cyclegan_style.system.hardware import choose_device
+
+    asked = {name: options[name] for name in ("size", "images", "runs", "definition")}
+    if options.compiling is not None:
+        asked["compiling"] = options.compiling == "yes"
+    chosen = {name: value for name, value in asked.items() if value is not None}
+    extent = replace(usual_extent(choose_device("auto")), **chosen)
+    print_result(asdict(measure_everything(chosen_network(options), extent)), options.json)
     return 0
 
 

@@ -9,7 +9,6 @@ from jsonargparse import SUPPRESS, ArgumentParser, Namespace, set_parsing_settin
 from cyclegan_style.commands.parser import print_result
 from cyclegan_style.config import Config, DataConfig
 from cyclegan_style.errors import UserError
-from cyclegan_style.synthetic import DEMO_SPECS
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
@@ -70,6 +69,8 @@ def has_option(arguments: Sequence[str], name: str) -> bool:
 
 def small_recipe_notes(arguments: Sequence[str], data: DataConfig) -> list[str]:
     """What to tell those who train on their own pictures without having chosen a recipe."""
+    from cyclegan_style.synthetic import DEMO_SPECS
+
     if has_option(arguments, "--config") or {data.a, data.b} <= DEMO_SPECS.keys():
         return []
     return [

@@ -18,6 +18,7 @@ from PIL import ExifTags, Image
 
 from cyclegan_style.data.metadata import Metadata, in_srgb, upright
 from cyclegan_style.errors import UserError, printable
+from cyclegan_style.system.constants import constant
 from cyclegan_style.system.whole_files import whole_file
 
 Pixels = NDArray[np.uint8]
@@ -206,7 +207,7 @@ def quantised(values: torch.Tensor) -> torch.Tensor:
 
 def luminance(images: torch.Tensor) -> torch.Tensor:
     """N×1×H×W brightness of N×3×H×W colours: 0.299 R + 0.587 G + 0.114 B (BT.601, as in JPEG)."""
-    weights = images.new_tensor([0.299, 0.587, 0.114]).view(3, 1, 1)
+    weights = constant((0.299, 0.587, 0.114), images).view(3, 1, 1)
     return (images * weights).sum(1, keepdim=True)
 
 
@@ -247,17 +248,19 @@ def _identify(stream: BinaryIO) -> Image.Image | None:
     ours to do. Two of Pillow's readers, uncompressed TIFF and WebP, keep to it nonetheless: they
     refuse twice as many.
     """
-    Image.init()
     prefix = stream.read(16)
-    for name in _READABLE_FORMATS:
-        factory, accepts = Image.OPEN.get(name, (None, None))
-        # A reader that was compiled without its library accepts with a message instead of True.
-        if factory is None or accepts is None or accepts(prefix) is not True:
-            continue
-        stream.seek(0)
-        # A SyntaxError is how readers say that the rest of the header is not theirs after all.
-        with suppress(SyntaxError):
-            return factory(stream, "")
+    # The first imports the commonest readers, the second dozens.
+    for import_readers in (Image.preinit, Image.init):
+        import_readers()
+        for name in _READABLE_FORMATS:
+            factory, accepts = Image.OPEN.get(name, (None, None))
+            # A reader that was compiled without its library accepts with a message, not True.
+            if factory is None or accepts is None or accepts(prefix) is not True:
+                continue
+            stream.seek(0)
+            # A SyntaxError is how readers say that the rest of the header is not theirs after all.
+            with suppress(SyntaxError):
+                return factory(stream, "")
     return None
 
 

@@ -15,6 +15,7 @@ from cyclegan_style.features.weights import (
     built_from,
     find_weights,
 )
+from cyclegan_style.system.constants import constant
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
@@ -34,7 +35,7 @@ class Input:
     def normalised(self, images: Tensor) -> Tensor:
         """Pictures in [-1, 1] as the network takes them."""
         mean, deviation = (
-            images.new_tensor(values).view(3, 1, 1) for values in (self.mean, self.deviation)
+            constant(values, images).view(3, 1, 1) for values in (self.mean, self.deviation)
         )
         return (images / 2 + 0.5 - mean) / deviation
 

@@ -25,6 +25,7 @@ from cyclegan_style.models.export import CONFIG_FILE, MODEL_FOLDER, generator_fi
 from cyclegan_style.models.hub import download_model
 from cyclegan_style.networks import build_generator
 from cyclegan_style.networks.layers import NormName
+from cyclegan_style.networks.unfilled import unfilled
 
 DirectionName = Literal["ab", "ba"]
 State = dict[str, Tensor]
@@ -345,7 +346,7 @@ def network_of(
     try:
         if depth > len(state):
             raise ValueError(f"its depth is {depth:,}, and there are {len(state)} tensors")
-        with torch.device("meta"):
+        with unfilled():
             network = build()
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise UserError(
@@ -363,8 +364,9 @@ def network_of(
                 + (f"; and {len(differences) - _LISTED} more" * (len(differences) > _LISTED))
             )
         )
-    network = network.to_empty(device="cpu")
-    network.load_state_dict(state)
+    # Copies, since tensors of a file may share their memory.
+    copies = {key: t.clone(memory_format=torch.contiguous_format) for key, t in state.items()}
+    network.load_state_dict(copies, assign=True)
     return network.float().eval().requires_grad_(False)
 
 

@@ -15,6 +15,7 @@ from cyclegan_style.networks.layers import (
     has_bias,
     with_gain,
 )
+from cyclegan_style.system.constants import constant
 
 Enlargement = Literal["nearest", "bilinear"]
 Upsampling = Literal["transposed", Enlargement, "subpixel"]
@@ -70,8 +71,8 @@ class EnlargingConvolution(nn.Conv2d):
 def enlarging_kernels(weight: Tensor, upsampling: Enlargement) -> Tensor:
     """Kernels of the transposed convolution, C×K×n×n, of those of a convolution, K×C×3×3."""
     spread = (0.25, 0.75, 0.75, 0.25) if upsampling == "bilinear" else (1.0, 1.0)
-    rows = [[0.0] * shift + [*spread] + [0.0] * (2 - shift) for shift in (2, 1, 0)]
-    matrix = weight.new_tensor(rows).T
+    rows = tuple((0.0,) * shift + spread + (0.0,) * (2 - shift) for shift in (2, 1, 0))
+    matrix = constant(rows, weight).T
     with torch.autocast(weight.device.type, enabled=False):
         return (matrix @ weight.transpose(0, 1)) @ matrix.T
 

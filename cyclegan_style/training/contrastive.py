@@ -20,6 +20,8 @@ WIDTH = 256
 """Length of the vectors."""
 PLACES = 256
 """Places of a picture that are compared, drawn anew at each layer, or all where there are fewer."""
+LEAST_LENGTH = 1e-4
+"""Of a projection that is divided by it; what first weights make of anything is far longer."""
 
 
 class Projections(nn.ModuleDict):
@@ -41,9 +43,19 @@ class Projections(nn.ModuleDict):
         """Map N×C×h×w activations of each layer to N×P×256 vectors of length 1."""
         projections = self.get_submodule(domain).children()
         return [
-            F.normalize(project(found.flatten(2)[:, :, chosen].transpose(1, 2)), dim=2)
+            unit_length(project(found.flatten(2)[:, :, chosen].transpose(1, 2)))
             for project, found, chosen in zip(projections, activations, places, strict=True)
         ]
+
+
+def unit_length(vectors: Tensor) -> Tensor:
+    """Vectors along the last axis, divided by their length.
+
+    At first those of places whose activations are all 0 are 0 themselves. In fp16, the usual bound
+    of lengths would be 0, and gradients by one much smaller than this would be infinite.
+    """
+    exact = torch.promote_types(vectors.dtype, torch.float32)
+    return F.normalize(vectors.to(exact), dim=-1, eps=LEAST_LENGTH)
 
 
 def build_projection(channels: int) -> nn.Sequential:

@@ -6,7 +6,7 @@ training has generator_ab and discriminator_b alone.
 Images and fakes are dictionaries by domain, ``"a"`` and ``"b"``; values are in [-1, 1].
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from cyclegan_style.directions import DIRECTIONS, Direction
 from cyclegan_style.networks import build_discriminator, build_generator, mixes_samples
 from cyclegan_style.networks.discriminators import PatchDiscriminator, PixelDiscriminator
 from cyclegan_style.networks.feature_heads import scaled
+from cyclegan_style.system.constants import constant
 from cyclegan_style.training.augment import augment
 from cyclegan_style.training.contrastive import Projections, build_projections, contrastive
 from cyclegan_style.training.frozen_features import Networks
@@ -73,18 +74,27 @@ class Generators(Networks):
 
         Only a contrastive loss needs projections.
         """
-        turn = GeneratorTurn({}, {}, {})
         if self.give_back:
-            turn.losses.update(self._of_giving_back(real, projections))
-            return turn
+            return GeneratorTurn(self._of_giving_back(real, projections), {}, {})
         with frozen(discriminators):
-            for direction in self.directions:
-                fake, unchanged = self._translate(direction, real)
-                self._judge_and_return(direction, real, fake, unchanged, discriminators, turn)
-                if projections is not None:
-                    turn.losses.update(
-                        self._contrasts(direction, real, fake, unchanged, projections)
-                    )
+            return merged(
+                self.turn_of(direction, real, discriminators, projections)
+                for direction in self.directions
+            )
+
+    def turn_of(
+        self,
+        direction: Direction,
+        real: Images,
+        discriminators: "Discriminators",
+        projections: Projections | None = None,
+    ) -> GeneratorTurn:
+        """What one direction contributes; discriminators are meant to be frozen."""
+        turn = GeneratorTurn({}, {}, {})
+        fake, unchanged = self._translate(direction, real)
+        self._judge_and_return(direction, real, fake, unchanged, discriminators, turn)
+        if projections is not None:
+            turn.losses.update(self._contrasts(direction, real, fake, unchanged, projections))
         return turn
 
     def _of_giving_back(self, real: Images, projections: Projections | None) -> dict[str, Tensor]:
@@ -241,12 +251,21 @@ class Discriminators(Networks):
         self.penalty_weight = loss.penalty_weight
         self.augmentations = config.augment
         self.weights = [1.0] * config.scales + [config.feature_weight] * len(config.feature_layers)
+        self.chance: dict[str, torch.Generator] = {}
+        """What the augmentations before each discriminator are drawn by, once it is seeded."""
+
+    def seed_augmentations(self, device: torch.device) -> None:
+        """Give each its own draws, so that it does not matter which of them is asked first."""
+        if self.augmentations:
+            for domain in self:
+                seed = int(torch.randint(2**62, ()))
+                self.chance[domain] = torch.Generator(device).manual_seed(seed)
 
     def together(self, losses: Sequence[Tensor]) -> Tensor:
         """One loss of those by each verdict, in the order of ``judge``."""
         if set(self.weights) == {1.0}:
             return mean(losses)
-        weights = losses[0].new_tensor(self.weights)
+        weights = constant(tuple(self.weights), losses[0])
         return (weights * torch.stack(list(losses))).sum() / weights.sum()
 
     def judge(self, domain: str, images: Tensor) -> list[Tensor]:
@@ -254,12 +273,12 @@ class Discriminators(Networks):
 
         The first are the PatchGAN's, then come those of coarser scales and of the heads.
         """
-        seen = augment(images, self.augmentations)
+        seen = self._augmented(domain, images)
         return [self[domain](seen), *self._beside_the_first(domain, seen)]
 
     def examine(self, domain: str, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """What ``judge`` returns, and the activations of all PatchGANs that led to it."""
-        seen, judge = augment(images, self.augmentations), self._judge(domain)
+        seen, judge = self._augmented(domain, images), self._judge(domain)
         looks = [judge.activations(seen), *judge.scales.activations(seen)]
         verdicts = [verdict for _, verdict in looks]
         activations = [each for found, _ in looks for each in found]
@@ -268,13 +287,14 @@ class Discriminators(Networks):
     def forward(self, real: Images, fakes: Images) -> dict[str, Tensor]:
         """Losses of the discriminators on real images and (pooled) translations."""
         return {
-            f"discriminator_{domain}": self._loss(domain, real[domain], fakes[domain].detach())
+            f"discriminator_{domain}": self.loss(domain, real[domain], fakes[domain])
             for domain in self
         }
 
-    def _loss(self, domain: str, real: Tensor, fake: Tensor) -> Tensor:
-        real = augment(real, self.augmentations)
-        fake = augment(fake, self.augmentations)
+    def loss(self, domain: str, real: Tensor, fake: Tensor) -> Tensor:
+        """The loss of one discriminator on real images and translations."""
+        real = self._augmented(domain, real)
+        fake = self._augmented(domain, fake.detach())
         real_verdict, fake_verdict = apply_to_both(self[domain], real, fake)
         verdicts = [(real_verdict, fake_verdict)]
         beside = [self._beside_the_first(domain, images) for images in (real, fake)]
@@ -288,6 +308,9 @@ class Discriminators(Networks):
             loss = loss + self.penalty_weight * penalty
         # Halved, which slows the discriminators relative to the generators (Zhu et al., sec. 7.2).
         return 0.5 * loss
+
+    def _augmented(self, domain: str, images: Tensor) -> Tensor:
+        return augment(images, self.augmentations, self.chance.get(domain))
 
     def _gradient_penalty(self, domain: str, real: Tensor, fake: Tensor) -> Tensor:
         """The mean over the scales; each has the gradient by the pictures that it sees."""
@@ -353,6 +376,15 @@ def apply_to_both(network: nn.Module, first: Tensor, second: Tensor) -> tuple[Te
         return network(first), network(second)
     joint: Tensor = network(torch.cat([first, second]))
     return joint[: len(first)], joint[len(first) :]
+
+
+def merged(turns: Iterable[GeneratorTurn]) -> GeneratorTurn:
+    """The turn of several directions."""
+    whole = GeneratorTurn({}, {}, {})
+    for turn in turns:
+        for part, contribution in zip(whole, turn, strict=True):
+            part.update(contribution)
+    return whole
 
 
 def mean(losses: Sequence[Tensor]) -> Tensor:

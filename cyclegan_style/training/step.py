@@ -6,6 +6,7 @@ training loop, the replay of recorded trajectories and the benchmark all run thi
 
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,10 +29,13 @@ from cyclegan_style.training.cyclegan import (
     Images,
     build_discriminators,
     build_generators,
+    frozen,
     mean,
+    merged,
     projections_for,
 )
 from cyclegan_style.training.pool import ImagePool
+from cyclegan_style.training.side_by_side import SideBySide, goes_side_by_side
 
 Losses = dict[str, Tensor]
 
@@ -71,6 +75,9 @@ class TrainingStep:
                 compile_networks(self.discriminators.values(), accelerator.device)
         self.wrapped_generators = accelerator.prepare_model(self.generators_in_training)
         self.wrapped_discriminators = accelerator.prepare_model(self.discriminators)
+        self.side_by_side = (
+            SideBySide(accelerator) if goes_side_by_side(config, accelerator) else None
+        )
         self.generator_optimizer = accelerator.prepare_optimizer(
             build_optimizer(self.generators_in_training, config.optimizer)
         )
@@ -119,10 +126,9 @@ class TrainingStep:
     def _generators_turn(self, batches: Sequence[Images]) -> list[GeneratorTurn]:
         turns = []
         for index, batch in enumerate(batches):
+            self.discriminators.seed_augmentations(self.accelerator.device)
             with self._gradient_exchange(self.wrapped_generators, index == len(batches) - 1):
-                turn: GeneratorTurn = self.wrapped_generators(batch, self.discriminators)
-                self._accumulate_gradients(turn.losses, len(batches))
-            turns.append(turn)
+                turns.append(self._learn_to_translate(batch, len(batches)))
         self._update(self.generators_in_training, self.generator_optimizer)
         return turns
 
@@ -139,18 +145,42 @@ class TrainingStep:
                 domain: pool.exchange(turn.fakes[domain]) for domain, pool in self.pools.items()
             }
             with self._gradient_exchange(self.wrapped_discriminators, index == len(batches) - 1):
-                losses: Losses = self.wrapped_discriminators(batch, shown)
-                self._accumulate_gradients(losses, len(batches))
-            all_losses.append(losses)
+                all_losses.append(self._learn_to_judge(batch, shown, len(batches)))
         self._update(self.discriminators, self.discriminator_optimizer)
         return all_losses
+
+    def _learn_to_translate(self, batch: Images, batch_count: int) -> GeneratorTurn:
+        """Add the gradients of the generators' losses on a batch."""
+        generators, judges = self.generators, self.discriminators
+        if self.side_by_side is None or generators.give_back:
+            turn: GeneratorTurn = self.wrapped_generators(batch, judges)
+            self.accelerator.backward(total(turn.losses) / batch_count)
+            return turn
+        with frozen(judges):
+            turns = self.side_by_side.add_gradients(
+                [partial(generators.turn_of, way, batch, judges) for way in generators.directions],
+                lambda turn: total(turn.losses) / batch_count,
+                list(generators.parameters()),
+            )
+        return merged(turns)
+
+    def _learn_to_judge(self, batch: Images, shown: Images, batch_count: int) -> Losses:
+        """Add the gradients of the discriminators' losses on real images and translations."""
+        judges = self.discriminators
+        if self.side_by_side is None:
+            losses: Losses = self.wrapped_discriminators(batch, shown)
+            self.accelerator.backward(total(losses) / batch_count)
+            return losses
+        each = self.side_by_side.add_gradients(
+            [partial(judges.loss, domain, batch[domain], shown[domain]) for domain in judges],
+            lambda loss: loss / batch_count,
+            list(judges.parameters()),
+        )
+        return {f"discriminator_{domain}": loss for domain, loss in zip(judges, each, strict=True)}
 
     def _gradient_exchange(self, wrapped: nn.Module, last: bool) -> AbstractContextManager[None]:
         """Processes exchange gradients at the last of the accumulated batches only."""
         return nullcontext() if last else self.accelerator.no_sync(wrapped)
-
-    def _accumulate_gradients(self, losses: Losses, batch_count: int) -> None:
-        self.accelerator.backward(torch.stack(list(losses.values())).sum() / batch_count)
 
     def _update(self, module: nn.Module, optimizer: AcceleratedOptimizer) -> None:
         if self.clip_norm is not None:
@@ -164,6 +194,11 @@ class TrainingStep:
             domain: images.contiguous(memory_format=self.memory_format)
             for domain, images in batch.items()
         }
+
+
+def total(losses: Losses) -> Tensor:
+    """The sum of the losses."""
+    return torch.stack(list(losses.values())).sum()
 
 
 def build_optimizer(module: nn.Module, config: OptimizerConfig) -> torch.optim.Adam:
