@@ -13,7 +13,6 @@ from cyclegan_style.training.step import TrainingStep
 
 ALL_TERMS = {
     "generator__skip": True,
-    "discriminator__augment": ("color", "translation", "cutout"),
     "discriminator__scales": 2,
     "discriminator__feature_layers": ("fire3",),
     "loss__feature_matching": 1.0,
@@ -67,6 +66,20 @@ def test_a_step_has_the_bits_of_one_after_the_other(two_threads, fields, precisi
     tolerance = {"rtol": 0.0, "atol": 0.0} if precision == "no" else {"rtol": 0.05, "atol": 0.01}
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value, **tolerance, msg=lambda m, n=name: n + m)
+
+
+def test_augmentations_follow_from_the_seed_in_whatever_order_threads_draw(two_threads):
+    config = tiny_config(discriminator__augment=("color", "translation", "cutout"))
+    accelerator = Accelerator(cpu=True)
+    first, second = (train(TrainingStep(config, accelerator), steps=2) for _ in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+    step = TrainingStep(config, accelerator)
+    seeds = set()
+    for _ in range(2):
+        step.run([batch(0)])
+        seeds |= {chance.initial_seed() for chance in step.discriminators.chance.values()}
+    assert len(seeds) == 4  # of two domains and two steps
 
 
 @pytest.mark.parametrize(

@@ -252,7 +252,7 @@ class Discriminators(Networks):
         self.augmentations = config.augment
         self.weights = [1.0] * config.scales + [config.feature_weight] * len(config.feature_layers)
         self.chance: dict[str, torch.Generator] = {}
-        """What the augmentations before each discriminator are drawn by, once it is seeded."""
+        """What the augmentations before each discriminator are drawn by instead of torch's own."""
 
     def seed_augmentations(self, device: torch.device) -> None:
         """Give each its own draws, so that it does not matter which of them is asked first."""

@@ -126,7 +126,8 @@ class TrainingStep:
     def _generators_turn(self, batches: Sequence[Images]) -> list[GeneratorTurn]:
         turns = []
         for index, batch in enumerate(batches):
-            self.discriminators.seed_augmentations(self.accelerator.device)
+            if self.side_by_side is not None:
+                self.discriminators.seed_augmentations(self.accelerator.device)
             with self._gradient_exchange(self.wrapped_generators, index == len(batches) - 1):
                 turns.append(self._learn_to_translate(batch, len(batches)))
         self._update(self.generators_in_training, self.generator_optimizer)
