@@ -12,7 +12,7 @@ import yaml
 from scipy import stats
 from tiny import SMALLEST_NETWORKS, forget_accelerator, make_pictures
 
-from cyclegan_style.benchmarks.recipe_report import Cell, difference_cell, end_of, html, markdown
+from cyclegan_style.benchmarks.recipe_report import difference_cell, end_of
 from cyclegan_style.benchmarks.recipe_scores import (
     Noting,
     Score,
@@ -20,12 +20,10 @@ from cyclegan_style.benchmarks.recipe_scores import (
     scores_to_json,
     sign_of,
 )
-from cyclegan_style.benchmarks.recipe_table import (
-    RecipeTable,
-    RunOutcome,
-    difference_of,
-)
+from cyclegan_style.benchmarks.recipe_table import RecipeTable, difference_of
 from cyclegan_style.benchmarks.recipes import Speed, measure_speed
+from cyclegan_style.benchmarks.several_runs import RunOutcome
+from cyclegan_style.benchmarks.tables import Cell, html, markdown
 from cyclegan_style.commands.main import main
 from cyclegan_style.config import Config
 from cyclegan_style.data.images import read_image

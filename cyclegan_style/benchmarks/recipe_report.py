@@ -1,7 +1,5 @@
 """The tables of recipes that were trained for the same time, and pictures by each of them."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from html import escape
 from pathlib import Path
@@ -12,6 +10,7 @@ from cyclegan_style.benchmarks.recipe_scores import (
     sign_of,
 )
 from cyclegan_style.benchmarks.recipe_table import Difference, Estimate, RecipeTable
+from cyclegan_style.benchmarks.tables import ARROWS, Cell, Row, html, markdown, number
 from cyclegan_style.config import to_dict
 from cyclegan_style.data.images import Pixels, to_pillow, write_image
 from cyclegan_style.directions import Direction
@@ -32,9 +31,6 @@ LEAST_SHOWN_SIDE = 128
 """Pixels; smaller pictures are enlarged in the strip."""
 LETTER_WIDTH = 8
 """Pixels of a strip's titles, about."""
-DIGITS = {"fd_squeezenet": 1, "swd": 1, "grid": 2, "psnr": 2, "sharpness": 2}
-"""After the point; the others have three."""
-ARROWS = {1: " ↑", -1: " ↓", 0: ""}
 NOTES = (
     "↓: less is better, ↑: more is better. `structure` is that of the input's edges, all of which"
     " doing nothing keeps; of `grid`, a pattern of four pixels that strides leave, real pictures"
@@ -50,19 +46,6 @@ NOTES = (
     " Fréchet distance is larger of fewer pictures: compare it within a table only.",
     "Seconds are those of training, its start included, without checkpoints and samples.",
 )
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A cell of a table."""
-
-    text: str
-    """In lines, of which Markdown makes one."""
-    kind: str = ""
-    """better or worse, which are shown as such."""
-
-
-Row = list[Cell]
 
 
 def write_tables(folder: Path, table: RecipeTable, held_out: HeldOut) -> None:
@@ -209,11 +192,6 @@ def brackets(name: str, interval: Interval | None, sign: str = "") -> str:
     return f"\n({low} … {high})"
 
 
-def number(name: str, value: float, sign: str = "") -> str:
-    """A score as it is written."""
-    return f"{value:{sign}.{DIGITS.get(name, 3)}f}".replace("-", "−")
-
-
 # Markdown
 
 
@@ -231,19 +209,6 @@ def document(table: RecipeTable) -> str:
     if len(field_rows(table)) > 1:
         parts += ["## What the recipes differ in", markdown(field_rows(table))]
     return "\n\n".join(parts) + "\n"
-
-
-def markdown(rows: Sequence[Row]) -> str:
-    """A table whose first row is its head."""
-    lines = ["| " + " | ".join(markdown_text(cell) for cell in row) + " |" for row in rows]
-    lines.insert(1, "|" + "---|" * len(rows[0]))
-    return "\n".join(lines)
-
-
-def markdown_text(cell: Cell) -> str:
-    """A cell in which nothing ends the cell."""
-    text = " ".join(cell.text.split()).replace("|", "\\|")
-    return f"**{text}**" if cell.kind in ("better", "worse") else text
 
 
 # HTML
@@ -290,22 +255,7 @@ def direction_html(table: RecipeTable, direction: Direction, pixels: Pixels) -> 
     image = to_pillow(pixels).convert("RGB")
     picture = encode(image, image.resize((1, 1)))
     return (
-        f'<h2>{title}</h2>{cards}<section class="card"><img class="shown" src="{picture.uri}"'
+        f'<h2>{title}</h2>{cards}<section class="card"><img class="whole" src="{picture.uri}"'
         f' width="{picture.width}" height="{picture.height}"'
         f' alt="Test pictures, {title}, by each recipe"></section>'
     )
-
-
-def html(rows: Sequence[Row]) -> str:
-    """A table whose first row is its head."""
-    head, *others = rows
-    titles = "".join(f"<th>{escape(cell.text)}</th>" for cell in head)
-    lines = "".join(f"<tr>{''.join(map(cell_html, row))}</tr>" for row in others)
-    return f"<table><thead><tr>{titles}</tr></thead><tbody>{lines}</tbody></table>"
-
-
-def cell_html(cell: Cell) -> str:
-    """A cell with the look of what it says."""
-    look = f' class="{cell.kind}"' if cell.kind in ("better", "worse", "soft") else ""
-    text = escape(cell.text).replace("\n", "<br>")
-    return f"<td{look}>{text}</td>"

@@ -10,27 +10,15 @@ from cyclegan_style.benchmarks.recipe_scores import (
     SCORES,
     Score,
     Scores,
-    scores_from_json,
     scores_to_json,
     sign_of,
 )
+from cyclegan_style.benchmarks.several_runs import RunOutcome
 from cyclegan_style.config import Config
 from cyclegan_style.directions import DIRECTIONS, Direction
 from cyclegan_style.evaluation.intervals import Interval, mean_interval
 
 NOT_APART = "not told apart"
-
-
-@dataclass(frozen=True)
-class RunOutcome:
-    """What became of a recipe with one seed."""
-
-    steps: int
-    seconds: float
-    """Of its steps."""
-    scores: Scores
-    failure: str | None = None
-    """Why there are no scores."""
 
 
 @dataclass(frozen=True)
@@ -147,22 +135,6 @@ def difference_of(differences: Sequence[float], score: str) -> Difference:
         if low > 0 or high < 0:
             verdict = "better" if (low > 0) == (sign > 0) else "worse"
     return Difference(float(values.mean()), interval, verdict)
-
-
-def outcome_to_json(outcome: RunOutcome) -> dict[str, Any]:
-    """What is kept of a run."""
-    return {
-        "steps": outcome.steps,
-        "seconds": outcome.seconds,
-        "failure": outcome.failure,
-        "scores": scores_to_json(outcome.scores),
-    }
-
-
-def outcome_from_json(values: Mapping[str, Any]) -> RunOutcome:
-    """What ``outcome_to_json`` made."""
-    scores = scores_from_json(values["scores"])
-    return RunOutcome(values["steps"], values["seconds"], scores, values["failure"])
 
 
 def table_to_json(table: RecipeTable) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Recipes that are trained for the same time on the same pictures, one after the other."""
 
-import gc
 import json
 import math
 from collections.abc import Iterator, Mapping
@@ -9,16 +8,21 @@ from itertools import count, islice
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from accelerate import Accelerator
 
 from cyclegan_style.benchmarks.recipe_report import write_tables
 from cyclegan_style.benchmarks.recipe_scores import HeldOut, Scores
-from cyclegan_style.benchmarks.recipe_table import (
-    RecipeTable,
+from cyclegan_style.benchmarks.recipe_table import RecipeTable
+from cyclegan_style.benchmarks.several_runs import (
     RunOutcome,
-    outcome_from_json,
-    outcome_to_json,
+    claim_folder,
+    field_changes,
+    keep_outcome,
+    read_json,
+    read_outcome,
+    refuse_changes,
+    release_memory,
+    seconds_of_run,
 )
 from cyclegan_style.benchmarks.timing import device_name, seconds_of
 from cyclegan_style.config import Config, to_dict
@@ -26,12 +30,11 @@ from cyclegan_style.data.sampling import UnpairedDataset
 from cyclegan_style.data.training_data import name_domains, open_batches, open_dataset
 from cyclegan_style.errors import UserError
 from cyclegan_style.runs.origins import place
-from cyclegan_style.runs.report import duration, line_seconds
-from cyclegan_style.runs.run_folder import lock
-from cyclegan_style.runs.tracking import METRICS_FILE, flatten, read_metrics
+from cyclegan_style.runs.report import duration
+from cyclegan_style.runs.tracking import flatten
 from cyclegan_style.system.hardware import build_accelerator, forget_number_format, join_processes
 from cyclegan_style.system.processes import say
-from cyclegan_style.system.whole_files import remove_leftovers, write_durably
+from cyclegan_style.system.whole_files import write_durably
 from cyclegan_style.training.config_checks import ConfigError, validate
 from cyclegan_style.training.cyclegan import Images
 from cyclegan_style.training.number_format import settled
@@ -40,7 +43,6 @@ from cyclegan_style.training.trainer import DivergenceError, train
 
 STATE_FILE = "recipes.json"
 SPEED_FILE = "speed.json"
-OUTCOME_FILE = "scores.json"
 
 OF_THE_PICTURES = (
     "data.a",
@@ -155,23 +157,14 @@ def for_run(config: Config, run: Path, seed: int, steps: int) -> Config:
 
 def claim(bench: Bench) -> None:
     """Hold the folder; a UserError if what it holds was made in another way."""
-    folder, path = bench.folder, bench.folder / STATE_FILE
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock(folder, "--output")
-        remove_leftovers(folder)
-        before = read_json(path) or {"minutes": bench.minutes, "recipes": {}}
-        now = {name: flatten(to_dict(config)) for name, config in bench.recipes.items()}
-        changes = differences(before, bench.minutes, now)
-        if changes:
-            raise UserError(
-                f"--output: {folder} holds a comparison made in another way"
-                f" ({'; '.join(changes)}); choose another folder"
-            )
-        state = {"minutes": bench.minutes, "recipes": before["recipes"] | now}
-        write_durably(path, json.dumps(state, indent=1).encode())
-    except OSError as error:
-        raise UserError(f"--output: {folder} cannot be used: {error.strerror}") from None
+    now = {name: flatten(to_dict(config)) for name, config in bench.recipes.items()}
+
+    def renewed(before: dict[str, Any] | None) -> dict[str, Any]:
+        before = before or {"minutes": bench.minutes, "recipes": {}}
+        refuse_changes(bench.folder, "a comparison", differences(before, bench.minutes, now))
+        return {"minutes": bench.minutes, "recipes": before["recipes"] | now}
+
+    claim_folder(bench.folder, STATE_FILE, renewed)
 
 
 def differences(
@@ -181,26 +174,10 @@ def differences(
     found = []
     if before["minutes"] != minutes:
         found.append(f"--minutes was {before['minutes']:g} and is now {minutes:g}")
-    defaults = flatten(to_dict(Config()))
     for name in before["recipes"].keys() & now.keys():
-        was = defaults | before["recipes"][name]  # fields that are newer than the folder
-        found += [
-            f"{name}: {field} was {was[field]} and is now {value}"
-            for field, value in now[name].items()
-            if was[field] != value
-        ]
+        changes = field_changes(before["recipes"][name], now[name])
+        found += [f"{name}: {change}" for change in changes]
     return found
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """An object of a file that was written here, None if there is none."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except ValueError:
-        raise UserError(f"{path}: not a file of a comparison; remove it to go on") from None
-    return values if isinstance(values, dict) else None
 
 
 # Training
@@ -209,9 +186,9 @@ def read_json(path: Path) -> dict[str, Any] | None:
 def train_and_score(bench: Bench, name: str, seed: int, held_out: HeldOut) -> RunOutcome | None:
     """What became of a run, which is trained unless it has been; None if it was asked to stop."""
     run = bench.folder / name / f"seed-{seed}"
-    known = read_json(run / OUTCOME_FILE)
+    known = read_outcome(run)
     if known is not None:
-        return outcome_from_json(known)
+        return known
     steps = steps_of(bench, name)
     config = for_run(in_the_format_timed(bench, name), run, seed, steps)
     say(f"{name}, seed {seed}: {steps} steps")
@@ -227,14 +204,8 @@ def train_and_score(bench: Bench, name: str, seed: int, held_out: HeldOut) -> Ru
         failure = str(error)
         say(failure)
     outcome = RunOutcome(steps, seconds_of_run(run, config), scores, failure)
-    write_durably(run / OUTCOME_FILE, json.dumps(outcome_to_json(outcome), indent=1).encode())
+    keep_outcome(run, outcome)
     return outcome
-
-
-def seconds_of_run(run: Path, config: Config) -> float:
-    """Seconds that a run's steps took, however often it was interrupted."""
-    images = config.train.batch_size * config.train.accumulation_steps
-    return sum(line_seconds(read_metrics(run / METRICS_FILE), images))
 
 
 def in_the_format_timed(bench: Bench, name: str) -> Config:
@@ -307,12 +278,3 @@ def training_batches(
     for epoch in count():
         sampler.set_position(epoch, 0)
         yield from loader
-
-
-def release_memory(config: Config) -> None:
-    """Let go of what a training held, on the device as well, and of what it compiled."""
-    gc.collect()
-    if config.train.compile:
-        torch.compiler.reset()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

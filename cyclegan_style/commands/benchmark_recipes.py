@@ -1,21 +1,22 @@
 """``benchmark recipes``: which recipe suits these pictures, after the same time of training."""
 
 import math
-import re
 from pathlib import Path
 
 from jsonargparse import ArgumentError
 from jsonargparse.typing import PositiveFloat, PositiveInt
 
 from cyclegan_style.commands.parser import command_parser, prepare_folder, print_result
-from cyclegan_style.commands.train import has_option, parse_training_options
+from cyclegan_style.commands.train import (
+    OF_RUN_FOLDERS,
+    has_option,
+    parse_training_options,
+    separate_fields,
+)
 from cyclegan_style.config import Config
 from cyclegan_style.errors import UserError
 
-FIELD_OPTION = re.compile(r"--[a-z]+\.\w+(=.*)?", re.DOTALL)
-SET_HERE = {
-    "run.dir": "each run has a folder below --output",
-    "run.resume": "runs that have begun go on",
+SET_HERE = OF_RUN_FOLDERS | {
     "train.seed": "--seeds says how many there are",
     "train.steps": "they follow from --minutes",
     "train.max_steps": "the steps follow from --minutes",
@@ -31,7 +32,7 @@ SET_HERE = {
 
 def recipes_command(arguments: list[str]) -> int:
     """Train every recipe for as long, score all on the same pictures, and write the tables."""
-    own, fields = separated(arguments)
+    own, fields = separate_fields(arguments, SET_HERE)
     parser = command_parser(
         "benchmark recipes",
         "Train recipes for the same time with several seeds, score them on the same test pictures"
@@ -70,21 +71,6 @@ def recipes_command(arguments: list[str]) -> int:
         print(document.read_text(encoding="utf-8"))
         print(f"open: {page}")
     return 1 if table.failures else 0
-
-
-def separated(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """The command's own arguments, and those that set fields of the recipes."""
-    own: list[str] = []
-    fields: list[str] = []
-    chosen = own
-    for argument in arguments:
-        if argument.startswith("--"):
-            chosen = fields if FIELD_OPTION.fullmatch(argument) else own
-        chosen.append(argument)
-    for name, reason in SET_HERE.items():
-        if has_option(fields, f"--{name}"):
-            raise UserError(f"--{name} cannot be given here: {reason}")
-    return own, fields
 
 
 def read_recipes(files: str, fields: list[str]) -> dict[str, Config]:

@@ -1,6 +1,7 @@
 """``train``: every field of the configuration is an option."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,6 +14,12 @@ from cyclegan_style.errors import UserError
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
 PACKAGE = Path(__file__).parents[1]
+FIELD_OPTION = re.compile(r"--[a-z]+\.\w+(=.*)?", re.DOTALL)
+OF_RUN_FOLDERS = {
+    "run.dir": "each run has a folder below --output",
+    "run.resume": "runs that have begun go on",
+}
+"""Fields that commands with several runs set themselves, and why."""
 
 
 def train_command(arguments: list[str]) -> int:
@@ -60,6 +67,23 @@ def parse_training_options(arguments: list[str]) -> tuple[Namespace, Config]:
     built = parser.instantiate(options)
     sections = {name: built[name] for name in Config.__dataclass_fields__}
     return options, Config(**sections)
+
+
+def separate_fields(
+    arguments: Sequence[str], set_elsewhere: Mapping[str, str]
+) -> tuple[list[str], list[str]]:
+    """A command's own arguments, and those that set fields; some are set elsewhere, and why."""
+    own: list[str] = []
+    fields: list[str] = []
+    chosen = own
+    for argument in arguments:
+        if argument.startswith("--"):
+            chosen = fields if FIELD_OPTION.fullmatch(argument) else own
+        chosen.append(argument)
+    for name, reason in set_elsewhere.items():
+        if has_option(fields, f"--{name}"):
+            raise UserError(f"--{name} cannot be given here: {reason}")
+    return own, fields
 
 
 def has_option(arguments: Sequence[str], name: str) -> bool:

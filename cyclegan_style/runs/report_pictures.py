@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from html import escape
 from pathlib import Path
 
 from PIL import Image
@@ -28,14 +29,14 @@ class Picture:
     height: int
 
 
-def read_samples(folder: Path) -> dict[int, Picture]:
-    """A few sample sheets by step, from the first to the newest."""
+def read_samples(folder: Path, most: int = MAX_SAMPLES) -> dict[int, Picture]:
+    """A few sample sheets by step, from the first to the newest; of one, the newest."""
     found = {}
     for path in folder.glob("step-*.png"):
         if match := re.fullmatch(r"step-(\d{1,15})\.png", path.name):
             found[int(match[1])] = path
     samples = {}
-    for step in spread(sorted(found), MAX_SAMPLES):
+    for step in spread(sorted(found), most):
         try:
             status = found[step].stat()
             samples[step] = encode_sample(found[step], status.st_mtime_ns, status.st_size)
@@ -48,6 +49,8 @@ def spread(steps: Sequence[int], count: int) -> list[int]:
     """At most so many of the steps, evenly spread, the first and the last among them."""
     if len(steps) <= count:
         return list(steps)
+    if count == 1:
+        return [steps[-1]]
     return [steps[round(place * (len(steps) - 1) / (count - 1))] for place in range(count)]
 
 
@@ -87,6 +90,15 @@ def jpeg(image: Image.Image) -> bytes:
 def data_uri(content: bytes) -> str:
     """A JPEG file as an address that holds it."""
     return "data:image/jpeg;base64," + base64.b64encode(content).decode()
+
+
+def figure_html(picture: Picture, caption: str) -> str:
+    """A picture with what it is below it."""
+    text = escape(caption)
+    return (
+        f'<figure><img src="{picture.uri}" width="{picture.width}" height="{picture.height}"'
+        f' alt="{text}"><figcaption class="soft">{text}</figcaption></figure>'
+    )
 
 
 def samples_html(samples: Mapping[int, Picture], what: str) -> str:

@@ -17,6 +17,7 @@ from cyclegan_style.runs.report_pictures import (
     THUMBNAIL_SIZE,
     Picture,
     encode,
+    figure_html,
     samples_html,
     spread,
 )
@@ -123,24 +124,15 @@ def tiles_html(sitting: Sitting) -> str:
 
 def pictures_html(sitting: Sitting) -> str:
     """Content, styles with their masks, and the result, side by side."""
-    figures = [figure_html(sitting.content, f"Content: {sitting.name}")]
+    figures = [figure_html(encoded(sitting.content), f"Content: {sitting.name}")]
     shares = sum(style.weight for _, style in sitting.styles)
     for name, style in sitting.styles:
         share = f", {style.weight / shares:.0%}" if len(sitting.styles) > 1 else ""
-        figures.append(figure_html(style.pixels, f"Style: {name}{share}"))
+        figures.append(figure_html(encoded(style.pixels), f"Style: {name}{share}"))
         if style.mask is not None:
-            figures.append(figure_html(style.mask, f"Where {name} is wanted"))
-    figures.append(figure_html(sitting.painting.pixels, "Result"))
+            figures.append(figure_html(encoded(style.mask), f"Where {name} is wanted"))
+    figures.append(figure_html(encoded(sitting.painting.pixels), "Result"))
     return f'<div class="pictures">{"".join(figures)}</div>'
-
-
-def figure_html(pixels: Pixels, caption: str) -> str:
-    """A picture with what it is below it."""
-    picture, text = encoded(pixels), escape(caption)
-    return (
-        f'<figure><img src="{picture.uri}" width="{picture.width}" height="{picture.height}"'
-        f' alt="{text}"><figcaption class="soft">{text}</figcaption></figure>'
-    )
 
 
 def layers_html(painting: Painting) -> str:

@@ -19,6 +19,9 @@ import psutil
 LAUNCHERS = ("launch", "accelerate-launch", "accelerate.commands.launch")
 """What accelerate's launcher is called on a command line."""
 
+LAUNCHED = "CYCLEGAN_STYLE_LAUNCHED"
+"""A variable of the environment that commands of this package set for what they start."""
+
 _PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 
 
@@ -49,8 +52,8 @@ def stop_with_launcher() -> None:
     A launcher that is killed cannot end its processes, which would train on unwatched or wait half
     an hour for each other. What a person started is left alone: it may outlive its shell.
     """
-    by_torch = "TORCHELASTIC_RUN_ID" in os.environ
-    if sys.platform != "linux" or not (by_torch or words_for_accelerate() is not None):
+    told = "TORCHELASTIC_RUN_ID" in os.environ or LAUNCHED in os.environ
+    if sys.platform != "linux" or not (told or words_for_accelerate() is not None):
         return
     launcher = os.getppid()
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,5 +1,6 @@
 """Scores along the way, and the models that were the best by them."""
 
+from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
 
@@ -7,15 +8,18 @@ from accelerate import Accelerator
 
 from cyclegan_style.config import Config, to_yaml
 from cyclegan_style.data.domains import ImageDomain
-from cyclegan_style.runs.best import BestScores, keep_best_model
+from cyclegan_style.evaluation.scores import definition_for, named_by
+from cyclegan_style.runs.best import BestScores, direction_of_improvement, keep_best_model
 from cyclegan_style.runs.checkpoint import chance_untouched
 from cyclegan_style.system.hardware import format_of
 from cyclegan_style.system.processes import on_main_process
 from cyclegan_style.training.cyclegan import Generators
 from cyclegan_style.training.demo import (
+    Score,
     Scores,
     flat_scores,
     known_translations,
+    partners,
     score_baselines,
     score_model,
 )
@@ -23,6 +27,20 @@ from cyclegan_style.training.validation import Validation
 
 RAW = "_raw"
 """What follows the names of the scores of weights that are not averaged; none is ever the best."""
+
+
+def ranked_scores(config: Config) -> list[str]:
+    """Names of the scores by which a run's best models are chosen, such as ``kid_ab``."""
+    metrics: list[str] = []
+    if partners(config.data):
+        metrics += [field.name for field in fields(Score)]
+    evaluation = config.evaluation
+    if evaluation.every_steps:
+        definition = definition_for(evaluation.metrics, evaluation.definition)
+        for metric in named_by(definition, evaluation.metrics):
+            metrics += ["precision", "recall"] if metric == "precision_recall" else [metric]
+    names = [f"{metric}_{direction.name}" for metric in metrics for direction in config.directions]
+    return [name for name in names if direction_of_improvement(name)]
 
 
 class Scoring:

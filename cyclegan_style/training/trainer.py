@@ -35,6 +35,9 @@ from cyclegan_style.training.scoring import Scoring
 from cyclegan_style.training.step import TrainingStep
 from cyclegan_style.training.watching import Watching
 
+DIVERGED = "training diverged"
+"""How the message of a DivergenceError begins."""
+
 
 class DivergenceError(UserError):
     """A loss became infinite or not a number, from which there is no way back."""
@@ -119,7 +122,7 @@ class Trainer:
         except NotFiniteError as error:
             self.watching.show_divergence()
             raise DivergenceError(
-                f"training diverged: {error}; last good checkpoint: {self.last_checkpoint};"
+                f"{DIVERGED}: {error}; last good checkpoint: {self.last_checkpoint};"
                 " a lower optimizer.learning_rate or optimizer.clip_norm may help"
             ) from None
         except OSError as error:
