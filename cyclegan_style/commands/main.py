@@ -18,6 +18,7 @@ from cyclegan_style.commands.parser import Command, run_named
 from cyclegan_style.commands.replay import replay_command
 from cyclegan_style.commands.runs import runs_command
 from cyclegan_style.commands.stylize import stylize_command
+from cyclegan_style.commands.sweep import sweep_command
 from cyclegan_style.commands.train import train_command
 from cyclegan_style.commands.translate import translate_command
 from cyclegan_style.errors import UserError
@@ -29,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     commands: dict[str, tuple[Command, str]] = {
         "train": (train_command, "train a CycleGAN on two folders of pictures"),
+        "sweep": (sweep_command, "train a run for every combination of values, and rank them"),
         "translate": (translate_command, "translate pictures and videos with a trained model"),
         "stylize": (stylize_command, "paint pictures in the style of another, without training"),
         "convert": (convert_command, "turn a model into files of the reference, or back"),
