@@ -196,7 +196,7 @@ TRANSLATION_NEEDS_NONE_OF = {
 }
 
 
-@pytest.mark.parametrize("command", ["train", "convert", "export", "replay", "benchmark"])
+@pytest.mark.parametrize("command", ["train", "sweep", "convert", "export", "replay", "benchmark"])
 def test_every_command_explains_itself(command, capsys):
     assert exit_status(command, "--help") == 0
     text = capsys.readouterr().out
@@ -208,6 +208,7 @@ def test_every_command_explains_itself(command, capsys):
 @pytest.mark.parametrize(
     "command",
     [
+        "sweep",
         "translate",
         "stylize",
         "convert",
@@ -246,6 +247,7 @@ def test_no_command_waits_for_what_it_does_not_need(empty_folder):
     tries = [["--help"], ["train", "--help"], ["translate"], ["export", "."], ["runs", "--help"]]
     wrong = ["--content", "a", "--style", "b", "--output", "c", "--steps", "0"]
     tries += [["stylize", "--help"], ["stylize", *wrong]]
+    tries += [["sweep", "--help"], ["sweep", "--train.seed", "0,none"], ["sweep", "--train.seed=0"]]
     tries += [["convert"], ["replay", "--help"], ["benchmark", "train", "--size", "wide"]]
     program = f"""
 import contextlib, sys

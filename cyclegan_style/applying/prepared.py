@@ -53,6 +53,10 @@ logger = logging.getLogger(__name__)
 Network = Callable[[Tensor], Tensor]
 
 
+class OutputError(UserError):
+    """A network that gives no numbers."""
+
+
 class PreparedGenerator:
     """A copy of a generator with the fastest layers of their kind, for many threads."""
 
@@ -104,7 +108,7 @@ class PreparedGenerator:
             batch = pinned.to(self.device, non_blocking=True)
         output = self._computed(normalised(batch.permute(0, 3, 1, 2)))
         if output.isnan().any():
-            raise UserError(
+            raise OutputError(
                 "the model's output is no number; its weights are damaged, or too large for"
                 f" {name_of_format(self.dtype)}"
             )

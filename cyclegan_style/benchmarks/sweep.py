@@ -77,7 +77,7 @@ def run_sweep(sweep: Sweep) -> SweepTable:
         write_tables(sweep.folder, table)  # which may be ranked by another score than before
     if len(table.outcomes) < table.wanted:
         say(
-            f"stopped: {table.finished} of {table.wanted} runs are finished; run the same command"
+            f"stopped: {table.finished} of {table.wanted} runs are over; run the same command"
             " again to go on"
         )
     return table

@@ -42,7 +42,7 @@ def notes(table: SweepTable) -> str:
     by = (
         f"by {table.chosen}"
         if table.chosen
-        else "by the mean of their ranks by each score, those of the models in best/"
+        else "by the mean of their ranks by each score that chooses a model of best/"
     )
     return (
         f"Configurations are ranked {by}. ↓: less is better, ↑: more is better. A score is the mean"
@@ -113,7 +113,8 @@ def run_rows(table: SweepTable) -> list[Row]:
             duration(outcome.seconds),
             *(score_text(score, table.score(name, score)) for score in score_names(table)),
         ]
-        rows.append([*map(Cell, texts), Cell(outcome.failure or "", "worse")])
+        failure = Cell(outcome.failure or "", "worse" if outcome.failure else "")
+        rows.append([*map(Cell, texts), failure])
     return rows
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 
+from cyclegan_style.applying.prepared import OutputError
 from cyclegan_style.config import Config
 from cyclegan_style.data.sampling import UnpairedDataset
 from cyclegan_style.data.training_data import (
@@ -40,7 +41,7 @@ DIVERGED = "training diverged"
 
 
 class DivergenceError(UserError):
-    """A loss became infinite or not a number, from which there is no way back."""
+    """A loss or an output became infinite or not a number, from which there is no way back."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ class Trainer:
                     self.interrupt(request)
                 else:
                     self.finish()
-        except NotFiniteError as error:
+        except (NotFiniteError, OutputError) as error:
             self.watching.show_divergence()
             raise DivergenceError(
                 f"{DIVERGED}: {error}; last good checkpoint: {self.last_checkpoint};"
