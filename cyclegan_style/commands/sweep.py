@@ -157,10 +157,12 @@ def read_grid(options: Sequence[str], swept: dict[str, list[str]]) -> "Grid":
     base = read_config(options, first)
     values: dict[str, tuple[Any, ...]] = {}
     for name in in_order(swept):
-        found = [value_of(read_config(options, first | {name: text}), name) for text in swept[name]]
-        for text, value, index in zip(swept[name], found, range(len(found)), strict=True):
-            if value in found[:index]:
+        found = [value_of(base, name)]
+        for text in swept[name][1:]:
+            value = value_of(read_config(options, first | {name: text}), name)
+            if value in found:
                 raise UserError(f"--{name}: {text} is given twice")
+            found.append(value)
         values[name] = tuple(found)
     return Grid(base, values)
 
