@@ -1,5 +1,7 @@
 """The residual generator of Johnson et al. (2016) as CycleGAN uses it."""
 
+from itertools import groupby
+
 from torch import Tensor, nn
 
 from cyclegan_style.networks.attention import SelfAttention
@@ -110,3 +112,14 @@ class ResnetGenerator(nn.Module):
         """Translate N×C×H×W in [-1, 1]; H and W divisible by 4 come out unchanged."""
         out: Tensor = self.model(x)
         return out
+
+
+def segments(layers: nn.Sequential, blocks: int) -> list[nn.Module]:
+    """A resnet's layers before the blocks, the blocks by so many, and the layers after them."""
+    found: list[nn.Module] = []
+    for are_blocks, row in groupby(layers, lambda layer: isinstance(layer, ResidualBlock)):
+        run = list(row)
+        length = blocks if are_blocks else len(run)
+        pieces = [run[start : start + length] for start in range(0, len(run), length)]
+        found += [piece[0] if len(piece) == 1 else nn.Sequential(*piece) for piece in pieces]
+    return found

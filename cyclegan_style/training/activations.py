@@ -7,7 +7,6 @@ the rest is computed once more, the same to the last bit, when gradients come ba
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from itertools import groupby
 from typing import TypeVar
 
 import torch
@@ -16,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from cyclegan_style.networks.encoders import encoder_activations
 from cyclegan_style.networks.resampling import ChangeOfInput, changed
-from cyclegan_style.networks.resnet import ResidualBlock, ResnetGenerator
+from cyclegan_style.networks.resnet import ResnetGenerator, segments
 from cyclegan_style.training.cyclegan import GeneratorsInTraining
 
 BLOCKS_OF_SEGMENT = 3
@@ -44,19 +43,9 @@ def recompute_activations(training: GeneratorsInTraining) -> None:
 def in_segments(layers: nn.Sequential, x: Tensor) -> Tensor:
     """What a resnet's layers make of N×C×H×W, segment by segment."""
     out = x
-    for segment in segments(layers):
+    for segment in segments(layers, BLOCKS_OF_SEGMENT):
         out = recomputed(segment, segment, out)
     return changed(x, out) if isinstance(layers, ChangeOfInput) else out
-
-
-def segments(layers: nn.Sequential) -> list[nn.Module]:
-    """A resnet's layers before the blocks, the blocks by threes, and the layers after them."""
-    found: list[nn.Module] = []
-    for are_blocks, row in groupby(layers, lambda layer: isinstance(layer, ResidualBlock)):
-        run = list(row)
-        length = BLOCKS_OF_SEGMENT if are_blocks else len(run)
-        found += [nn.Sequential(*run[i : i + length]) for i in range(0, len(run), length)]
-    return found
 
 
 def look_again(encoder: nn.Module, images: Tensor) -> list[Tensor]:

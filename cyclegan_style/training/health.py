@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import cached_property
 
 import torch
@@ -64,7 +64,7 @@ class Health:
     @torch.no_grad()
     def _measure(self, generators: Generators, discriminators: Discriminators) -> Values:
         values = self.of_scores()
-        with chance_untouched(), at_rest(discriminators), self.uncompiled():
+        with chance_untouched(), at_rest(discriminators):
             torch.manual_seed(self.config.train.seed)  # the same noise each time
             for direction in generators.directions:
                 fakes = translated(generators[direction.name], self.tests[direction.source][::2])
@@ -73,12 +73,6 @@ class Health:
                     values |= self.of_way_back(direction, fakes, generators[direction.reverse])
                 values |= self.of_verdicts(direction.target, fakes, discriminators)
         return {PREFIX + name: value for name, value in values.items() if math.isfinite(value)}
-
-    def uncompiled(self) -> AbstractContextManager[object]:
-        """Let compiled networks not be compiled anew for another mode and batch."""
-        if not self.config.train.compile:  # which would load the compiler for nothing
-            return nullcontext()
-        return torch.compiler.set_stance("force_eager")  # type: ignore[no-any-return]
 
     def of_translations(self, direction: Direction, fakes: Tensor) -> Values:
         """Numbers of one direction's translations."""

@@ -24,8 +24,7 @@ def translate_each(network: torch.nn.Module, images: Sequence[Tensor]) -> list[T
     was_training = network.training
     network.eval()
     try:
-        # Not by calling it: a compiled network would compile anew for each size.
-        return [network.forward(image[None].to(device))[0].float().cpu() for image in images]
+        return [network(image[None].to(device))[0].float().cpu() for image in images]
     finally:
         network.train(was_training)
 

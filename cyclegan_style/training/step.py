@@ -4,7 +4,7 @@ Everything that a step changes lives here: networks, optimisers, image pools, mo
 training loop, the replay of recorded trajectories and the benchmark all run this same step.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from cyclegan_style.config import Config, OptimizerConfig
 from cyclegan_style.directions import DOMAINS
 from cyclegan_style.networks.winograd import train_by_winograd
-from cyclegan_style.system.hardware import compiler_options
 from cyclegan_style.training.activations import recompute_activations
 from cyclegan_style.training.average import MovingAverage
+from cyclegan_style.training.compiling import compile_networks
 from cyclegan_style.training.contrastive import Projections
 from cyclegan_style.training.cyclegan import (
     Generators,
@@ -220,9 +220,3 @@ def build_pools(config: Config, process_index: int) -> dict[str, ImagePool]:
         for domain, seed in zip(DOMAINS, seeds, strict=True)
         if domain in config.judged_domains
     }
-
-
-def compile_networks(networks: Iterable[nn.Module], device: torch.device) -> None:
-    """Compile each network in place, which leaves its state-dict keys as they are."""
-    for network in networks:
-        network.compile(dynamic=False, options=compiler_options(device))
