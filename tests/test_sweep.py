@@ -3,8 +3,13 @@
 import json
 import signal
 import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 from runs_in_tests import assert_equal_state, metrics_of
@@ -169,6 +174,44 @@ def test_two_runs_at_once(capsys, config, tmp_path):
         assert f"{run}: finished after 2 steps" in said
         assert f"starting in {tmp_path / run}" in (tmp_path / f"{run}.log").read_text()
     assert "starting in" not in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_runs_at_once_stop_with_their_sweep_and_go_on(capsys, config, tmp_path, how):
+    options = ("--train.seed=0,1", "--train.max_steps=400", "--train.steps=400")
+    rare = ("--evaluation.every_steps=400", "--tracking.sample_every_steps=400")
+    options += ("--checkpoint.every_steps=20", *rare)
+    command = [sys.executable, "-m", "cyclegan_style", "sweep", "--config", str(config)]
+    command += ["--output", str(tmp_path), "--parallel=2", *options]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    runs = [tmp_path / "seed-0", tmp_path / "seed-1"]
+    wait_until(lambda: all(any(run.glob("checkpoints/step-*")) for run in runs))
+    process.send_signal(how)
+    said = process.communicate(timeout=60)[1]
+    wait_until(lambda: not any(trains(run) for run in runs))
+
+    if how == signal.SIGTERM:
+        assert process.returncode == 0
+        assert "0 of 2 runs are over; run the same command again" in said
+    status, found, said = sweep(capsys, config, tmp_path, *options)
+    assert (status, found["finished"]) == (0, 2)
+    assert said.count("going on from step") == 2
+    for run in runs:
+        assert [line["step"] for line in metrics_of(run)] == list(range(1, 401))
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def trains(run: Path) -> bool:
+    """Whether a process holds the run's folder."""
+    commands = (process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"]))
+    return any(f"{run}.yaml" in command for command in commands)
 
 
 @pytest.mark.parametrize(
