@@ -4,7 +4,8 @@ The defaults are the recipe of the CycleGAN paper. A YAML file and dotted option
 (``--train.batch_size 4``) override them.
 """
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import yaml
@@ -335,6 +336,21 @@ class Config:
         """Domains that are translated to, each with a discriminator and a pool."""
         targets = {direction.target for direction in self.directions}
         return tuple(domain for domain in DOMAINS if domain in targets)
+
+
+def with_values(config: Config, values: Mapping[str, Any]) -> Config:
+    """A configuration with other values of fields such as ``train.seed``."""
+    for name, value in values.items():
+        section, _, key = name.partition(".")
+        changed = replace(getattr(config, section), **{key: value})
+        config = replace(config, **{section: changed})
+    return config
+
+
+def value_of(config: Config, name: str) -> Any:
+    """The value of a field such as ``train.seed``."""
+    section, _, key = name.partition(".")
+    return getattr(getattr(config, section), key)
 
 
 def parse_bytes(text: str) -> int:

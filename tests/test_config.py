@@ -9,11 +9,18 @@ import torch
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import configure, with_fields
+from tiny import configure
 from torch import nn
 
 from cyclegan_style.commands.train import parse_training_options
-from cyclegan_style.config import Config, DiscriminatorConfig, GeneratorConfig, parse_bytes, to_yaml
+from cyclegan_style.config import (
+    Config,
+    DiscriminatorConfig,
+    GeneratorConfig,
+    parse_bytes,
+    to_yaml,
+    with_values,
+)
 from cyclegan_style.networks import build_discriminator, build_generator
 from cyclegan_style.training.config_checks import ConfigError, remarks, validate
 
@@ -200,7 +207,7 @@ def complaint_about(config: Config) -> str:
 
 @pytest.mark.parametrize(("field", "value"), BAD_VALUES)
 def test_a_bad_value_is_refused_by_the_name_of_its_field(field, value):
-    complaint = complaint_about(with_fields(GOOD, {field: value}))
+    complaint = complaint_about(with_values(GOOD, {field: value}))
 
     assert field in complaint
     assert "\n" not in complaint
@@ -208,12 +215,12 @@ def test_a_bad_value_is_refused_by_the_name_of_its_field(field, value):
 
 @pytest.mark.parametrize(("values", "field"), BAD_COMBINATIONS)
 def test_fields_that_do_not_fit_together_are_refused(values, field):
-    assert field in complaint_about(with_fields(GOOD, values))
+    assert field in complaint_about(with_values(GOOD, values))
 
 
 @pytest.mark.parametrize("values", [{}, *GOOD_COMBINATIONS])
 def test_what_can_be_trained_is_accepted(values):
-    validate(with_fields(GOOD, values))
+    validate(with_values(GOOD, values))
 
 
 @pytest.mark.parametrize(
@@ -226,7 +233,7 @@ def test_what_can_be_trained_is_accepted(values):
     ],
 )
 def test_dropout_without_a_layer_is_trained_without_but_told(values, told):
-    config = with_fields(GOOD, {"generator.dropout": True, "data.crop_size": 64, **values})
+    config = with_values(GOOD, {"generator.dropout": True, "data.crop_size": 64, **values})
     generator = build_generator(config.generator, 3, 3)
 
     validate(config)
@@ -246,7 +253,7 @@ def test_all_faults_are_told_at_once():
         "optimizer.clip_norm": -1.0,
     }
 
-    complaint = complaint_about(with_fields(GOOD, wrong))
+    complaint = complaint_about(with_values(GOOD, wrong))
 
     assert [field for field in wrong if field not in complaint] == ["loss.gradient_penalty"]
 
@@ -265,7 +272,7 @@ def test_the_smallest_crop_of_a_discriminator_is_the_smallest_that_works(layers)
 def accepts_crop(layers: int, size: int) -> bool:
     values = {"discriminator.layers": layers, "data.crop_size": size, "data.load_size": 600}
     try:
-        validate(with_fields(GOOD, values))
+        validate(with_values(GOOD, values))
     except ConfigError:
         return False
     return True

@@ -16,13 +16,12 @@ from tiny import (
     forget_accelerator,
     random_batch,
     tiny_config,
-    with_fields,
 )
 
 from cyclegan_style.benchmarks.recipe_scores import HeldOut
 from cyclegan_style.benchmarks.recipe_table import RecipeTable
 from cyclegan_style.commands.main import main
-from cyclegan_style.config import Config
+from cyclegan_style.config import Config, with_values
 from cyclegan_style.data.images import read_image
 from cyclegan_style.errors import UserError
 from cyclegan_style.networks.encoders import encoder_activations
@@ -164,7 +163,7 @@ def test_only_what_is_trained_is_saved_shown_and_measured(trained):
 
 def test_a_killed_run_goes_on_bit_for_bit(trained, monkeypatch):
     folder = str(Path(trained.run.dir).with_name("killed"))
-    killed = with_fields(trained, {"run.dir": folder, "evaluation.every_steps": 0})
+    killed = with_values(trained, {"run.dir": folder, "evaluation.every_steps": 0})
     with killed_in_step(6, monkeypatch):
         run_training(killed)
 

@@ -1,6 +1,5 @@
 """Configurations, pictures and networks that are as small as they can be."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
 from torch import Tensor, nn
 
-from cyclegan_style.config import Config
+from cyclegan_style.config import Config, with_values
 from cyclegan_style.data.images import write_image
 
 SMALLEST_NETWORKS = {
@@ -30,22 +29,13 @@ SMALLEST_NETWORKS = {
 
 def configure(**fields: Any) -> Config:
     """The defaults with other values of fields such as ``train__seed``."""
-    return with_fields(Config(), {name.replace("__", "."): v for name, v in fields.items()})
+    return with_values(Config(), {name.replace("__", "."): v for name, v in fields.items()})
 
 
 def tiny_config(**fields: Any) -> Config:
     """The smallest networks and pictures, with other values of fields such as ``train__seed``."""
     named = {name.replace("__", "."): value for name, value in fields.items()}
-    return with_fields(Config(), SMALLEST_NETWORKS | named)
-
-
-def with_fields(config: Config, values: dict[str, Any]) -> Config:
-    """A configuration with other values of fields such as ``train.seed``."""
-    for name, value in values.items():
-        section, _, field = name.partition(".")
-        changed = replace(getattr(config, section), **{field: value})
-        config = replace(config, **{section: changed})
-    return config
+    return with_values(Config(), SMALLEST_NETWORKS | named)
 
 
 def make_pictures(

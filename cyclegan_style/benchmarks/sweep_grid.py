@@ -4,12 +4,12 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 from typing import Any
 
-from cyclegan_style.config import Config
+from cyclegan_style.config import Config, with_values
 
 SEED = "train.seed"
 """The field whose values are repetitions, over which scores are averaged."""
@@ -79,21 +79,6 @@ class Grid:
         """A combination as the name of a file, such as ``cycle_a-5_seed-0``."""
         parts = [f"{self.titles[field]}-{file_name(value)}" for field, value in combination.items()]
         return shortened("_".join(parts), LONGEST_NAME)
-
-
-def with_values(config: Config, values: Mapping[str, Any]) -> Config:
-    """A configuration with other values of fields such as ``train.seed``."""
-    for name, value in values.items():
-        section, _, field = name.partition(".")
-        changed = replace(getattr(config, section), **{field: value})
-        config = replace(config, **{section: changed})
-    return config
-
-
-def value_of(config: Config, name: str) -> Any:
-    """The value of a field such as ``train.seed``."""
-    section, _, field = name.partition(".")
-    return getattr(getattr(config, section), field)
 
 
 def text_of(value: object) -> str:

@@ -4,9 +4,10 @@ from datetime import datetime
 from html import escape
 from pathlib import Path
 
-from cyclegan_style.benchmarks.sweep_grid import text_of, value_of
+from cyclegan_style.benchmarks.sweep_grid import text_of
 from cyclegan_style.benchmarks.sweep_table import Spread, Standing, SweepTable
 from cyclegan_style.benchmarks.tables import ARROWS, Cell, Row, html, markdown, number
+from cyclegan_style.config import value_of
 from cyclegan_style.runs.best import direction_of_improvement
 from cyclegan_style.runs.report import duration
 from cyclegan_style.runs.report_page import page_of, template, tiles_of

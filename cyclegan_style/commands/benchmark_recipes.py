@@ -6,7 +6,7 @@ from pathlib import Path
 from jsonargparse import ArgumentError
 from jsonargparse.typing import PositiveFloat, PositiveInt
 
-from cyclegan_style.commands.parser import command_parser, prepare_folder, print_result
+from cyclegan_style.commands.parser import command_parser, prepare_folder, print_tables
 from cyclegan_style.commands.train import (
     OF_RUN_FOLDERS,
     has_option,
@@ -64,12 +64,7 @@ def recipes_command(arguments: list[str]) -> int:
 
     table = compare_recipes(Bench(recipes, options.minutes, options.seeds, options.output))
     page, document = (options.output / name for name in (PAGE_FILE, DOCUMENT_FILE))
-    if options.json:
-        files = {"page": str(page), "document": str(document)}
-        print_result(files | table_to_json(table), as_json=True)
-    elif document.exists():
-        print(document.read_text(encoding="utf-8"))
-        print(f"open: {page}")
+    print_tables(page, document, table_to_json(table), as_json=options.json)
     return 1 if table.failures else 0
 
 

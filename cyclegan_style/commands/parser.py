@@ -98,3 +98,12 @@ def print_result(values: Mapping[str, Any], as_json: bool) -> None:
     else:
         for name, value in values.items():
             print(f"{name.replace('_', ' '):<32}{value}")
+
+
+def print_tables(page: Path, document: Path, table: dict[str, Any], as_json: bool) -> None:
+    """Write what a comparison found to standard output: all for programs, or its document."""
+    if as_json:
+        print_result({"page": str(page), "document": str(document)} | table, as_json=True)
+    elif document.exists():
+        print(document.read_text(encoding="utf-8"))
+        print(f"open: {page}")

@@ -6,9 +6,14 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 from jsonargparse.typing import PositiveInt
 
-from cyclegan_style.commands.parser import command_parser, prepare_folder, print_result
+from cyclegan_style.commands.parser import (
+    command_parser,
+    prepare_folder,
+    print_result,
+    print_tables,
+)
 from cyclegan_style.commands.train import OF_RUN_FOLDERS, parse_training_options, separate_fields
-from cyclegan_style.config import Config
+from cyclegan_style.config import Config, value_of
 from cyclegan_style.errors import UserError
 
 if TYPE_CHECKING:
@@ -64,12 +69,7 @@ def sweep_command(arguments: list[str]) -> int:
 
     table = run_sweep(Sweep(grid, options.output, options.score, options.parallel))
     page, document = (options.output / name for name in (PAGE_FILE, DOCUMENT_FILE))
-    if options.json:
-        files = {"page": str(page), "document": str(document)}
-        print_result(files | table_to_json(table), as_json=True)
-    elif document.exists():
-        print(document.read_text(encoding="utf-8"))
-        print(f"open: {page}")
+    print_tables(page, document, table_to_json(table), as_json=options.json)
     return 1 if table.failures else 0
 
 
@@ -151,7 +151,7 @@ def is_text(name: str) -> bool:
 
 def read_grid(options: Sequence[str], swept: dict[str, list[str]]) -> "Grid":
     """The grid of values, each as ``train`` reads it."""
-    from cyclegan_style.benchmarks.sweep_grid import Grid, value_of
+    from cyclegan_style.benchmarks.sweep_grid import Grid
 
     first = {name: texts[0] for name, texts in swept.items()}
     base = read_config(options, first)
