@@ -1,6 +1,5 @@
 """Whatever is typed wrongly is told in one line that names it, and every command teaches."""
 
-import dataclasses
 import json
 import re
 import subprocess
@@ -268,10 +267,9 @@ def test_help_explains_every_field_of_the_configuration(capsys):
     assert exit_status("train", "--help") == 0
     text = " ".join(capsys.readouterr().out.split())
 
-    for section in dataclasses.fields(Config):
-        for field in dataclasses.fields(section.type):
-            described = text.split(f" --{section.name}.{field.name} ")[-1]
-            assert len(described.split(" --")[0]) > 25, f"{section.name}.{field.name}"
+    for name in flat_fields(Config()):
+        described = text.split(f" --{name} ")[-1]
+        assert len(described.split(" --")[0]) > 25, name
     assert "Processes that prepare samples; 0 prepares them in the training process." in text
 
 

@@ -316,7 +316,7 @@ def test_every_shipped_configuration_can_be_trained(path):
     validate(config)
     written = yaml.safe_load(path.read_text(encoding="utf-8"))
     for section, fields in written.items():
-        for field in fields:
+        for field in fields if isinstance(fields, dict) else ():
             assert hasattr(getattr(config, section), field)
 
 
@@ -328,7 +328,9 @@ def test_paper_yaml_says_what_the_defaults_say():
         assert getattr(config, section) == getattr(Config(), section)
 
 
-def any_section(section: type) -> st.SearchStrategy:
+def any_section(section: typing.Any) -> st.SearchStrategy:
+    if not dataclasses.is_dataclass(section):
+        return any_value(section)
     hints = typing.get_type_hints(section)
     fields = {field.name: any_value(hints[field.name]) for field in dataclasses.fields(section)}
     return st.builds(section, **fields)

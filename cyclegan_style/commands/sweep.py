@@ -1,6 +1,7 @@
 """``sweep``: a run for every combination of some fields' values, and which did best."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
@@ -13,7 +14,7 @@ from cyclegan_style.commands.parser import (
     print_tables,
 )
 from cyclegan_style.commands.train import OF_RUN_FOLDERS, parse_training_options, separate_fields
-from cyclegan_style.config import Config, value_of
+from cyclegan_style.config import Config, flat_fields, value_of
 from cyclegan_style.errors import UserError
 
 if TYPE_CHECKING:
@@ -145,8 +146,8 @@ def names_files(text: str) -> bool:
 def is_text(name: str) -> bool:
     """Whether a field holds any text, such as a path."""
     section, _, field = name.partition(".")
-    hints = get_type_hints(get_type_hints(Config).get(section, object))
-    return hints.get(field) in (str, str | None)
+    kind = get_type_hints(Config).get(section)
+    return is_dataclass(kind) and get_type_hints(kind).get(field) in (str, str | None)
 
 
 def read_grid(options: Sequence[str], swept: dict[str, list[str]]) -> "Grid":
@@ -176,6 +177,4 @@ def read_config(options: Sequence[str], values: dict[str, str]) -> Config:
 
 def in_order(names: Iterable[str]) -> list[str]:
     """Fields in the order of the configuration, so that runs have one name however one asks."""
-    sections = get_type_hints(Config)
-    known = [f"{name}.{field}" for name, of in sections.items() for field in get_type_hints(of)]
-    return sorted(names, key=known.index)
+    return sorted(names, key=list(flat_fields(Config())).index)

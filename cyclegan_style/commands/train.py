@@ -14,7 +14,7 @@ from cyclegan_style.errors import UserError
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
 PACKAGE = Path(__file__).parents[1]
-FIELD_OPTION = re.compile(r"--[a-z]+\.\w+(=.*)?", re.DOTALL)
+FIELD_OPTION = re.compile(r"--(task|[a-z]+\.\w+)(=.*)?", re.DOTALL)
 OF_RUN_FOLDERS = {
     "run.dir": "each run has a folder below --output",
     "run.resume": "runs that have begun go on",

@@ -4,11 +4,10 @@ import math
 
 from cyclegan_style.config import (
     Config,
-    DataConfig,
     EvaluationConfig,
     GeneratorConfig,
+    flat_fields,
     parse_bytes,
-    to_dict,
 )
 from cyclegan_style.errors import UserError
 from cyclegan_style.evaluation.scores import OF_FEATURES, contradiction, definition_for
@@ -16,6 +15,7 @@ from cyclegan_style.features.squeezenet import SQUEEZENET
 from cyclegan_style.networks.discriminators import MOST_SCALES
 from cyclegan_style.networks.sizes import size_divisor
 from cyclegan_style.synthetic import DEMO_SPECS
+from cyclegan_style.training.task_checks import problems_of_task
 
 _LEAST = {
     "data.load_size": 1,
@@ -29,6 +29,7 @@ _LEAST = {
     "generator.blocks": 0,
     "generator.levels": 5,
     "generator.full_size_channels": 0,
+    "generator.styles": 1,
     "discriminator.channels": 1,
     "discriminator.layers": 1,
     "discriminator.scales": 1,
@@ -42,6 +43,9 @@ _LEAST = {
     "loss.contrastive_identity": 0,
     "loss.feature_matching": 0,
     "loss.penalty_weight": 0,
+    "style.content_weight": 0,
+    "style.style_weight": 0,
+    "style.variation_weight": 0,
     "optimizer.learning_rate": 0,
     "train.epochs": 0,
     "train.decay_epochs": 0,
@@ -83,7 +87,8 @@ class ConfigError(UserError):
 def validate(config: Config) -> None:
     """Raise one ConfigError that names every field at fault."""
     problems = [
-        *_problems_of_domains(config.data),
+        *problems_of_task(config),
+        *_problems_of_domains(config),
         *_problems_of_sizes(config),
         *_problems_of_ranges(config),
         *_problems_of_combinations(config),
@@ -94,15 +99,15 @@ def validate(config: Config) -> None:
         raise ConfigError("; ".join(problems))
 
 
-def _problems_of_domains(data: DataConfig) -> list[str]:
-    problems = []
+def _problems_of_domains(config: Config) -> list[str]:
+    data, problems = config.data, []
     if data.root is not None and (data.a is not None or data.b is not None):
         problems.append("data.root already names both domains: leave out data.a and data.b")
     if data.root is None:
         problems += [
             f"data.{name} is missing: name a folder, a glob pattern or {' or '.join(DEMO_SPECS)}"
             for name, spec in (("a", data.a), ("b", data.b))
-            if not spec
+            if not spec and not (name == "a" and config.task == "noise")
         ]
     try:
         parse_bytes(data.memory_budget)
@@ -155,11 +160,7 @@ def _layers_of_squeezenet(config: Config) -> list[str]:
 
 
 def _problems_of_ranges(config: Config) -> list[str]:
-    values = {
-        f"{section}.{name}": value
-        for section, fields in to_dict(config).items()
-        for name, value in fields.items()
-    }
+    values = flat_fields(config)
     values["train.epochs + train.decay_epochs"] = config.train.epochs + config.train.decay_epochs
     problems = [
         f"{name} must be at least {least}, not {values[name]}"

@@ -365,7 +365,7 @@ def build_discriminators(config: Config) -> Discriminators:
     """The discriminators that are trained, with fresh weights."""
     networks = {
         domain: build_discriminator(config.discriminator, config.data.channels[domain])
-        for domain in config.judged_domains
+        for domain in config.made_domains
     }
     return Discriminators(networks, config.loss, config.discriminator)
 

@@ -218,5 +218,5 @@ def build_pools(config: Config, process_index: int) -> dict[str, ImagePool]:
     return {
         domain: ImagePool(config.train.pool_size, int(seed))
         for domain, seed in zip(DOMAINS, seeds, strict=True)
-        if domain in config.judged_domains
+        if domain in config.made_domains
     }

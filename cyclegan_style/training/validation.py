@@ -53,7 +53,7 @@ class Validation:
             name: spread(domain.paths, evaluation.max_images) for name, domain in domains.items()
         }
         self.real = {
-            name: self._measure(name, DomainReader(domains[name])) for name in config.judged_domains
+            name: self._measure(name, DomainReader(domains[name])) for name in config.made_domains
         }
 
     def scores(self, generators: Generators) -> dict[str, float]:

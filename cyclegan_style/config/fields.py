@@ -4,11 +4,8 @@ The defaults are the recipe of the CycleGAN paper. A YAML file and dotted option
 (``--train.batch_size 4``) override them.
 """
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
-
-import yaml
+from dataclasses import dataclass, field
+from typing import Literal
 
 from cyclegan_style.directions import DIRECTIONS, DOMAINS, Direction
 
@@ -16,6 +13,8 @@ FeatureLayer = Literal[
     "conv1", "fire2", "fire3", "fire4", "fire5", "fire6", "fire7", "fire8", "fire9"
 ]
 """Layers of SqueezeNet, for heads of discriminators and for the cycle's distance."""
+
+TaskName = Literal["cyclegan", "one_style", "noise"]
 
 
 @dataclass(frozen=True)
@@ -104,6 +103,9 @@ class GeneratorConfig:
     attention: bool = False
     """Let each place of one small map see all the others: in the middle of a resnet's blocks, or
     two halvings above a U-Net's deepest map. Pictures are then translated in one pass only."""
+    styles: int = 1
+    """Styles of one network (task one_style, which counts its paintings): each has scales and
+    shifts of its own after every instance norm (Dumoulin et al., 2017)."""
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,29 @@ class LossConfig:
     def penalises_gradients(self) -> bool:
         """Whether the discriminators' losses have a gradient penalty."""
         return self.adversarial == "wgan_gp" or self.gradient_penalty != "none"
+
+
+@dataclass(frozen=True)
+class StyleConfig:
+    """What a generator is trained for with task one_style, where data.b holds the paintings."""
+
+    together: bool = False
+    """Whether all paintings make one style; otherwise each is a style of its own."""
+    features: Literal["squeezenet", "vgg19"] = "squeezenet"
+    """Network whose features are compared: squeezenet comes along, vgg19 is downloaded."""
+    weights: str | None = None
+    """File of that network's weights; null takes the package's, torch hub's cache or a download."""
+    loss: Literal["gram", "moments", "wasserstein"] = "gram"
+    """Gram matrices (Johnson et al., 2016), mean and deviation (Huang and Belongie, 2017), or
+    sliced Wasserstein distance (Heitz et al., 2021)."""
+    content_weight: float = 1.0
+    """How much of the photograph is kept."""
+    style_weight: float = 1.0
+    """How strong the style is."""
+    variation_weight: float = 0.0
+    """Weight of the total variation, which smooths."""
+    scale: float = 1.0
+    """Shorter side of a painting over data.load_size: above 1 makes coarser strokes."""
 
 
 @dataclass(frozen=True)
@@ -315,11 +340,15 @@ class TrackingConfig:
 class Config:
     """A whole run."""
 
+    task: TaskName = "cyclegan"
+    """cyclegan: two domains translated into each other; one_style: photographs of data.a painted
+    like data.b (Johnson et al., 2016); noise: pictures like data.b out of nothing."""
     run: RunConfig = field(default_factory=RunConfig)
     data: DataConfig = field(default_factory=DataConfig)
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     loss: LossConfig = field(default_factory=LossConfig)
+    style: StyleConfig = field(default_factory=StyleConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
@@ -329,75 +358,20 @@ class Config:
     @property
     def directions(self) -> tuple[Direction, ...]:
         """Ways of translating that are trained, each with a generator."""
-        return DIRECTIONS[:1] if self.train.one_sided else DIRECTIONS
+        if self.task == "noise":
+            return ()
+        one_way = self.task == "one_style" or self.train.one_sided
+        return DIRECTIONS[:1] if one_way else DIRECTIONS
 
     @property
-    def judged_domains(self) -> tuple[str, ...]:
-        """Domains that are translated to, each with a discriminator and a pool."""
+    def made_domains(self) -> tuple[str, ...]:
+        """Domains like whose pictures new ones are made."""
+        if self.task == "noise":
+            return ("b",)
         targets = {direction.target for direction in self.directions}
         return tuple(domain for domain in DOMAINS if domain in targets)
 
-
-def with_values(config: Config, values: Mapping[str, Any]) -> Config:
-    """A configuration with other values of fields such as ``train.seed``."""
-    for name, value in values.items():
-        section, _, key = name.partition(".")
-        changed = replace(getattr(config, section), **{key: value})
-        config = replace(config, **{section: changed})
-    return config
-
-
-def value_of(config: Config, name: str) -> Any:
-    """The value of a field such as ``train.seed``."""
-    section, _, key = name.partition(".")
-    return getattr(getattr(config, section), key)
-
-
-def parse_bytes(text: str) -> int:
-    """Number of bytes that a size such as 500MB, 2GB or 1048576 means."""
-    units = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "B": 1}
-    number, factor = text.strip().upper(), 1
-    for ending, value in units.items():
-        if number.endswith(ending):
-            number, factor = number.removesuffix(ending), value
-            break
-    try:
-        size = float(number) * factor
-    except ValueError:
-        size = -1.0
-    if not 0 <= size < 2**63:
-        raise ValueError(f"{text!r} is not a size such as 500MB or 2GB")
-    return int(size)
-
-
-def to_yaml(config: Config) -> str:
-    """The whole configuration as YAML that ``--config`` reads back."""
-    return yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
-
-
-def model_yaml(
-    generator: GeneratorConfig,
-    channels_a: int,
-    channels_b: int,
-    discriminator: DiscriminatorConfig | None = None,
-) -> str:
-    """What a model's folder has to say of its networks: no paths, and nothing that is not known."""
-    config = Config(generator=generator, discriminator=discriminator or DiscriminatorConfig())
-    sections = to_dict(config)
-    values = {
-        "data": {"channels_a": channels_a, "channels_b": channels_b},
-        "generator": sections["generator"],
-    }
-    if discriminator is not None:
-        values["discriminator"] = sections["discriminator"]
-    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
-
-
-def to_dict(config: Config) -> dict[str, Any]:
-    """The whole configuration as nested dictionaries of plain values."""
-    values = asdict(config)
-    values["discriminator"]["augment"] = list(config.discriminator.augment)
-    values["discriminator"]["feature_layers"] = list(config.discriminator.feature_layers)
-    values["loss"]["cycle_features"] = list(config.loss.cycle_features)
-    values["evaluation"]["metrics"] = list(config.evaluation.metrics)
-    return values
+    @property
+    def trained_domains(self) -> tuple[str, ...]:
+        """Domains whose pictures every step is shown."""
+        return {"cyclegan": DOMAINS, "one_style": ("a",), "noise": ("b",)}[self.task]

@@ -1,0 +1,51 @@
+"""Everything that can be chosen about a run: the fields, and their values by name."""
+
+from cyclegan_style.config.fields import (
+    CheckpointConfig,
+    Config,
+    DataConfig,
+    DiscriminatorConfig,
+    EvaluationConfig,
+    FeatureLayer,
+    GeneratorConfig,
+    LossConfig,
+    OptimizerConfig,
+    RunConfig,
+    StyleConfig,
+    TaskName,
+    TrackingConfig,
+    TrainConfig,
+)
+from cyclegan_style.config.values import (
+    flat_fields,
+    model_yaml,
+    parse_bytes,
+    to_dict,
+    to_yaml,
+    value_of,
+    with_values,
+)
+
+__all__ = [
+    "CheckpointConfig",
+    "Config",
+    "DataConfig",
+    "DiscriminatorConfig",
+    "EvaluationConfig",
+    "FeatureLayer",
+    "GeneratorConfig",
+    "LossConfig",
+    "OptimizerConfig",
+    "RunConfig",
+    "StyleConfig",
+    "TaskName",
+    "TrackingConfig",
+    "TrainConfig",
+    "flat_fields",
+    "model_yaml",
+    "parse_bytes",
+    "to_dict",
+    "to_yaml",
+    "value_of",
+    "with_values",
+]

@@ -1,0 +1,85 @@
+"""A configuration's values by name, as text and as numbers."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+import yaml
+
+from cyclegan_style.config.fields import Config, DiscriminatorConfig, GeneratorConfig
+
+
+def with_values(config: Config, values: Mapping[str, Any]) -> Config:
+    """A configuration with other values of fields such as ``train.seed``."""
+    for name, value in values.items():
+        section, _, key = name.partition(".")
+        changed = replace(getattr(config, section), **{key: value}) if key else value
+        config = replace(config, **{section: changed})
+    return config
+
+
+def value_of(config: Config, name: str) -> Any:
+    """The value of a field such as ``train.seed``."""
+    section, _, key = name.partition(".")
+    return getattr(getattr(config, section), key) if key else getattr(config, section)
+
+
+def flat_fields(config: Config) -> dict[str, Any]:
+    """The value of every field by its dotted name."""
+    values: dict[str, Any] = {}
+    for section, fields in to_dict(config).items():
+        if isinstance(fields, dict):
+            values |= {f"{section}.{name}": value for name, value in fields.items()}
+        else:
+            values[section] = fields
+    return values
+
+
+def parse_bytes(text: str) -> int:
+    """Number of bytes that a size such as 500MB, 2GB or 1048576 means."""
+    units = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "B": 1}
+    number, factor = text.strip().upper(), 1
+    for ending, value in units.items():
+        if number.endswith(ending):
+            number, factor = number.removesuffix(ending), value
+            break
+    try:
+        size = float(number) * factor
+    except ValueError:
+        size = -1.0
+    if not 0 <= size < 2**63:
+        raise ValueError(f"{text!r} is not a size such as 500MB or 2GB")
+    return int(size)
+
+
+def to_yaml(config: Config) -> str:
+    """The whole configuration as YAML that ``--config`` reads back."""
+    return yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
+
+
+def model_yaml(
+    generator: GeneratorConfig,
+    channels_a: int,
+    channels_b: int,
+    discriminator: DiscriminatorConfig | None = None,
+) -> str:
+    """What a model's folder has to say of its networks: no paths, and nothing that is not known."""
+    config = Config(generator=generator, discriminator=discriminator or DiscriminatorConfig())
+    sections = to_dict(config)
+    values = {
+        "data": {"channels_a": channels_a, "channels_b": channels_b},
+        "generator": sections["generator"],
+    }
+    if discriminator is not None:
+        values["discriminator"] = sections["discriminator"]
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """The whole configuration as nested dictionaries of plain values."""
+    values = asdict(config)
+    values["discriminator"]["augment"] = list(config.discriminator.augment)
+    values["discriminator"]["feature_layers"] = list(config.discriminator.feature_layers)
+    values["loss"]["cycle_features"] = list(config.loss.cycle_features)
+    values["evaluation"]["metrics"] = list(config.evaluation.metrics)
+    return values

@@ -1,0 +1,59 @@
+"""What a configuration may not ask of its task: every complaint names the field."""
+
+from cyclegan_style.config import Config, flat_fields
+from cyclegan_style.stylizing.network import NETWORKS
+
+OF_ONE_TASK = {
+    "style.": ("one_style",),
+    "generator.styles": ("one_style",),
+    "discriminator.": ("cyclegan", "noise"),
+    "loss.cycle_": ("cyclegan",),
+    "loss.identity_": ("cyclegan",),
+    "loss.contrastive": ("cyclegan",),
+    "loss.feature_matching": ("cyclegan",),
+    "loss.": ("cyclegan", "noise"),
+    "train.one_sided": ("cyclegan",),
+    "train.identity_steps": ("cyclegan",),
+    "train.pool_size": ("cyclegan",),
+    "train.checkpoint_activations": ("cyclegan", "one_style"),
+    "train.convolutions": ("cyclegan", "one_style"),
+    "data.a": ("cyclegan", "one_style"),
+    "data.test_a": ("cyclegan", "one_style"),
+    "data.channels_a": ("cyclegan", "one_style"),
+}
+"""Which tasks fields are for, by the beginning of their names; of several the first counts. Others
+are for all."""
+
+
+def problems_of_task(config: Config) -> list[str]:
+    """Fields of other tasks that are set, and what this one cannot do."""
+    return problems_of_fields(config) + problems_of_style(config)
+
+
+def problems_of_fields(config: Config) -> list[str]:
+    """Fields of other tasks with a value that is not the default."""
+    usual, problems = flat_fields(Config()), []
+    for name, value in flat_fields(config).items():
+        tasks = next((of for start, of in OF_ONE_TASK.items() if name.startswith(start)), None)
+        if tasks is not None and config.task not in tasks and value != usual[name]:
+            problems.append(f"{name} is for task {' and '.join(tasks)}, not for {config.task}")
+    return problems
+
+
+def problems_of_style(config: Config) -> list[str]:
+    """What a generator of styles cannot be or do without."""
+    if config.task != "one_style":
+        return []
+    data, style, problems = config.data, config.style, []
+    if not data.channels_a == data.channels_b == 3:
+        problems.append("data.channels_a and data.channels_b must be 3 for task one_style")
+    smallest = NETWORKS[style.features].input.smallest
+    if data.crop_size < smallest:
+        problems.append(f"data.crop_size must be at least {smallest} for task one_style")
+    if not style.style_weight:
+        problems.append("style.style_weight must be above 0: nothing else is learned")
+    if not style.scale > 0:
+        problems.append(f"style.scale must be above 0, not {style.scale}")
+    if config.generator.styles > 1 and config.generator.norm != "instance":
+        problems.append("generator.norm must be instance for several styles in one network")
+    return problems
