@@ -10,7 +10,7 @@ from tiny import make_pictures, tiny_config
 
 from cyclegan_style.commands.main import main
 from cyclegan_style.commands.train import parse_training_options, small_recipe_notes
-from cyclegan_style.config import Config, to_yaml
+from cyclegan_style.config import Config, flat_fields, to_yaml
 from cyclegan_style.data.training_data import name_domains
 from cyclegan_style.models.export import export_model
 from cyclegan_style.training.config_checks import validate
