@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
+import yaml
 from accelerate import Accelerator
 from distributed_steps import ONE_SIDED, weights_after_steps
 from safetensors.torch import load_file
@@ -98,6 +99,30 @@ def config_file(folder: Path, name: str, max_steps: int) -> Path:
     return path
 
 
+STYLE_RUNS = (("style-parts", 11), ("style-parts", 20), ("style-whole", 20))
+"""A run that stops and goes on, and one that does not."""
+
+
+def one_style_file(folder: Path, name: str, max_steps: int) -> Path:
+    """Write the configuration of a run that learns the styles of a few paintings."""
+    config = tiny_config(
+        task="one_style",
+        run__dir=str(folder / name),
+        data__a=str(folder / "a"),
+        data__b=str(folder / "b"),
+        data__crop_size=32,
+        train__max_steps=max_steps,
+        train__epochs=100,
+        train__pool_size=50,
+        train__ema_decay=0.9,
+        discriminator__channels=64,
+        discriminator__layers=3,
+    )
+    path = folder / f"{name}-{max_steps}.yaml"
+    path.write_text(to_yaml(config), encoding="utf-8")
+    return path
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Path:
     """A folder with two runs of two processes, and the steps' weights.
@@ -121,6 +146,7 @@ def trained(tmp_path_factory) -> Path:
     rest = launch(
         Path(__file__).with_name("distributed_steps.py"),
         folder / "weights",
+        *(one_style_file(folder, name, end) for name, end in STYLE_RUNS),
         config_file(folder, "parts", step + 3),
         config_file(folder, "whole", step + 3),
         options=[f"--config_file={asked}"],
@@ -187,6 +213,22 @@ def test_two_processes_go_on_bit_for_bit(trained):
         for tensors in (first, second):
             tensors.pop("unreported", None)
         assert equal_tensors(first, second), name
+
+
+def test_two_processes_go_on_bit_for_bit_with_learning_styles(trained):
+    parts, whole = (
+        trained / name / "checkpoints/step-00000020" for name in ("style-parts", "style-whole")
+    )
+    names = sorted(path.name for path in whole.glob("*.safetensors"))
+    assert {"generators.safetensors", "average.safetensors"} <= set(names)
+    for name in names:
+        first, second = (load_file(folder / name) for folder in (parts, whole))
+        for tensors in (first, second):
+            tensors.pop("unreported", None)
+        assert equal_tensors(first, second), name
+    assert (
+        yaml.safe_load((whole.parents[1] / "config.yaml").read_text())["generator"]["styles"] == 5
+    )
 
 
 def test_two_processes_find_the_scores_that_one_finds(trained):

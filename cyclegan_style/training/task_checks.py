@@ -5,7 +5,7 @@ from cyclegan_style.stylizing.network import NETWORKS
 
 OF_ONE_TASK = {
     "style.": ("one_style",),
-    "generator.styles": ("one_style",),
+    "generator.styles": ("one_style",),  # which counts them itself
     "discriminator.": ("cyclegan", "noise"),
     "loss.cycle_": ("cyclegan",),
     "loss.identity_": ("cyclegan",),
@@ -54,6 +54,4 @@ def problems_of_style(config: Config) -> list[str]:
         problems.append("style.style_weight must be above 0: nothing else is learned")
     if not style.scale > 0:
         problems.append(f"style.scale must be above 0, not {style.scale}")
-    if config.generator.styles > 1 and config.generator.norm != "instance":
-        problems.append("generator.norm must be instance for several styles in one network")
     return problems
