@@ -571,8 +571,8 @@ def test_maps_at_full_size_tell_single_pixels_apart(architecture):
 
 
 def test_a_blurred_halving_is_a_convolution_of_a_binomial_blur():
-    layer = halving(3, 2, 3, "blurred", None).double()
-    plain_layer = halving(3, 2, 3, "strided", None).double()
+    layer = halving(3, 2, 3, GeneratorConfig(downsampling="blurred")).double()
+    plain_layer = halving(3, 2, 3, GeneratorConfig()).double()
     plain_layer.load_state_dict(layer.state_dict())
     images = torch.rand(2, 3, 8, 6, dtype=torch.float64)
     taps = torch.tensor([1.0, 2, 1], dtype=torch.float64) / 4
