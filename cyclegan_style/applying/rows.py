@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cyclegan_style.networks.layers import Border, Padding, extended, kernels
+from cyclegan_style.networks.layers import Border, Padding, extended, kernels, own_padding
 from cyclegan_style.networks.resampling import (
     BlurredConvolution,
     EnlargingConvolution,
@@ -71,12 +71,6 @@ class ConvolvedRows:
         return F.conv2d(padded, kernels(self.convolution), self.convolution.bias, self.stride)
 
 
-def own_padding(convolution: nn.Conv2d) -> Padding:
-    """What a convolution itself puts around a map."""
-    mode = convolution.padding_mode
-    return "zero" if mode == "zeros" else cast(Padding, mode)
-
-
 def with_one_around(source: Rows, start: int, stop: int, padding: Padding) -> Tensor:
     """Rows with a pixel more on all four sides, of the padding where the map ends."""
     rows = source.read(max(start - 1, 0), min(stop + 1, source.height))
@@ -107,7 +101,7 @@ class EnlargedConvolvedRows:
     def read(self, start: int, stop: int) -> Tensor:
         """Each row of the source gives two, which see a row of the source above and below it."""
         low, high = start // 2, (stop + 1) // 2
-        rows = with_one_around(self.source, low, high, self.convolution.beyond)
+        rows = with_one_around(self.source, low, high, own_padding(self.convolution))
         return self.convolution.of_extended(rows)[:, :, start - 2 * low : stop - 2 * low]
 
 

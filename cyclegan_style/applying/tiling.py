@@ -279,9 +279,16 @@ def default_stripe_height(width: int, channels: int, dtype: torch.dtype) -> int:
 
 
 def peak_bytes(
-    height: int, width: int, channels: int, dtype: torch.dtype, stripe_height: int | None = None
+    height: int,
+    width: int,
+    channels: int,
+    dtype: torch.dtype,
+    stripe_height: int | None = None,
+    kernel: int = 7,
 ) -> int:
     """Most memory that a picture in stripes needs, beside the weights.
+
+    The kernel is the largest at full resolution.
 
     In the residual generator two moments are equal: the map at half the resolution beside the one
     at a quarter, and three maps at a quarter inside a residual block. In the U-Net it is two maps
@@ -289,7 +296,7 @@ def peak_bytes(
     where one map at full resolution has 64.
     """
     stripe = stripe_height or default_stripe_height(width, channels, dtype)
-    halo = 8
+    halo = kernel + 1
     maps = 3 * (height * width // 16) * 4 * channels * dtype.itemsize
     stripes = MAPS_OF_STRIPE * min(stripe + halo, height) * width * channels * dtype.itemsize
     pictures = 2 * 3 * height * width * torch.float32.itemsize

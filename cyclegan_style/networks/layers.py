@@ -57,6 +57,17 @@ def extended(x: Tensor, widths: tuple[int, int, int, int], padding: Padding) -> 
     return F.pad(x, widths, "constant" if padding == "zero" else padding)
 
 
+def padding_mode(padding: Padding) -> Literal["zeros", "reflect", "replicate"]:
+    """What a convolution calls a padding of its own."""
+    return "zeros" if padding == "zero" else padding
+
+
+def own_padding(convolution: nn.Conv2d) -> Padding:
+    """What a convolution itself puts around a map."""
+    mode = convolution.padding_mode
+    return "zero" if mode == "zeros" else cast(Padding, mode)
+
+
 class DemodulatedConvolution(nn.Conv2d):
     """A convolution whose kernels have a fixed norm, whatever the size of their weights.
 

@@ -16,6 +16,8 @@ from cyclegan_style.networks.layers import (
     convolution,
     extended,
     has_bias,
+    own_padding,
+    padding_mode,
     with_gain,
 )
 from cyclegan_style.system.constants import constant
@@ -63,16 +65,15 @@ class EnlargingConvolution(nn.Conv2d):
         in_channels: int,
         out_channels: int,
         upsampling: Enlargement,
-        beyond: Padding | None = None,
+        padding: Padding | None = None,
     ) -> None:
-        super().__init__(in_channels, out_channels, 3)
+        mode = padding_mode(padding or "replicate")
+        super().__init__(in_channels, out_channels, 3, padding=1, padding_mode=mode)
         self.upsampling = upsampling
-        self.beyond: Padding = beyond or "replicate"
-        """The pixel around the map that is enlarged with it."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Map N×C×H×W to twice the sides."""
-        return self.of_extended(extended(x, (1, 1, 1, 1), self.beyond))
+        return self.of_extended(extended(x, (1, 1, 1, 1), own_padding(self)))
 
     def of_extended(self, x: Tensor) -> Tensor:
         """What is made of the pixels of a map that has one more around it."""
@@ -134,7 +135,7 @@ def halving(
         stride=2,
         padding=1,
         bias=has_bias(config.norm),
-        padding_mode="zeros" if config.padding == "zero" else config.padding or "zeros",
+        padding_mode=padding_mode(config.padding or "zero"),
     )
     if isinstance(layer, BlurredConvolution):
         layer.of_blur = config.padding or "reflect"
