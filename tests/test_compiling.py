@@ -15,6 +15,7 @@ RESNET = GeneratorConfig(channels=4, blocks=2)
 NETWORKS = {
     "resnet": lambda: ResnetGenerator(3, 3, RESNET),
     "skip": lambda: ResnetGenerator(3, 3, replace(RESNET, upsampling="bilinear", skip=True)),
+    "padded": lambda: ResnetGenerator(3, 3, replace(RESNET, padding="replicate", last_kernel=3)),
     "attention": lambda: ResnetGenerator(3, 3, replace(RESNET, attention=True)),
     "unet": lambda: UnetGenerator(3, 3, GeneratorConfig("unet", 4, levels=5, skip=True)),
 }

@@ -47,6 +47,12 @@ OTHER_LAYERS = {
         channels=2, blocks=0, upsampling="subpixel", downsampling="unshuffled"
     ),
     "resnet, attention": GeneratorConfig(channels=2, blocks=0, attention=True),
+    "resnet, padded": GeneratorConfig(
+        channels=2, blocks=1, padding="replicate", first_kernel=15, last_kernel=1
+    ),
+    "unet, padded": GeneratorConfig(
+        "unet", channels=1, levels=5, upsampling="bilinear", padding="reflect"
+    ),
 }
 WRITTEN = [
     pytest.param("unet, resampled", "onnx", marks=pytest.mark.slow),
@@ -54,6 +60,10 @@ WRITTEN = [
     pytest.param("resnet, demodulated", "onnx", marks=pytest.mark.slow),
     pytest.param("resnet, attention", "onnx", marks=pytest.mark.slow),
     pytest.param("unet, full size", "onnx", marks=pytest.mark.slow),
+    pytest.param("resnet, padded", "onnx", marks=pytest.mark.slow),
+    pytest.param("unet, padded", "onnx", marks=pytest.mark.slow),
+    ("resnet, padded", "pt2"),
+    pytest.param("unet, padded", "pt2", marks=pytest.mark.slow),
     ("unet, full size", "pt2"),
     ("resnet, resampled", "pt2"),
     ("residual_unet, group", "pt2"),
