@@ -353,6 +353,31 @@ def test_a_style_is_exported(trained, tmp_path, capsys):
     assert torch.equal(again.translate_tensor(inputs), first.translate_tensor(inputs))
 
 
+def test_a_painter_goes_to_the_reference_and_is_trained_further(tmp_path):
+    config = style_config(tmp_path, style__together=True, train__max_steps=1)
+    run_training(config)
+
+    assert main(["convert", str(tmp_path / "run"), str(tmp_path / "reference")]) == 0
+    again = style_config(
+        tmp_path,
+        style__together=True,
+        run__dir=str(tmp_path / "further"),
+        train__max_steps=1,
+        train__start_from=str(tmp_path / "reference"),
+        optimizer__learning_rate=0.0,
+    )
+    run_training(again)
+
+    first, further = (load_generator(tmp_path / name).checksum() for name in ("run", "further"))
+    assert first == further
+    assert [path.name for path in (tmp_path / "reference").iterdir()] == ["latest_net_G_A.pth"]
+
+
+def test_several_styles_are_no_model_of_the_reference(trained, tmp_path, capsys):
+    assert main(["convert", str(trained / "run"), str(tmp_path / "reference")]) == 2
+    assert "generator.styles 3" in capsys.readouterr().err
+
+
 def test_a_painter_is_evaluated_like_any_other(trained, capsys):
     arguments = ["--a", str(trained / "photos"), "--b", str(trained / "paintings")]
     metrics = ["--metrics", "swd", "--json", "--style", "2"]

@@ -33,6 +33,8 @@ def _of_checkpoint(run: Path) -> dict[str, LoadedDiscriminator]:
     if checkpoint is None:
         return {}
     sections = read_sections(run / CONFIG_FILE)
+    if sections.get("task") == "one_style":  # which is trained without
+        return {}
     config = DiscriminatorConfig(**known_fields(DiscriminatorConfig, sections.get("discriminator")))
     data = DataConfig(**known_fields(DataConfig, sections.get("data")))
     tensors = checkpoint.shared("discriminators")
