@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+import yaml
 from accelerate import Accelerator
 from PIL import Image
 from runs_in_tests import assert_equal_state, killed_in_step, metrics_of, run_training
@@ -20,7 +21,8 @@ from cyclegan_style.commands.main import main
 from cyclegan_style.config import Config, GeneratorConfig
 from cyclegan_style.errors import UserError
 from cyclegan_style.features.squeezenet import SQUEEZENET
-from cyclegan_style.models.model_files import load_generator
+from cyclegan_style.models.model_files import load_generator, load_generators
+from cyclegan_style.models.publish import model_card
 from cyclegan_style.models.styles import shares_of, with_style
 from cyclegan_style.networks import build_generator
 from cyclegan_style.networks.styles import StyleScales, choose_styles
@@ -348,6 +350,8 @@ def test_a_style_is_exported(trained, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["onnx"]["largest_error"] < 1e-4
     folder = tmp_path / "folder"
     assert main(["export", str(trained / "run"), "--folder", str(folder)]) == 0
+    assert yaml.safe_load((folder / "config.yaml").read_text())["task"] == "one_style"
+    assert "Fast style transfer" in model_card("user/painter", load_generators(folder))
     inputs = torch.rand(1, 3, 32, 32)
     again, first = (Predictor.load(m, style="3", device="cpu") for m in (folder, trained / "run"))
     assert torch.equal(again.translate_tensor(inputs), first.translate_tensor(inputs))

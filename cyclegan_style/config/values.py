@@ -6,7 +6,12 @@ from typing import Any
 
 import yaml
 
-from cyclegan_style.config.fields import Config, DiscriminatorConfig, GeneratorConfig
+from cyclegan_style.config.fields import (
+    Config,
+    DiscriminatorConfig,
+    GeneratorConfig,
+    TaskName,
+)
 
 
 def with_values(config: Config, values: Mapping[str, Any]) -> Config:
@@ -62,11 +67,13 @@ def model_yaml(
     channels_a: int,
     channels_b: int,
     discriminator: DiscriminatorConfig | None = None,
+    task: TaskName = "cyclegan",
 ) -> str:
     """What a model's folder has to say of its networks: no paths, and nothing that is not known."""
     config = Config(generator=generator, discriminator=discriminator or DiscriminatorConfig())
     sections = to_dict(config)
     values = {
+        "task": task,
         "data": {"channels_a": channels_a, "channels_b": channels_b},
         "generator": sections["generator"],
     }

@@ -18,7 +18,7 @@ import yaml
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from cyclegan_style.config import DataConfig, GeneratorConfig, RunConfig
+from cyclegan_style.config import DataConfig, GeneratorConfig, RunConfig, TaskName
 from cyclegan_style.errors import UserError, printable
 from cyclegan_style.models.configurations import depth_of
 from cyclegan_style.models.export import CONFIG_FILE, MODEL_FOLDER, generator_file
@@ -49,6 +49,8 @@ class LoadedGenerator:
     in_channels: int
     out_channels: int
     direction: DirectionName
+    task: TaskName = "cyclegan"
+    """What trained it."""
 
     def checksum(self) -> str:
         """SHA-256 of the weights, which tells models apart."""
@@ -194,7 +196,8 @@ def _load_folder(folder: Path, direction: DirectionName) -> LoadedGenerator:
     channels = (data.channels_a, data.channels_b)
     in_channels, out_channels = channels if direction == "ab" else channels[::-1]
     network = _build(path, read_state(path), _Shape(config, in_channels, out_channels))
-    return LoadedGenerator(network, config, in_channels, out_channels, direction)
+    task: TaskName = "one_style" if sections.get("task") == "one_style" else "cyclegan"
+    return LoadedGenerator(network, config, in_channels, out_channels, direction, task)
 
 
 def read_sections(path: Path) -> dict[str, Any]:

@@ -14,13 +14,13 @@ CARD = """\
 ---
 pipeline_tag: image-to-image
 tags:
-- cyclegan
+- {tag}
 - image-to-image
 ---
 
 # {name}
 
-Unpaired image translation (CycleGAN). {directions}
+{task} {directions}
 The architecture is {architecture}, with {channels} filters in the first layer and {norm} as
 normalisation; the weights are float32.
 
@@ -42,6 +42,11 @@ What the model was trained on, how good it is and under which terms it may be us
 in its files: whoever published it can say so here.
 """
 
+TAGS = {"cyclegan": "cyclegan", "one_style": "style-transfer"}
+TASKS = {
+    "cyclegan": "Unpaired image translation (CycleGAN).",
+    "one_style": "Fast style transfer: photographs painted in one pass, in one style or several.",
+}
 KINDS = {1: "grey pictures", 2: "grey pictures with alpha", 3: "RGB pictures", 4: "RGBA pictures"}
 
 
@@ -67,6 +72,8 @@ def model_card(repository: str, generators: Mapping[str, LoadedGenerator]) -> st
     depth = f"{config.blocks} blocks" if resnet else f"{config.levels} levels"
     layers = ", ".join([f"{config.architecture} with {depth}", *beyond_the_reference(config)])
     return CARD.format(
+        tag=TAGS[some.task],
+        task=TASKS[some.task],
         name=repository.rpartition("/")[2],
         repository=repository,
         direction=some.direction,
