@@ -7,8 +7,13 @@ from torch.nn.utils import parametrizations
 
 from cyclegan_style.config import DiscriminatorConfig, GeneratorConfig
 from cyclegan_style.networks.attention import SelfAttention
-from cyclegan_style.networks.discriminators import PatchDiscriminator, PixelDiscriminator
+from cyclegan_style.networks.discriminators import (
+    PatchDiscriminator,
+    PixelDiscriminator,
+    WholeDiscriminator,
+)
 from cyclegan_style.networks.layers import GeneratorNormName, initialise
+from cyclegan_style.networks.noise import NoiseGenerator
 from cyclegan_style.networks.resampling import (
     Downsampling,
     FullSizeLevel,
@@ -20,7 +25,13 @@ from cyclegan_style.networks.residual_unet import ResidualUnetGenerator
 from cyclegan_style.networks.resnet import ResnetGenerator
 from cyclegan_style.networks.unet import UnetGenerator
 
-__all__ = ["bound_spectrally", "build_discriminator", "build_generator", "mixes_samples"]
+__all__ = [
+    "bound_spectrally",
+    "build_discriminator",
+    "build_generator",
+    "build_noise_generator",
+    "mixes_samples",
+]
 
 
 def build_generator(
@@ -75,6 +86,14 @@ def build_generator(
     return network
 
 
+def build_noise_generator(config: GeneratorConfig, side: int, out_channels: int = 3) -> nn.Module:
+    """Generator of square pictures out of noise, with fresh weights."""
+    refuse_unknown_layers_of_noise(config)
+    network = NoiseGenerator(side, out_channels, config)
+    initialise(network)
+    return network
+
+
 def refuse_unknown_layers(config: GeneratorConfig) -> None:
     """Raise a ValueError where a model's file asks for layers that there are not."""
     if config.architecture not in ("resnet", "unet", "residual_unet"):
@@ -93,6 +112,16 @@ def refuse_unknown_layers(config: GeneratorConfig) -> None:
         raise ValueError("full_size_channels are for U-Nets")
 
 
+def refuse_unknown_layers_of_noise(config: GeneratorConfig) -> None:
+    """Raise a ValueError where a file asks for layers that a generator from noise has not."""
+    if config.architecture != "dcgan":
+        raise ValueError(f"generator.architecture is {config.architecture!r}")
+    if config.norm not in get_args(GeneratorNormName):
+        raise ValueError(f"generator.norm is {config.norm!r}")
+    if config.upsampling not in get_args(Upsampling) or config.upsampling == "subpixel":
+        raise ValueError(f"generator.upsampling is {config.upsampling!r}")
+
+
 def build_discriminator(config: DiscriminatorConfig, in_channels: int = 3) -> nn.Module:
     """Discriminator with fresh weights from torch's random generator."""
     network: nn.Module
@@ -104,6 +133,14 @@ def build_discriminator(config: DiscriminatorConfig, in_channels: int = 3) -> nn
             norm=config.norm,
             feature_layers=config.feature_layers,
             scales=config.scales,
+        )
+    elif config.architecture == "whole":
+        network = WholeDiscriminator(
+            in_channels,
+            channels=config.channels,
+            layers=config.layers,
+            norm=config.norm,
+            feature_layers=config.feature_layers,
         )
     else:
         network = PixelDiscriminator(

@@ -16,7 +16,11 @@ from torch import Tensor, nn
 from cyclegan_style.config import Config, DiscriminatorConfig, LossConfig
 from cyclegan_style.directions import DIRECTIONS, Direction
 from cyclegan_style.networks import build_discriminator, build_generator, mixes_samples
-from cyclegan_style.networks.discriminators import PatchDiscriminator, PixelDiscriminator
+from cyclegan_style.networks.discriminators import (
+    PatchDiscriminator,
+    PixelDiscriminator,
+    WholeDiscriminator,
+)
 from cyclegan_style.networks.feature_heads import scaled
 from cyclegan_style.system.constants import constant
 from cyclegan_style.training.augment import augment
@@ -334,9 +338,9 @@ class Discriminators(Networks):
         verdicts: list[Tensor] = self._judge(domain).heads(self.features(images))
         return verdicts
 
-    def _judge(self, domain: str) -> PatchDiscriminator | PixelDiscriminator:
+    def _judge(self, domain: str) -> PatchDiscriminator | PixelDiscriminator | WholeDiscriminator:
         judge = self[domain]
-        assert isinstance(judge, PatchDiscriminator | PixelDiscriminator)
+        assert isinstance(judge, PatchDiscriminator | PixelDiscriminator | WholeDiscriminator)
         return judge
 
 
