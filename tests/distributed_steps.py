@@ -21,8 +21,8 @@ from cyclegan_style.commands.main import main
 from cyclegan_style.system.hardware import LONGEST_STEP, LONGEST_WAIT, build_accelerator
 from cyclegan_style.system.launch import launched_as_asked, leave
 from cyclegan_style.system.processes import patient_group
+from cyclegan_style.training.cyclegan_step import CycleGanStep
 from cyclegan_style.training.number_format import precision_of_run, settled
-from cyclegan_style.training.step import TrainingStep
 
 STEPS = 3
 IMAGES = 2
@@ -40,7 +40,7 @@ def weights_after_steps(accelerator: Accelerator, **fields: Any) -> dict[str, to
     """All weights after steps on this process's part of the images of each step."""
     heads = {"discriminator__feature_layers": ("fire3",)}
     config = tiny_config(generator__norm="none", **heads, **fields)
-    step = TrainingStep(config, accelerator, torch.float64)
+    step = CycleGanStep(config, accelerator, torch.float64)
     enlarge_weights(step.generators, 1)
     enlarge_weights(step.discriminators, 2)
     share = IMAGES // accelerator.num_processes
@@ -54,8 +54,8 @@ def weights_after_steps(accelerator: Accelerator, **fields: Any) -> dict[str, to
             moments = {
                 f"{pair}.{place}": state["exp_avg"].clone()
                 for pair, optimizer in (
-                    ("generators", step.generator_optimizer),
-                    ("discriminators", step.discriminator_optimizer),
+                    ("generators", step.optimizers["generator_optimizer"]),
+                    ("discriminators", step.optimizers["discriminator_optimizer"]),
                 )
                 for place, state in optimizer.state_dict()["state"].items()
             }

@@ -13,8 +13,8 @@ from torch.utils._pytree import tree_leaves
 
 from cyclegan_style.commands.main import main
 from cyclegan_style.training.activations import recompute_activations
-from cyclegan_style.training.cyclegan import GeneratorsInTraining, build_generators
-from cyclegan_style.training.step import TrainingStep
+from cyclegan_style.training.cyclegan import build_generators
+from cyclegan_style.training.cyclegan_step import CycleGanStep
 
 pytestmark = pytest.mark.numeric
 
@@ -30,9 +30,9 @@ NETWORKS: dict[str, dict[str, Any]] = {
 }
 
 
-def build_step(recomputing: bool, **fields: Any) -> TrainingStep:
+def build_step(recomputing: bool, **fields: Any) -> CycleGanStep:
     config = tiny_config(train__checkpoint_activations=recomputing, **fields)
-    step = TrainingStep(config, Accelerator(cpu=True))
+    step = CycleGanStep(config, Accelerator(cpu=True))
     enlarge_weights(step.generators, 1)
     enlarge_weights(step.discriminators, 2)
     torch.manual_seed(3)
@@ -44,10 +44,10 @@ def batch(seed: int) -> dict[str, Tensor]:
     return {domain: each.float() for domain, each in images.items()}
 
 
-def everything_learned(step: TrainingStep) -> dict[str, Tensor]:
+def everything_learned(step: CycleGanStep) -> dict[str, Tensor]:
     states = [step.generators_in_training.state_dict(prefix="trained.")]
     states += [{}] if step.average is None else [step.average.state_dict(prefix="average.")]
-    optimizer = step.generator_optimizer.state_dict()["state"]
+    optimizer = step.optimizers["generator_optimizer"].state_dict()["state"]
     moments = {f"moment.{place}": each["exp_avg"] for place, each in optimizer.items()}
     return states[0] | states[1] | step.discriminators.state_dict() | moments
 
@@ -57,7 +57,7 @@ def test_the_same_is_learned_to_the_last_bit(name):
     learned, losses = [], []
     for recomputing in (False, True):
         step = build_step(recomputing, **NETWORKS[name])
-        losses.append([step.run([batch(seed)])[0] for seed in range(2)])
+        losses.append([step.run([batch(seed)]) for seed in range(2)])
         learned.append(everything_learned(step))
 
     assert equal_tensors(*learned)
@@ -100,7 +100,7 @@ def test_a_pass_forward_and_backward_needs_a_fraction_of_the_memory(architecture
         )
         generators = build_generators(config)
         if recomputing:
-            recompute_activations(GeneratorsInTraining(generators, None))
+            recompute_activations(generators.values())
         with LivingTensors() as memory:
             images = batch(0)["a"].repeat(16, 1, 1, 1)
             for _ in range(3):

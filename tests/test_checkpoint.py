@@ -25,7 +25,7 @@ from cyclegan_style.runs.checkpoint import (
 )
 from cyclegan_style.system.tensor_files import read_tensors, write_tensors
 from cyclegan_style.system.whole_files import write_durably
-from cyclegan_style.training.step import TrainingStep
+from cyclegan_style.training.cyclegan_step import CycleGanStep
 
 
 def save(run: Path, step: int, keep: int = 2) -> Path:
@@ -81,7 +81,7 @@ def test_tensors_of_any_layout_and_type_survive(tmp_path, dtype):
 def test_a_restored_optimiser_takes_the_same_steps(tmp_path, channels_last):
     config = tiny_config(train__channels_last=channels_last, generator__norm="batch")
     accelerator = Accelerator(cpu=True)
-    first, second = (TrainingStep(config, accelerator, torch.float64) for _ in range(2))
+    first, second = (CycleGanStep(config, accelerator, torch.float64) for _ in range(2))
     for seed in range(2):
         first.run([random_batch(seed=seed)])
     pairs = [
@@ -92,9 +92,9 @@ def test_a_restored_optimiser_takes_the_same_steps(tmp_path, channels_last):
         fresh.load_state_dict(trained.state_dict())
     for name in ("generator_optimizer", "discriminator_optimizer"):
         path = tmp_path / f"{name}.safetensors"
-        write_tensors(path, optimizer_tensors(getattr(first, name)))
-        restore_optimizer(getattr(second, name), read_tensors(path)[0])
-        moments = [optimizer_tensors(getattr(step, name)) for step in (first, second)]
+        write_tensors(path, optimizer_tensors(first.optimizers[name]))
+        restore_optimizer(second.optimizers[name], read_tensors(path)[0])
+        moments = [optimizer_tensors(step.optimizers[name]) for step in (first, second)]
         assert equal_tensors(*moments)
 
     for step in (first, second):

@@ -7,7 +7,7 @@ from tiny import fp16_on_a_cpu, random_batch, tiny_config
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cyclegan_style.system.constants import constant
-from cyclegan_style.training.step import TrainingStep
+from cyclegan_style.training.cyclegan_step import CycleGanStep
 
 
 class Waits(TorchDispatchMode):
@@ -38,12 +38,12 @@ def test_what_would_wait_is_noted():
 
 
 def test_a_step_waits_for_no_number_whatever_is_on():
-    step = TrainingStep(tiny_config(**EVERY_OPTION), fp16_on_a_cpu(64.0))
+    step = CycleGanStep(tiny_config(**EVERY_OPTION), fp16_on_a_cpu(64.0))
     batch = {domain: images.float() for domain, images in random_batch(2, 32, 32).items()}
     step.run([batch])  # what is put on the device once is there
 
     with Waits() as waits:
-        losses, _ = step.run([batch])
+        losses = step.run([batch])
 
     assert waits.found == []
     assert all(loss.isfinite() for loss in losses.values())

@@ -15,7 +15,7 @@ from cyclegan_style.config import GeneratorConfig
 from cyclegan_style.networks import build_generator
 from cyclegan_style.networks.encoders import encoder_activations
 from cyclegan_style.training.contrastive import Projections, contrastive
-from cyclegan_style.training.step import TrainingStep
+from cyclegan_style.training.cyclegan_step import CycleGanStep
 
 pytestmark = pytest.mark.numeric
 
@@ -75,7 +75,7 @@ def test_an_encoder_shows_what_the_network_computes(architecture, fields):
 
 def test_the_loss_compares_the_input_seen_by_one_encoder_with_the_translation_seen_by_the_other():
     config = tiny_config(data__crop_size=16, **CONTRASTIVE)
-    step = TrainingStep(config, Accelerator(cpu=True), torch.float64)
+    step = CycleGanStep(config, Accelerator(cpu=True), torch.float64)
     enlarge_weights(step.generators_in_training)
     real = random_batch(2, 16, 16)
 
@@ -104,7 +104,7 @@ def test_the_loss_compares_the_input_seen_by_one_encoder_with_the_translation_se
 
 def test_gradients_reach_the_translation_and_the_target_s_projections_alone():
     config = tiny_config(data__crop_size=16, **CONTRASTIVE)
-    step = TrainingStep(config, Accelerator(cpu=True), torch.float64)
+    step = CycleGanStep(config, Accelerator(cpu=True), torch.float64)
     enlarge_weights(step.generators_in_training)
     ab, ba, real = step.generators["ab"], step.generators["ba"], random_batch(1, 16, 16)["a"]
     fake = ab(real)
@@ -136,7 +136,7 @@ def test_at_most_256_places_are_drawn_and_none_twice():
 
 def test_projections_leave_first_weights_and_names_as_they_are():
     plain, other = (
-        TrainingStep(tiny_config(**fields), Accelerator(cpu=True)) for fields in ({}, CONTRASTIVE)
+        CycleGanStep(tiny_config(**fields), Accelerator(cpu=True)) for fields in ({}, CONTRASTIVE)
     )
 
     for first, second in (
@@ -146,7 +146,9 @@ def test_projections_leave_first_weights_and_names_as_they_are():
         assert first.state_dict().keys() == second.state_dict().keys()
         for key, tensor in first.state_dict().items():
             assert torch.equal(tensor, second.state_dict()[key])
-    first, second = (step.generator_optimizer.param_groups[0]["params"] for step in (plain, other))
+    first, second = (
+        step.optimizers["generator_optimizer"].param_groups[0]["params"] for step in (plain, other)
+    )
     assert [p.shape for p in second[: len(first)]] == [p.shape for p in first]
     assert len(second) == len(first) + len(list(other.projections.parameters()))
 
@@ -157,7 +159,7 @@ def test_projections_are_trained_and_saved_but_no_part_of_the_model(configured):
 
     run = Path(config.run.dir)
     saved = load_file(run / "checkpoints/step-00000001/projections.safetensors")
-    fresh = TrainingStep(config, Accelerator(cpu=True)).projections.state_dict()
+    fresh = CycleGanStep(config, Accelerator(cpu=True)).projections.state_dict()
     assert saved.keys() == fresh.keys()
     assert all(
         not torch.equal(saved[key], tensor) for key, tensor in fresh.items() if tensor.ndim == 2
@@ -171,7 +173,7 @@ def test_projections_are_trained_and_saved_but_no_part_of_the_model(configured):
 
 def test_both_domains_projections_learn_under_autocast():
     accelerator = Accelerator(cpu=True, mixed_precision="bf16")
-    step = TrainingStep(tiny_config(**CONTRASTIVE), accelerator)
+    step = CycleGanStep(tiny_config(**CONTRASTIVE), accelerator)
     before = {key: tensor.clone() for key, tensor in step.projections.state_dict().items()}
 
     step.run([{name: images.float() for name, images in random_batch().items()}])
@@ -197,7 +199,7 @@ def test_places_where_nothing_is_seen_let_fp16_go_on():
 
 def test_a_translation_that_keeps_its_places_has_a_lower_loss_than_one_that_moves_them():
     config = tiny_config(data__crop_size=16, **CONTRASTIVE)
-    step = TrainingStep(config, Accelerator(cpu=True), torch.float64)
+    step = CycleGanStep(config, Accelerator(cpu=True), torch.float64)
     enlarge_weights(step.generators)
     network, real = step.generators["ab"], random_batch(1, 16, 16)["a"]
     one = Projections({"a": [4, 8, 16, 16], "b": [4, 8, 16, 16]}).double()

@@ -7,7 +7,7 @@ from tiny import enlarge_weights, equal_tensors, random_batch, tiny_config
 
 from cyclegan_style.features.squeezenet import SQUEEZENET
 from cyclegan_style.training.cyclegan import build_discriminators, build_generators
-from cyclegan_style.training.step import TrainingStep
+from cyclegan_style.training.cyclegan_step import CycleGanStep
 
 pytestmark = pytest.mark.numeric
 
@@ -41,7 +41,7 @@ def test_the_distance_is_the_mean_of_pixels_and_layers():
 
 def test_the_frozen_network_is_trained_averaged_and_copied_by_nobody():
     step, plain = (
-        TrainingStep(tiny_config(train__ema_decay=0.9, **fields), Accelerator(cpu=True))
+        CycleGanStep(tiny_config(train__ema_decay=0.9, **fields), Accelerator(cpu=True))
         for fields in (ON_FEATURES, {})
     )
     step.run([{name: images.float() for name, images in random_batch(1, 32, 32).items()}])

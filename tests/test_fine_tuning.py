@@ -14,19 +14,19 @@ from tiny import equal_tensors, forget_accelerator, stray, tiny_config
 
 from cyclegan_style.commands.main import main
 from cyclegan_style.errors import UserError
+from cyclegan_style.training.cyclegan_step import CycleGanStep
 from cyclegan_style.training.fine_tuning import begin_from
-from cyclegan_style.training.step import TrainingStep
 
 OURS = {"G_A": ("G", "ab"), "G_B": ("G", "ba"), "D_A": ("D", "b"), "D_B": ("D", "a")}
 
 
-def build(**fields) -> tuple[object, TrainingStep]:
+def build(**fields) -> tuple[object, CycleGanStep]:
     forget_accelerator()
     config = tiny_config(**fields)
-    return config, TrainingStep(config, Accelerator(cpu=True))
+    return config, CycleGanStep(config, Accelerator(cpu=True))
 
 
-def assert_equal_networks(step: TrainingStep, networks: dict[str, torch.nn.Module]) -> None:
+def assert_equal_networks(step: CycleGanStep, networks: dict[str, torch.nn.Module]) -> None:
     for name, network in networks.items():
         pair, place = OURS[name]
         ours = step.generators if pair == "G" else step.discriminators

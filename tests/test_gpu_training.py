@@ -31,7 +31,8 @@ from cyclegan_style.evaluation.collect import exact_products
 from cyclegan_style.runs.checkpoint import STATE_FILE, random_state, restore_random_state
 from cyclegan_style.runs.run_folder import claim_run_folder
 from cyclegan_style.system.hardware import build_accelerator
-from cyclegan_style.training.step import Losses, TrainingStep
+from cyclegan_style.training.cyclegan_step import CycleGanStep
+from cyclegan_style.training.step import Losses
 from cyclegan_style.training.trainer import Trainer
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(600)]
@@ -75,31 +76,31 @@ def accelerator_for(device: torch.device, config: Config, precision: str = "no")
     return accelerator
 
 
-def step_on(device: torch.device, precision: str = "no", **fields: Any) -> TrainingStep:
+def step_on(device: torch.device, precision: str = "no", **fields: Any) -> CycleGanStep:
     """A step in float32 with weights that count."""
     config = tiny_config(**SIZE | fields)
-    return with_weights(TrainingStep(config, accelerator_for(device, config, precision)))
+    return with_weights(CycleGanStep(config, accelerator_for(device, config, precision)))
 
 
-def exact_step(**fields: Any) -> TrainingStep:
+def exact_step(**fields: Any) -> CycleGanStep:
     """The same in float64 on the CPU."""
     forget_accelerator()
     config = tiny_config(**SIZE | fields)
-    return with_weights(TrainingStep(config, Accelerator(cpu=True), torch.float64))
+    return with_weights(CycleGanStep(config, Accelerator(cpu=True), torch.float64))
 
 
-def with_weights(step: TrainingStep) -> TrainingStep:
+def with_weights(step: CycleGanStep) -> CycleGanStep:
     enlarge_weights(step.generators, 1)
     enlarge_weights(step.discriminators, 2)
     return step
 
 
-def run_steps(step: TrainingStep, count: int, images: int = 2) -> list[Losses]:
+def run_steps(step: CycleGanStep, count: int, images: int = 2) -> list[Losses]:
     """Losses of steps on the same noise wherever they are taken."""
     weight = next(step.generators.parameters())
     batches = (random_batch(images, 32, 32, seed=seed) for seed in range(count))
     return [
-        step.run([{domain: images.to(weight) for domain, images in batch.items()}])[0]
+        step.run([{domain: images.to(weight) for domain, images in batch.items()}])
         for batch in batches
     ]
 
@@ -163,7 +164,7 @@ def test_no_step_waits_for_the_device_whatever_is_on(device, precision):
     step.run([batch])  # what is put on the device once is there
 
     with no_waiting(device):
-        losses, _ = step.run([batch])
+        losses = step.run([batch])
 
     assert all(loss.isfinite() for loss in losses.values())
 
@@ -183,14 +184,17 @@ def test_compiled_steps_are_the_eager_ones(device, precision, fields):
 
 def test_channels_come_last_in_weights_and_translations(device):
     step = step_on(device, "bf16", train__channels_last=True, generator__blocks=2)
-    _, turns = step.run(
+    step.run(
         [{name: images.float().to(device) for name, images in random_batch(2, 32, 32).items()}]
     )
 
-    shapes = [turns[0].fakes["b"], *(p for p in step.generators.parameters() if p.shape[1:] > (1,))]
+    shapes = [
+        step.turns[0].fakes["b"],
+        *(p for p in step.generators.parameters() if p.shape[1:] > (1,)),
+    ]
     assert len(shapes) > 5
     assert all(each.is_contiguous(memory_format=torch.channels_last) for each in shapes[1:])
-    assert turns[0].fakes["b"].device.type == device.type
+    assert step.turns[0].fakes["b"].device.type == device.type
 
 
 def products(device: torch.device) -> dict[str, float]:
@@ -328,7 +332,7 @@ def test_the_scale_of_fp16_goes_on_where_it_was(device, configured):
     def trainer() -> Trainer:
         accelerator = accelerator_for(device, config, "fp16")
         assert accelerator.scaler is not None
-        dataset = open_dataset(config.data, accelerator)
+        dataset = open_dataset(config, accelerator)
         return Trainer(config, accelerator, claim_run_folder(config), dataset)
 
     first = trainer()
@@ -343,7 +347,7 @@ def test_the_scale_of_fp16_goes_on_where_it_was(device, configured):
     assert (state["scale"], state["_growth_tracker"]) == (64.0, 4)  # two turns of two steps
     folder = Path(config.run.dir) / "checkpoints" / "step-00000002"
     assert json.loads((folder / STATE_FILE).read_text())["scaler"]["scale"] == 64
-    moments = goes_on.training_step.generator_optimizer.state_dict()["state"][0]
+    moments = goes_on.training_step.optimizers["generator_optimizer"].state_dict()["state"][0]
     assert {moments[name].device.type for name in ("exp_avg", "exp_avg_sq")} == {device.type}
     assert run_steps(goes_on.training_step, 1)[0]["cycle_a"].isfinite()
 

@@ -77,14 +77,14 @@ def test_a_format_that_a_processor_cannot_train_in_is_refused(monkeypatch):
 
 
 def test_processes_share_the_memory_for_pictures(configured, monkeypatch):
-    data = configured(data__memory_budget="32KB").data  # a takes 15 KB, b 9 KB
+    config = configured(data__memory_budget="32KB")  # a takes 15 KB, b 9 KB
     accelerator = Accelerator(cpu=True)
-    alone = open_dataset(data, accelerator)
+    alone = open_dataset(config, accelerator)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
-    shared = open_dataset(data, accelerator)
+    shared = open_dataset(config, accelerator)
 
-    assert (alone.domain_a.in_memory, alone.domain_b.in_memory) == (True, True)
-    assert (shared.domain_a.in_memory, shared.domain_b.in_memory) == (False, False)
+    assert (alone.domains["a"].in_memory, alone.domains["b"].in_memory) == (True, True)
+    assert (shared.domains["a"].in_memory, shared.domains["b"].in_memory) == (False, False)
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def health(scenes) -> Health:
         train__max_steps=100,
         evaluation__every_steps=5,
     )
-    dataset = open_dataset(config.data, Accelerator(cpu=True))
+    dataset = open_dataset(config, Accelerator(cpu=True))
     best = BestScores({"definition": "any"})
     progress = Progress(config, best, steps_per_epoch=12, images_per_step=1)
     return Health(config, dataset, open_test_domains(config), progress, best)
@@ -202,7 +202,7 @@ def test_scores_that_no_longer_get_better_are_told(health):
 def test_what_pictures_cannot_tell_is_left_out(configured):
     """Of pictures that are trained on, too small for a grid and few."""
     config = configured(data__resize="none")
-    dataset = open_dataset(config.data, Accelerator(cpu=True))
+    dataset = open_dataset(config, Accelerator(cpu=True))
     progress = Progress(config, BestScores({}), 5, 1)
     small = Health(config, dataset, open_test_domains(config), progress, BestScores({}))
 

@@ -25,8 +25,8 @@ from cyclegan_style.config import Config, with_values
 from cyclegan_style.data.images import read_image
 from cyclegan_style.errors import UserError
 from cyclegan_style.networks.encoders import encoder_activations
+from cyclegan_style.training.cyclegan_step import CycleGanStep
 from cyclegan_style.training.fine_tuning import begin_from
-from cyclegan_style.training.step import TrainingStep
 
 ONE_SIDED = {
     "train__one_sided": True,
@@ -45,10 +45,10 @@ BESIDE = {
 }
 
 
-def build(**fields) -> tuple[Config, TrainingStep]:
+def build(**fields) -> tuple[Config, CycleGanStep]:
     forget_accelerator()
     config = tiny_config(**(ONE_SIDED | fields))
-    return config, TrainingStep(config, Accelerator(cpu=True), torch.float64)
+    return config, CycleGanStep(config, Accelerator(cpu=True), torch.float64)
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ def dataset(tmp_path):
     make_images(tmp_path / "a", 7)
     make_images(tmp_path / "other b", 5)
     a, b = open_domain(tmp_path / "a"), open_domain(tmp_path / "other b")
-    return UnpairedDataset(a, b, crop_size=32, flip=True)
+    return UnpairedDataset({"a": a, "b": b}, crop_size=32, flip=True)
 
 
 # Samples
@@ -36,7 +36,7 @@ def dataset(tmp_path):
 def test_samples_equal_the_references_transform(dataset):
     """Each is one of the 5 × 5 crops, mirrored or not, that torchvision makes of the file."""
     crops_seen, mirrored = set(), 0
-    path = dataset.domain_a.paths[2]
+    path = dataset.domains["a"].paths[2]
     whole = functional.resize(
         Image.fromarray(read_image(path)), (36, 36), transforms.InterpolationMode.BICUBIC
     )
@@ -69,14 +69,14 @@ def test_samples_follow_from_their_key_alone(dataset):
 
 
 def test_the_two_domains_are_augmented_independently(dataset):
-    same = UnpairedDataset(dataset.domain_a, dataset.domain_a, 32, True)
+    same = UnpairedDataset(dict.fromkeys("ab", dataset.domains["a"]), 32, True)
     samples = [same[SampleKey(0, 0, seed)] for seed in range(20)]
     assert sum(torch.equal(sample["a"], sample["b"]) for sample in samples) < 5
 
 
 def test_without_flip_nothing_is_mirrored(dataset):
-    upright = UnpairedDataset(dataset.domain_a, dataset.domain_b, 36, flip=False)
-    expected = dataset.domain_a.test_tensor(0, 4)
+    upright = UnpairedDataset(dataset.domains, 36, flip=False)
+    expected = dataset.domains["a"].test_tensor(0, 4)
     for seed in range(20):
         assert torch.equal(upright[SampleKey(0, 0, seed)]["a"], expected)
 
@@ -84,7 +84,7 @@ def test_without_flip_nothing_is_mirrored(dataset):
 def test_pictures_smaller_than_the_crop_are_enlarged(tmp_path):
     write_image(tmp_path / "a.png", np.full((3, 9, 3), 77, dtype=np.uint8))
     domain = open_domain(tmp_path, resize="none")
-    sample = UnpairedDataset(domain, domain, 32, True)[SampleKey(0, 0, 5)]
+    sample = UnpairedDataset(dict.fromkeys("ab", domain), 32, True)[SampleKey(0, 0, 5)]
     assert sample["a"].shape == (3, 32, 32)
     assert torch.equal(sample["b"], torch.full((3, 32, 32), 77.0).div(255).sub(0.5).div(0.5))
 
@@ -135,7 +135,7 @@ def test_corners_are_never_blank(size):
 
 
 def test_turned_samples_follow_from_their_key_alone(dataset):
-    turned = UnpairedDataset(dataset.domain_a, dataset.domain_b, 32, True, 10, 0.1)
+    turned = UnpairedDataset(dataset.domains, 32, True, 10, 0.1)
     keys = [SampleKey(1, 3, seed) for seed in range(20)]
     first = [turned[key]["a"] for key in keys]
     again = [turned[key]["a"] for key in reversed(keys)][::-1]
@@ -154,31 +154,31 @@ def keys_of(sampler: UnpairedBatchSampler, epoch: int, first_batch: int = 0) -> 
 
 
 def test_an_epoch_shows_every_a_once_and_draws_b_at_random():
-    sampler = UnpairedBatchSampler(60, 20, 1, seed=0, batches_per_global_step=1)
+    sampler = UnpairedBatchSampler((60, 20), 1, seed=0, batches_per_global_step=1)
     counts = np.zeros(20)
     pairs, orders = set(), set()
     epochs = [keys_of(sampler, epoch) for epoch in range(200)]
     for keys in epochs:
-        assert sorted(key.index_a for key in keys) == list(range(60))
-        orders.add(tuple(key.index_a for key in keys))
-        counts += np.bincount([key.index_b for key in keys], minlength=20)
-        pairs |= {(key.index_a, key.index_b) for key in keys}
+        assert sorted(key.first for key in keys) == list(range(60))
+        orders.add(tuple(key.first for key in keys))
+        counts += np.bincount([key.second for key in keys], minlength=20)
+        pairs |= {(key.first, key.second) for key in keys}
     assert len(orders) == 200
     # 12,000 draws: 600 of each, give or take 24; 60 × 20 pairs, each missed with e^-10.
     assert counts.min() > 450
     assert counts.max() < 750
     assert len(pairs) > 1150
-    drawn = np.array([[key.index_a, key.index_b] for keys in epochs for key in keys])
+    drawn = np.array([[key.first, key.second] for keys in epochs for key in keys])
     assert abs(np.corrcoef(drawn.T)[0, 1]) < 0.06
     seeds = [key.seed for keys in epochs for key in keys]
     assert len(set(seeds)) == len(seeds)
     # B is drawn with replacement, as in the reference: a third of its pictures sit an epoch out.
-    assert any(len({key.index_b for key in keys}) < 20 for keys in epochs)
+    assert any(len({key.second for key in keys}) < 20 for keys in epochs)
 
 
 def test_a_smaller_a_is_repeated_evenly():
-    sampler = UnpairedBatchSampler(7, 25, 1, seed=3, batches_per_global_step=1)
-    indices = [key.index_a for key in keys_of(sampler, 0)]
+    sampler = UnpairedBatchSampler((7, 25), 1, seed=3, batches_per_global_step=1)
+    indices = [key.first for key in keys_of(sampler, 0)]
     assert len(indices) == 25
     assert set(np.bincount(indices, minlength=7)) == {3, 4}
     assert sorted(indices[:7]) == sorted(indices[7:14]) == list(range(7))
@@ -187,7 +187,7 @@ def test_a_smaller_a_is_repeated_evenly():
 
 def test_seed_and_epoch_choose_the_order():
     def keys(seed: int, epoch: int) -> list[SampleKey]:
-        return keys_of(UnpairedBatchSampler(50, 50, 1, seed, 1), epoch)
+        return keys_of(UnpairedBatchSampler((50, 50), 1, seed, 1), epoch)
 
     assert keys(1, 4) == keys(1, 4)
     different = [keys(0, 0), keys(0, 1), keys(1, 0), keys(1, 1), keys(2**40, 0)]
@@ -199,19 +199,19 @@ def test_seed_and_epoch_choose_the_order():
     [(10, 1, 1, 10), (10, 3, 1, 3), (10, 1, 4, 8), (10, 2, 2, 4), (3, 1, 8, 8), (3, 2, 4, 4)],
 )
 def test_epochs_have_whole_global_steps(images, batch_size, per_step, batches):
-    sampler = UnpairedBatchSampler(images, 2, batch_size, 0, per_step)
+    sampler = UnpairedBatchSampler((images, 2), batch_size, 0, per_step)
     listed = list(sampler)
     assert len(listed) == len(sampler) == sampler.batches_per_epoch == batches
     assert {len(batch) for batch in listed} == {batch_size}
-    counts = np.bincount([key.index_a for batch in listed for key in batch], minlength=images)
+    counts = np.bincount([key.first for batch in listed for key in batch], minlength=images)
     assert counts.max() - counts.min() <= 1
 
 
 def test_resuming_gives_exactly_the_batches_that_were_left():
-    sampler = UnpairedBatchSampler(40, 30, 2, seed=5, batches_per_global_step=4)
+    sampler = UnpairedBatchSampler((40, 30), 2, seed=5, batches_per_global_step=4)
     sampler.set_position(3, 0)
     whole = list(sampler)
-    fresh = UnpairedBatchSampler(40, 30, 2, seed=5, batches_per_global_step=4)
+    fresh = UnpairedBatchSampler((40, 30), 2, seed=5, batches_per_global_step=4)
     for first in (0, 4, 16, 20):
         fresh.set_position(3, first)
         assert len(fresh) == 20 - first
@@ -222,8 +222,8 @@ def test_resuming_gives_exactly_the_batches_that_were_left():
 
 
 def test_two_processes_see_what_one_with_twice_the_batch_sees():
-    two = UnpairedBatchSampler(41, 30, 1, seed=5, batches_per_global_step=2)
-    one = UnpairedBatchSampler(41, 30, 2, seed=5, batches_per_global_step=1)
+    two = UnpairedBatchSampler((41, 30), 1, seed=5, batches_per_global_step=2)
+    one = UnpairedBatchSampler((41, 30), 2, seed=5, batches_per_global_step=1)
     assert keys_of(two, 1) == keys_of(one, 1)
 
 
@@ -240,10 +240,10 @@ class KeyDataset(UnpairedDataset):
 @pytest.mark.parametrize("batch_size", [1, 3])
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_accelerate_deals_the_batches_out_in_turn(dataset, batch_size, num_workers):
-    keys = KeyDataset(dataset.domain_a, dataset.domain_b, 32, True)
+    keys = KeyDataset(dataset.domains, 32, True)
 
     def process(index: int) -> tuple[UnpairedBatchSampler, DataLoader]:
-        sampler = UnpairedBatchSampler(23, 9, batch_size, seed=7, batches_per_global_step=4)
+        sampler = UnpairedBatchSampler((23, 9), batch_size, seed=7, batches_per_global_step=4)
         loader = training_loader(keys, sampler, num_workers, pin_memory=False)
         return sampler, prepare_data_loader(
             loader,
@@ -254,7 +254,7 @@ def test_accelerate_deals_the_batches_out_in_turn(dataset, batch_size, num_worke
         )
 
     processes = [process(0), process(1)]
-    single = UnpairedBatchSampler(23, 9, batch_size, seed=7, batches_per_global_step=4)
+    single = UnpairedBatchSampler((23, 9), batch_size, seed=7, batches_per_global_step=4)
     for epoch, first_batch in ((0, 0), (1, 4), (2, 0)):
         single.set_position(epoch, first_batch)
         expected = list(single)
@@ -267,7 +267,7 @@ def test_accelerate_deals_the_batches_out_in_turn(dataset, batch_size, num_worke
 
 
 def loaded(dataset: UnpairedDataset, num_workers: int, **options) -> list[torch.Tensor]:
-    sampler = UnpairedBatchSampler(7, 5, 2, seed=1, batches_per_global_step=1)
+    sampler = UnpairedBatchSampler((7, 5), 2, seed=1, batches_per_global_step=1)
     loader = training_loader(dataset, sampler, num_workers, pin_memory=False)
     for name, value in options.items():
         setattr(loader, name, value)
@@ -289,16 +289,16 @@ def test_spawned_workers_share_the_pictures(dataset):
     alone = loaded(dataset, 0)
     for left, right in zip(alone, loaded(dataset, 1, multiprocessing_context="spawn"), strict=True):
         assert torch.equal(left, right)
-    assert dataset.domain_a._cache._store.is_shared()
+    assert dataset.domains["a"]._cache._store.is_shared()
 
 
 def test_files_that_workers_find_bad_are_counted(dataset):
-    sources = dataset.domain_a
-    dataset.domain_a = open_domain(sources.paths[0].parent, memory_budget=0)
+    sources = dataset.domains["a"]
+    dataset.domains["a"] = open_domain(sources.paths[0].parent, memory_budget=0)
     sources.paths[4].unlink()
-    sampler = UnpairedBatchSampler(7, 5, 1, 0, 1)
+    sampler = UnpairedBatchSampler((7, 5), 1, 0, 1)
     assert len(list(training_loader(dataset, sampler, num_workers=2, pin_memory=False))) == 7
-    assert dataset.domain_a.unreadable_count == 1
+    assert dataset.domains["a"].unreadable_count == 1
 
 
 def test_the_global_random_state_is_left_alone(dataset):

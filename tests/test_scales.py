@@ -19,8 +19,8 @@ from cyclegan_style.models.export import export_model
 from cyclegan_style.networks import build_discriminator
 from cyclegan_style.runs.discriminators import load_discriminators
 from cyclegan_style.training.cyclegan import Discriminators, build_discriminators
+from cyclegan_style.training.cyclegan_step import CycleGanStep
 from cyclegan_style.training.fine_tuning import begin_from
-from cyclegan_style.training.step import TrainingStep
 
 pytestmark = pytest.mark.numeric
 
@@ -91,7 +91,7 @@ def test_a_run_with_scales_is_begun_from_and_written_for_the_reference(
 
     for scales, told in ((1, ""), (2, ""), (3, "; fresh are scales 3")):
         config = tiny_config(train__seed=1, discriminator__scales=scales)
-        step = TrainingStep(config, Accelerator(cpu=True))
+        step = CycleGanStep(config, Accelerator(cpu=True))
         assert begin_from(run.run.dir, config, step).endswith(f"{run.run.dir}{told}")
         state = step.discriminators.state_dict()
         common = saved.keys() & state.keys()

@@ -8,8 +8,8 @@ import torch
 from accelerate import Accelerator
 from tiny import random_batch, tiny_config
 
+from cyclegan_style.training.cyclegan_step import CycleGanStep
 from cyclegan_style.training.side_by_side import goes_side_by_side
-from cyclegan_style.training.step import TrainingStep
 
 ALL_TERMS = {
     "generator__skip": True,
@@ -35,11 +35,11 @@ def batch(seed: int) -> dict[str, torch.Tensor]:
     return {domain: images.float() for domain, images in random_batch(2, seed=seed).items()}
 
 
-def train(step: TrainingStep, steps: int) -> dict[str, torch.Tensor]:
+def train(step: CycleGanStep, steps: int) -> dict[str, torch.Tensor]:
     torch.manual_seed(7)
     losses = {}
     for seed in range(steps):
-        losses, _ = step.run([batch(seed), batch(seed + 100)])
+        losses = step.run([batch(seed), batch(seed + 100)])
     return {
         **{f"loss {name}": loss for name, loss in losses.items()},
         **{f"generators {name}": value for name, value in step.generators.state_dict().items()},
@@ -53,12 +53,12 @@ def train(step: TrainingStep, steps: int) -> dict[str, torch.Tensor]:
 def test_a_step_has_the_bits_of_one_after_the_other(two_threads, fields, precision):
     config = tiny_config(**fields)
     accelerator = Accelerator(cpu=True, mixed_precision=precision)
-    at_once = TrainingStep(config, accelerator)
+    at_once = CycleGanStep(config, accelerator)
     assert at_once.side_by_side is not None
     found = train(at_once, steps=2)
     assert torch.get_num_threads() == 2
     torch.set_num_threads(1)  # as many as each of the two threads has
-    in_turn = TrainingStep(config, accelerator)
+    in_turn = CycleGanStep(config, accelerator)
     assert in_turn.side_by_side is None
     expected = train(in_turn, steps=2)
     assert found.keys() == expected.keys()
@@ -71,10 +71,10 @@ def test_a_step_has_the_bits_of_one_after_the_other(two_threads, fields, precisi
 def test_augmentations_follow_from_the_seed_in_whatever_order_threads_draw(two_threads):
     config = tiny_config(discriminator__augment=("color", "translation", "cutout"))
     accelerator = Accelerator(cpu=True)
-    first, second = (train(TrainingStep(config, accelerator), steps=2) for _ in range(2))
+    first, second = (train(CycleGanStep(config, accelerator), steps=2) for _ in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)
 
-    step = TrainingStep(config, accelerator)
+    step = CycleGanStep(config, accelerator)
     seeds = set()
     for _ in range(2):
         step.run([batch(0)])
@@ -102,6 +102,6 @@ def test_what_depends_on_an_order_is_computed_in_one(two_threads, fields: dict[s
 
 
 def test_a_failure_in_a_thread_is_the_step_s(two_threads):
-    step = TrainingStep(tiny_config(), Accelerator(cpu=True))
+    step = CycleGanStep(tiny_config(), Accelerator(cpu=True))
     with pytest.raises(RuntimeError, match="channels"):
         step.run([{**batch(0), "b": batch(1)["b"][:, :2]}])

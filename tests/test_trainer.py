@@ -94,7 +94,7 @@ def test_metrics_have_the_promised_keys_and_plausible_numbers(configured):
 def test_weights_follow_the_schedule_that_is_stretched_to_so_many_steps(configured):
     config = configured(train__steps=4, loss__cycle_decay=0.5, train__max_steps=4)
     accelerator = build_accelerator(config, "no")
-    dataset = open_dataset(config.data, accelerator)
+    dataset = open_dataset(config, accelerator)
     trainer = Trainer(config, accelerator, claim_run_folder(config), dataset)
 
     trainer.fit()
@@ -231,7 +231,7 @@ def fp16_trainer(config: Config, scale: float) -> Trainer:
     """A trainer that stands where its run does, in fp16 with the scaler that CUDA would have."""
     forget_accelerator()
     accelerator = fp16_on_a_cpu(scale)
-    dataset = open_dataset(config.data, accelerator)
+    dataset = open_dataset(config, accelerator)
     return Trainer(config, accelerator, claim_run_folder(config), dataset)
 
 

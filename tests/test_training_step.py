@@ -21,7 +21,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from cyclegan_style.training.average import MovingAverage
 from cyclegan_style.training.cyclegan import build_generators
-from cyclegan_style.training.step import Losses, TrainingStep
+from cyclegan_style.training.cyclegan_step import CycleGanStep
+from cyclegan_style.training.step import Losses
 
 pytestmark = pytest.mark.numeric
 
@@ -55,20 +56,20 @@ RECIPE = {
 def build_step(precision: str = "no", dtype: torch.dtype = torch.float64, **fields: Any):
     """A step in float64 with weights that count."""
     accelerator = Accelerator(cpu=True, mixed_precision=precision)
-    step = TrainingStep(tiny_config(**fields), accelerator, dtype)
+    step = CycleGanStep(tiny_config(**fields), accelerator, dtype)
     enlarge_weights(step.generators, 1)
     enlarge_weights(step.discriminators, 2)
     return step
 
 
-def all_weights(step: TrainingStep) -> dict[str, Tensor]:
+def all_weights(step: CycleGanStep) -> dict[str, Tensor]:
     """A copy of both pairs' parameters."""
     named = chain(step.generators.named_parameters("G"), step.discriminators.named_parameters("D"))
     return {name: parameter.detach().clone() for name, parameter in named}
 
 
-def run_steps(step: TrainingStep, count: int = 2, images: int = 1) -> list[Losses]:
-    return [step.run([random_batch(images, seed=seed)])[0] for seed in range(count)]
+def run_steps(step: CycleGanStep, count: int = 2, images: int = 1) -> list[Losses]:
+    return [step.run([random_batch(images, seed=seed)]) for seed in range(count)]
 
 
 @pytest.mark.parametrize("norm", ["instance", "batch", "none"])
@@ -95,7 +96,7 @@ def test_steps_equal_a_plainly_written_cyclegan(norm, mode):
         reference.nets[name].load_state_dict(network.state_dict())
     for seed in range(3):
         batch = random_batch(2, seed=seed)
-        losses, _ = step.run([batch])
+        losses = step.run([batch])
         reference.optimize_parameters(batch["a"], batch["b"])
         for name, expected in reference.losses.items():
             assert losses[OUR_NAMES[name]].item() == pytest.approx(expected, rel=1e-10), name
@@ -121,22 +122,22 @@ def test_three_accumulated_batches_are_one_batch_of_three(pool_size, objective):
     for seed in range(4):
         batch = random_batch(3, seed=seed)
         pieces = [{d: images[i : i + 1] for d, images in batch.items()} for i in range(3)]
-        losses_of_whole, _ = whole.run([batch])
-        losses_of_parts, turns = parts.run(pieces)
-        assert len(turns) == 3
+        losses_of_whole = whole.run([batch])
+        losses_of_parts = parts.run(pieces)
+        assert len(parts.turns) == 3
         for name, loss in losses_of_whole.items():
             torch.testing.assert_close(losses_of_parts[name], loss, rtol=1e-9, atol=1e-11)
 
     assert largest_difference(all_weights(whole), all_weights(parts)) < 1e-10
 
 
-def gradient_norms(step: TrainingStep, batch: dict[str, Tensor] | None = None) -> list[float]:
+def gradient_norms(step: CycleGanStep, batch: dict[str, Tensor] | None = None) -> list[float]:
     """Norms of each pair's gradients in the first step, which Adam's first mean keeps a part of."""
     step.run([batch or random_batch()])
     return [
         torch.stack([state["exp_avg"].norm() for state in optimizer.state.values()]).norm().item()
         / (1 - 0.5)
-        for optimizer in (step.generator_optimizer, step.discriminator_optimizer)
+        for optimizer in step.optimizers.values()
     ]
 
 
@@ -246,7 +247,7 @@ def test_every_option_trains(name):
     step = build_step(**OPTIONS[name])
     before = all_weights(step)
     for seed in range(2):
-        losses, _ = step.run([random_batch(2, size, size, seed=seed)])
+        losses = step.run([random_batch(2, size, size, seed=seed)])
         assert losses.keys() == {*OUR_NAMES.values(), *LOSSES_OF_OPTIONS.get(name, ())}
         assert all(loss.isfinite() for loss in losses.values())
 
@@ -256,7 +257,7 @@ def test_every_option_trains(name):
             assert not torch.equal(weight, before[key]), key
 
 
-def convolutions(step: TrainingStep) -> list[Tensor]:
+def convolutions(step: CycleGanStep) -> list[Tensor]:
     """A copy of a discriminator's weights."""
     return [p.detach().clone() for p in step.discriminators["a"].parameters() if p.ndim == 4]
 
@@ -291,9 +292,9 @@ def test_the_cycle_s_weight_falls_linearly_with_the_share_of_training_that_is_be
     for share in (0.0, 0.25, 1.0):
         step = build_step(loss__cycle_decay=0.2)
         step.set_progress(share, 0)
-        losses.append(step.run([random_batch()])[0])
+        losses.append(step.run([random_batch()]))
 
-    usual, _ = build_step().run([random_batch()])
+    usual = build_step().run([random_batch()])
     for name, loss in usual.items():
         factors = (1, 0.8, 0.2) if name.startswith("cycle") else (1, 1, 1)
         for found, factor in zip(losses, factors, strict=True):
@@ -323,16 +324,16 @@ def test_giving_back_is_the_distance_of_both_generators_outputs_from_each_domain
 def test_bf16_stays_close_to_fp32():
     exact = build_step(dtype=torch.float32)
     batch = {domain: images.float() for domain, images in random_batch(2).items()}
-    expected, _ = exact.run([batch])
+    expected = exact.run([batch])
     forget_accelerator()
     coarse = build_step("bf16", dtype=torch.float32)
-    losses, turns = coarse.run([batch])
+    losses = coarse.run([batch])
 
     for name, loss in expected.items():
         assert losses[name].dtype == torch.float32
         assert losses[name].item() == pytest.approx(loss.item(), rel=0.03), name
         assert losses[name] != loss  # it did compute with fewer digits
-    assert turns[0].fakes["b"].dtype == torch.float32
+    assert coarse.turns[0].fakes["b"].dtype == torch.float32
     assert all(weight.dtype == torch.float32 for weight in all_weights(coarse).values())
     assert largest_difference(all_weights(coarse), all_weights(exact)) < 5e-4
 
@@ -341,14 +342,14 @@ OVERFLOWING = 2.0**127
 """A scale at which the gradients of no loss are finite."""
 
 
-def fp16_step(scale: float, **fields: Any) -> TrainingStep:
+def fp16_step(scale: float, **fields: Any) -> CycleGanStep:
     """A step in fp16 with the scaler that CUDA would have."""
-    return TrainingStep(tiny_config(**fields), fp16_on_a_cpu(scale), torch.float32)
+    return CycleGanStep(tiny_config(**fields), fp16_on_a_cpu(scale), torch.float32)
 
 
-def moments(step: TrainingStep) -> list[Tensor]:
+def moments(step: CycleGanStep) -> list[Tensor]:
     """A copy of all that both optimisers remember."""
-    optimizers = (step.generator_optimizer, step.discriminator_optimizer)
+    optimizers = step.optimizers.values()
     states = chain.from_iterable(optimizer.state.values() for optimizer in optimizers)
     return [value.clone() for state in states for value in state.values()]
 
@@ -363,7 +364,7 @@ def test_gradients_that_overflow_change_nothing_and_halve_the_scale_at_each_turn
     assert largest_difference(weights, fresh) > 1e-5
 
     step.accelerator.scaler.update(new_scale=OVERFLOWING)
-    losses, _ = step.run([batch])
+    losses = step.run([batch])
 
     assert all(loss.isfinite() for loss in losses.values())
     assert step.accelerator.scaler.get_scale() == OVERFLOWING / 4
@@ -394,7 +395,7 @@ def test_a_compiled_step_is_close_to_an_eager_one(precision):
         forget_accelerator()
         step = build_step(precision, dtype=torch.float32, train__compile=compiled, **fields)
         step.run([batch])
-        losses.append(step.run([batch])[0])
+        losses.append(step.run([batch]))
         assert all(weight.isfinite().all() for weight in all_weights(step).values())
     for name, eager in losses[0].items():
         assert losses[1][name].item() == pytest.approx(eager.item(), rel=0.1), name
@@ -406,8 +407,8 @@ def test_channels_last_changes_no_number(architecture):
     usual, other = build_step(**fields), build_step(train__channels_last=True, **fields)
     for seed in range(3):
         batch = random_batch(2, 32, 32, seed=seed)
-        expected, _ = usual.run([batch])
-        losses, _ = other.run([batch])
+        expected = usual.run([batch])
+        losses = other.run([batch])
         for name, loss in expected.items():
             torch.testing.assert_close(losses[name], loss, rtol=1e-9, atol=0)
 
@@ -435,7 +436,7 @@ def test_pools_show_discriminators_past_translations():
 def test_the_seed_decides_the_weights():
     accelerator = Accelerator(cpu=True)
     same, again, other = (
-        TrainingStep(tiny_config(train__seed=seed), accelerator) for seed in (3, 3, 4)
+        CycleGanStep(tiny_config(train__seed=seed), accelerator) for seed in (3, 3, 4)
     )
 
     assert largest_difference(all_weights(same), all_weights(again)) == 0

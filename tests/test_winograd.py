@@ -22,7 +22,7 @@ from cyclegan_style.training.convolutions import (
     training_speeds,
     with_fastest_convolutions,
 )
-from cyclegan_style.training.step import TrainingStep
+from cyclegan_style.training.cyclegan_step import CycleGanStep
 
 WIDE = {"generator__channels": 24, "train__convolutions": "winograd"}
 """Its blocks have 96 channels."""
@@ -120,11 +120,11 @@ def test_a_killed_run_goes_on_bit_for_bit(configured, monkeypatch):
 
 def test_generators_and_their_average_are_trained_by_winograd():
     config = tiny_config(**WIDE, train__ema_decay=0.9)
-    step = TrainingStep(config, build_accelerator(config, "no"))
+    step = CycleGanStep(config, build_accelerator(config, "no"))
     for generators in (step.generators, step.exported_generators):
         changed = [each for each in generators.modules() if isinstance(each, TrainedWinograd)]
         assert len(changed) == 4
-    plain = TrainingStep(tiny_config(**WIDE | {"train__convolutions": "direct"}), step.accelerator)
+    plain = CycleGanStep(tiny_config(**WIDE | {"train__convolutions": "direct"}), step.accelerator)
     assert not any(isinstance(each, TrainedWinograd) for each in plain.generators.modules())
     assert step.generators.state_dict().keys() == plain.generators.state_dict().keys()
 

@@ -37,8 +37,8 @@ from cyclegan_style.system.processes import say
 from cyclegan_style.system.whole_files import write_durably
 from cyclegan_style.training.config_checks import ConfigError, validate
 from cyclegan_style.training.cyclegan import Images
+from cyclegan_style.training.cyclegan_step import CycleGanStep
 from cyclegan_style.training.number_format import settled
-from cyclegan_style.training.step import TrainingStep
 from cyclegan_style.training.trainer import DivergenceError, train
 
 STATE_FILE = "recipes.json"
@@ -249,8 +249,8 @@ def measure_speed(config: Config, minutes: float) -> Speed:
     config = settled(config)
     precision = config.train.mixed_precision
     accelerator = build_accelerator(config, precision)
-    step = TrainingStep(config, accelerator)
-    dataset = open_dataset(config.data, accelerator)
+    step = CycleGanStep(config, accelerator)
+    dataset = open_dataset(config, accelerator)
     batches = training_batches(config, accelerator, dataset)
     accumulated = config.train.accumulation_steps
 

@@ -27,8 +27,8 @@ from cyclegan_style.directions import DOMAINS
 from cyclegan_style.errors import UserError
 from cyclegan_style.system.hardware import build_accelerator, format_of
 from cyclegan_style.training.cyclegan import build_discriminators, build_generators
+from cyclegan_style.training.cyclegan_step import CycleGanStep
 from cyclegan_style.training.number_format import settled
-from cyclegan_style.training.step import TrainingStep
 
 
 @dataclass(frozen=True)
@@ -164,8 +164,8 @@ def product_step(config: Config) -> Callable[[], Mapping[str, Tensor]]:
     """The step that training runs; returns its losses."""
     accelerator = build_accelerator(config, config.train.mixed_precision)
     images = random_images(config, accelerator.device)
-    step = TrainingStep(config, accelerator)
-    return lambda: step.run([images])[0]
+    step = CycleGanStep(config, accelerator)
+    return lambda: step.run([images])
 
 
 def limit_seconds(config: Config) -> float:
@@ -209,10 +209,9 @@ def peak_of_steps(build: Callable[[Config], Step], config: Config) -> float:
 def loader_speed(config: Config) -> float:
     """Batches per second of the training loader over an epoch of the demo's pictures, resized."""
     accelerator = build_accelerator(config, config.train.mixed_precision)
-    dataset = open_dataset(config.data, accelerator)
+    dataset = open_dataset(config, accelerator)
     sampler = UnpairedBatchSampler(
-        len(dataset.domain_a),
-        len(dataset.domain_b),
+        dataset.sizes,
         config.train.batch_size,
         config.train.seed,
         batches_per_global_step=1,

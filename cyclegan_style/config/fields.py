@@ -70,6 +70,11 @@ class DataConfig:
         """Channels by domain."""
         return {"a": self.channels_a, "b": self.channels_b}
 
+    @property
+    def specs(self) -> dict[str, str]:
+        """What the training pictures of each domain, of those that there are, are named by."""
+        return {name: spec for name, spec in (("a", self.a), ("b", self.b)) if spec is not None}
+
 
 @dataclass(frozen=True)
 class GeneratorConfig:

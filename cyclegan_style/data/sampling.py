@@ -1,11 +1,11 @@
-"""Training samples of two domains that are a pure function of their key.
+"""Training samples of one or two domains that are a pure function of their key.
 
 Nothing here keeps random state: the order of an epoch follows from (seed, epoch), the crop and
 flip of a sample from its key. So neither workers, processes nor interruptions change what is seen.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -24,13 +24,15 @@ Batch = dict[str, torch.Tensor]
 class SampleKey(NamedTuple):
     """All that a training sample depends on."""
 
-    index_a: int
-    index_b: int
+    first: int
+    """Which picture of the first domain, of which an epoch shows all in turn."""
+    second: int
+    """Which of the second domain, if there is one."""
     seed: int
 
 
 class UnpairedDataset(Dataset[Batch]):
-    """Training samples of two domains by key: a random crop each, mirrored with probability ½.
+    """Training samples of one or two domains by key: random crops, mirrored with probability ½.
 
     A picture smaller than the crop is enlarged until its shorter side fits. Crops are rotated by up
     to ``rotate`` degrees either way and enlarged by up to the share ``scale``.
@@ -38,15 +40,13 @@ class UnpairedDataset(Dataset[Batch]):
 
     def __init__(
         self,
-        domain_a: ImageDomain,
-        domain_b: ImageDomain,
+        domains: Mapping[str, ImageDomain],
         crop_size: int,
         flip: bool,
         rotate: float = 0.0,
         scale: float = 0.0,
     ) -> None:
-        self.domain_a = domain_a
-        self.domain_b = domain_b
+        self.domains = dict(domains)
         self.crop_size = crop_size
         self.flip = flip
         self.rotate = rotate
@@ -54,13 +54,20 @@ class UnpairedDataset(Dataset[Batch]):
 
     def __len__(self) -> int:
         """Images of an epoch, as the reference counts them."""
-        return max(len(self.domain_a), len(self.domain_b))
+        return max(self.sizes)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """How many pictures each domain has."""
+        return tuple(len(domain) for domain in self.domains.values())
 
     def __getitem__(self, key: SampleKey) -> Batch:
         """Sample of each domain as a channels × crop × crop tensor in [-1, 1]."""
         return {
-            "a": self._augmented(self.domain_a.pixels(key.index_a), _generator(key.seed, 0)),
-            "b": self._augmented(self.domain_b.pixels(key.index_b), _generator(key.seed, 1)),
+            name: self._augmented(domain.pixels(index), _generator(key.seed, number))
+            for number, ((name, domain), index) in enumerate(
+                zip(self.domains.items(), key[:2], strict=False)
+            )
         }
 
     def _augmented(self, pixels: Pixels, generator: np.random.Generator) -> torch.Tensor:
@@ -87,23 +94,22 @@ class UnpairedBatchSampler(Sampler[list[SampleKey]]):
     """Batches of keys of one epoch, in the order of all processes together.
 
     As in the reference, an epoch has max(|A|, |B|) images: A in shuffled order, repeated with a new
-    shuffle if it is the smaller, and B drawn at random each time. The epoch is cut, or an epoch of
-    less than one step filled up, to whole multiples of ``batches_per_global_step``: processes ×
-    accumulated batches. accelerate deals the batches out in turn, so 2 processes with batches of 1
-    see what 1 process with batches of 2 sees.
+    shuffle if it is the smaller, and B, if there is one, drawn at random each time. The epoch is
+    cut, or an epoch of less than one step filled up, to whole multiples of
+    ``batches_per_global_step``: processes × accumulated batches. accelerate deals the batches out
+    in turn, so 2 processes with batches of 1 see what 1 process with batches of 2 sees.
     """
 
     # Asked for by accelerate, which otherwise looks for incomplete batches to fill up.
     drop_last = True
 
     def __init__(
-        self, size_a: int, size_b: int, batch_size: int, seed: int, batches_per_global_step: int
+        self, sizes: Sequence[int], batch_size: int, seed: int, batches_per_global_step: int
     ) -> None:
-        self.size_a = size_a
-        self.size_b = size_b
+        self.sizes = sizes
         self.batch_size = batch_size
         self.seed = seed
-        global_steps = max(size_a, size_b) // (batch_size * batches_per_global_step)
+        global_steps = max(sizes) // (batch_size * batches_per_global_step)
         self.batches_per_epoch = max(1, global_steps) * batches_per_global_step
         self.batches_per_global_step = batches_per_global_step
         self._epoch = 0
@@ -129,8 +135,8 @@ class UnpairedBatchSampler(Sampler[list[SampleKey]]):
         """Yield the batches that are left of the epoch."""
         count = self.batches_per_epoch * self.batch_size
         # A generator for each of the three, so that none depends on how many the others draw.
-        order_a = _repeated_shuffle(self.size_a, count, _generator(self.seed, self._epoch, 0))
-        order_b = _generator(self.seed, self._epoch, 1).integers(self.size_b, size=count)
+        order_a = _repeated_shuffle(self.sizes[0], count, _generator(self.seed, self._epoch, 0))
+        order_b = _generator(self.seed, self._epoch, 1).integers(self.sizes[-1], size=count)
         seeds = _generator(self.seed, self._epoch, 2).integers(2**63, size=count)
         for first in range(self._first_batch * self.batch_size, count, self.batch_size):
             batch = slice(first, first + self.batch_size)

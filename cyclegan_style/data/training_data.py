@@ -9,7 +9,7 @@ from accelerate import Accelerator, PartialState
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from cyclegan_style.config import Config, DataConfig, parse_bytes
+from cyclegan_style.config import Config, parse_bytes
 from cyclegan_style.data.domains import ImageDomain, list_images, reference_layout
 from cyclegan_style.data.sampling import (
     Batch,
@@ -41,30 +41,28 @@ def name_domains(config: Config) -> Config:
     return replace(config, data=named)
 
 
-def open_dataset(data: DataConfig, processes: Accelerator | PartialState) -> UnpairedDataset:
-    """Find, check and, if they fit, load the training pictures of both domains."""
-    specs = {"a": str(data.a), "b": str(data.b)}
+def open_dataset(config: Config, processes: Accelerator | PartialState) -> UnpairedDataset:
+    """Find, check and, if they fit, load the pictures of all domains that steps are shown."""
+    data = config.data
+    specs = {name: spec for name, spec in data.specs.items() if name in config.trained_domains}
     for domain, spec in specs.items():  # who comes first renders the demo's pictures
         main_process_first(partial(list_images, spec, field=f"data.{domain}"))
-    channels = {"a": data.channels_a, "b": data.channels_b}
-    domains = [
-        ImageDomain.open(
+    domains = {
+        domain: ImageDomain.open(
             spec,
             split="train",
             field=f"data.{domain}",
-            channels=channels[domain],
+            channels=data.channels[domain],
             resize=data.resize,
             size=data.load_size,
             min_readable=data.min_readable,
-            memory_budget=parse_bytes(data.memory_budget) // 2 // processes_here(),
+            memory_budget=parse_bytes(data.memory_budget) // len(specs) // processes_here(),
             progress=processes.is_main_process,
         )
         for domain, spec in specs.items()
-    ]
+    }
     wait_for_all()  # one may take hours longer than another, which no training step waits for
-    return UnpairedDataset(
-        domains[0], domains[1], data.crop_size, data.flip, data.rotate, data.scale
-    )
+    return UnpairedDataset(domains, data.crop_size, data.flip, data.rotate, data.scale)
 
 
 def open_batches(
@@ -73,8 +71,7 @@ def open_batches(
     """What decides which samples are seen when, and what loads those of this process."""
     train, processes = config.train, accelerator.num_processes
     sampler = UnpairedBatchSampler(
-        len(dataset.domain_a),
-        len(dataset.domain_b),
+        dataset.sizes,
         train.batch_size,
         train.seed,
         batches_per_global_step=processes * train.accumulation_steps,
@@ -85,11 +82,12 @@ def open_batches(
 
 
 def open_test_domains(config: Config) -> dict[str, ImageDomain]:
-    """The test pictures of both domains, at the size of training."""
+    """The test pictures of all domains, at the size of training."""
     data = config.data
+    tests = {"a": data.test_a, "b": data.test_b}
     chosen = {
-        "a": ("data.test_a", data.test_a or str(data.a), data.channels_a),
-        "b": ("data.test_b", data.test_b or str(data.b), data.channels_b),
+        name: (f"data.test_{name}", tests[name] or spec, data.channels[name])
+        for name, spec in data.specs.items()
     }
     return {
         name: ImageDomain(

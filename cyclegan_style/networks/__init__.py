@@ -23,6 +23,7 @@ from cyclegan_style.networks.resampling import (
 )
 from cyclegan_style.networks.residual_unet import ResidualUnetGenerator
 from cyclegan_style.networks.resnet import ResnetGenerator
+from cyclegan_style.networks.styles import give_styles
 from cyclegan_style.networks.unet import UnetGenerator
 
 __all__ = [
@@ -83,6 +84,8 @@ def build_generator(
             module.begin_at_scale()
     if config.skip:
         begin_small(network)
+    if config.styles > 1:
+        give_styles(network, config.styles)
     return network
 
 
@@ -108,6 +111,8 @@ def refuse_unknown_layers(config: GeneratorConfig) -> None:
         config.downsampling == "unshuffled" or config.upsampling == "subpixel"
     ):
         raise ValueError("unshuffled and subpixel layers are for the resnet")
+    if config.styles < 1 or (config.styles > 1 and config.norm != "instance"):
+        raise ValueError(f"{config.styles} styles need an instance norm")
     if config.architecture == "resnet" and config.full_size_channels:
         raise ValueError("full_size_channels are for U-Nets")
 

@@ -20,7 +20,7 @@ from cyclegan_style.stylizing.losses import (
 from cyclegan_style.stylizing.place import Place
 from cyclegan_style.stylizing.recipe import LayerWeights, Recipe
 
-_STRENGTH = {"gram": 40.0, "moments": 10.0, "wasserstein": 10.0}
+STRENGTH = {"gram": 40.0, "moments": 10.0, "wasserstein": 10.0}
 """Weights at which the style losses look right beside the squared content loss."""
 
 
@@ -112,7 +112,7 @@ class Objective:
         recipe = self.recipe
         return Losses(
             recipe.content_weight * content,
-            recipe.style_weight * _STRENGTH[recipe.style_loss] * style_loss,
+            recipe.style_weight * STRENGTH[recipe.style_loss] * style_loss,
             recipe.variation_weight * total_variation(picture),
         )
 

@@ -4,7 +4,7 @@ A network is cut into segments (Chen et al., 2016). Only what passes from one to
 the rest is computed once more, the same to the last bit, when gradients come back to a segment.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import TypeVar
@@ -16,7 +16,6 @@ from torch.utils.checkpoint import checkpoint
 from cyclegan_style.networks.encoders import encoder_activations
 from cyclegan_style.networks.resampling import ChangeOfInput, changed
 from cyclegan_style.networks.resnet import ResnetGenerator, segments
-from cyclegan_style.training.cyclegan import GeneratorsInTraining
 
 BLOCKS_OF_SEGMENT = 3
 """A resnet's three blocks need about as much memory as its layers at larger sizes."""
@@ -24,20 +23,18 @@ BLOCKS_OF_SEGMENT = 3
 Result = TypeVar("Result")
 
 
-def recompute_activations(training: GeneratorsInTraining) -> None:
+def recompute_activations(generators: Iterable[nn.Module]) -> None:
     """Cut the generators into segments, in place, which leaves their state-dict keys as they are.
 
     A U-Net is one segment: its first level needs as much memory as all below, and most of what lies
     between them would have to be kept. Copies of generators are cut if they are made after this.
     """
-    for network in training.generators.values():
+    for network in generators:
         if isinstance(network, ResnetGenerator):
             layers = network.model
             layers.forward = partial(in_segments, layers)  # type: ignore[method-assign]
         else:
             network.forward = partial(recomputed, network.forward, network)
-    if training.projections is not None:
-        training.projections.look = look_again
 
 
 def in_segments(layers: nn.Sequential, x: Tensor) -> Tensor:

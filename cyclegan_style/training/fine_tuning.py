@@ -17,12 +17,15 @@ from cyclegan_style.training.step import TrainingStep
 
 def begin_from(model: str, config: Config, step: TrainingStep) -> str:
     """Put a model's weights into a training step that has taken none, and say what they are."""
-    generators, discriminators = load_generators(model), load_discriminators(model)
+    generators = load_generators(model)
+    discriminators = load_discriminators(model) if step.discriminators is not None else {}
     _refuse_others(model, config, generators, discriminators)
     for direction, generator in step.generators.items():
         generator.load_state_dict(generators[direction].network.state_dict())
     if step.average is not None:
         step.average.module.load_state_dict(step.generators.state_dict())
+    if step.discriminators is None:
+        return printable(f"beginning with the generators of {model}")
     for domain in step.discriminators.keys() & discriminators.keys():
         found = _as_configured(discriminators[domain], config.discriminator)
         # Scales and heads that it lacks stay as they are: random, but the same in all processes.

@@ -46,7 +46,7 @@ class Health:
         best: BestScores,
     ) -> None:
         self.config = config
-        self.trained = {"a": dataset.domain_a, "b": dataset.domain_b}
+        self.trained = dataset.domains
         self.test_domains = {
             name: ImageDomain(
                 *(domain.spec, domain.field, domain.paths),
@@ -57,12 +57,12 @@ class Health:
         self.progress = progress
         self.best = best
 
-    def measure(self, generators: Generators, discriminators: Discriminators) -> Values:
+    def measure(self, generators: Generators, discriminators: Discriminators | None) -> Values:
         """All numbers of now, on every process, without a trace in what is trained."""
         return on_main_process(lambda: self._measure(generators, discriminators))
 
     @torch.no_grad()
-    def _measure(self, generators: Generators, discriminators: Discriminators) -> Values:
+    def _measure(self, generators: Generators, discriminators: Discriminators | None) -> Values:
         values = self.of_scores()
         with chance_untouched(), at_rest(discriminators):
             torch.manual_seed(self.config.train.seed)  # the same noise each time
@@ -71,7 +71,8 @@ class Health:
                 values |= self.of_translations(direction, fakes)
                 if direction.reverse in generators:
                     values |= self.of_way_back(direction, fakes, generators[direction.reverse])
-                values |= self.of_verdicts(direction.target, fakes, discriminators)
+                if discriminators is not None:
+                    values |= self.of_verdicts(direction.target, fakes, discriminators)
         return {PREFIX + name: value for name, value in values.items() if math.isfinite(value)}
 
     def of_translations(self, direction: Direction, fakes: Tensor) -> Values:
@@ -169,10 +170,11 @@ def verdicts(discriminators: Discriminators, domain: str, pictures: Tensor) -> l
 
 
 @contextmanager
-def at_rest(module: nn.Module) -> Iterator[None]:
+def at_rest(module: nn.Module | None) -> Iterator[None]:
     """Keep running statistics and singular vectors as they are; then go on as before."""
-    trained = [part for part in module.modules() if part.training]
-    module.eval()
+    trained = [part for part in module.modules() if part.training] if module is not None else []
+    for part in trained:
+        part.training = False
     try:
         yield
     finally:

@@ -29,7 +29,8 @@ from cyclegan_style.config import (
     TrainConfig,
 )
 from cyclegan_style.errors import UserError
-from cyclegan_style.training.step import TrainingStep
+from cyclegan_style.training.cyclegan import GeneratorTurn
+from cyclegan_style.training.cyclegan_step import CycleGanStep
 
 LOSS_NAMES = {
     "G_A": "adversarial_ab",
@@ -105,7 +106,7 @@ def replay(path: Path) -> ReplayErrors:
 def _replay(trajectory: Trajectory) -> ReplayErrors:
     config = config_of(trajectory)
     accelerator = Accelerator(cpu=True, mixed_precision="no")
-    step = TrainingStep(config, accelerator, dtype=torch.float64)
+    step = CycleGanStep(config, accelerator, dtype=torch.float64)
     networks = {
         "G_A": step.generators["ab"],
         "G_B": step.generators["ba"],
@@ -120,11 +121,11 @@ def _replay(trajectory: Trajectory) -> ReplayErrors:
             "a": trajectory.tensors[f"input.{number}.A"].double(),
             "b": trajectory.tensors[f"input.{number}.B"].double(),
         }
-        losses, turns = step.run([inputs])
+        losses = step.run([inputs])
         recorded = trajectory.record["losses"][number]
         loss_error = _largest((loss_error, _loss_error(losses, recorded)))
         if number == 0:
-            output_error = _output_error(turns[0].fakes, turns[0].reconstructions, trajectory)
+            output_error = _output_error(step.turns[0], trajectory)
     weight_error = _largest(
         _weight_error(network, trajectory.weights("final", name))
         for name, network in networks.items()
@@ -200,11 +201,9 @@ def _loss_error(losses: Mapping[str, Tensor], recorded: Mapping[str, float]) -> 
     return _largest(errors)
 
 
-def _output_error(
-    fakes: Mapping[str, Tensor], reconstructions: Mapping[str, Tensor], trajectory: Trajectory
-) -> float:
-    outputs = {f"fake_{domain.upper()}": image for domain, image in fakes.items()}
-    outputs |= {f"rec_{domain.upper()}": image for domain, image in reconstructions.items()}
+def _output_error(turn: GeneratorTurn, trajectory: Trajectory) -> float:
+    outputs = {f"fake_{domain.upper()}": image for domain, image in turn.fakes.items()}
+    outputs |= {f"rec_{name.upper()}": image for name, image in turn.reconstructions.items()}
     return _largest(
         (output - trajectory.tensors[f"step0.{name}"]).abs().max().item()
         for name, output in outputs.items()

@@ -58,14 +58,8 @@ class Saving:
         """Write a checkpoint of everything that shapes the next step, and the model beside it."""
         self.refuse_divergence()
         step, progress = self.training_step, self.progress
-        shared = {
-            "generators": step.generators.state_dict(),
-            "discriminators": step.discriminators.state_dict(),
-            "generator_optimizer": optimizer_tensors(step.generator_optimizer),
-            "discriminator_optimizer": optimizer_tensors(step.discriminator_optimizer),
-        }
-        if step.projections is not None:
-            shared["projections"] = step.projections.state_dict()
+        shared = {name: network.state_dict() for name, network in step.trained.items()}
+        shared |= {name: optimizer_tensors(each) for name, each in step.optimizers.items()}
         if step.average is not None:
             shared["average"] = step.average.state_dict()
         scaler = self.accelerator.scaler
@@ -94,7 +88,7 @@ class Saving:
         """Raise a NotFiniteError rather than call a state that is beyond saving a good one."""
         if self.losses.by_step:
             self.losses.means(self.progress.step)
-        for networks in (self.training_step.generators, self.training_step.discriminators):
+        for networks in self.training_step.trained.values():
             for name, weight in networks.named_parameters():
                 if not bool(weight.isfinite().all()):
                     raise NotFiniteError(f"{name} became {math.nan} at step {self.progress.step}")
@@ -134,14 +128,10 @@ class Saving:
     def restore_from(self, checkpoint: Checkpoint) -> None:
         """Put back everything that ``save`` wrote."""
         step, facts = self.training_step, checkpoint.facts
-        step.generators.load_state_dict(checkpoint.shared("generators"))
-        step.discriminators.load_state_dict(checkpoint.shared("discriminators"))
-        restore_optimizer(step.generator_optimizer, checkpoint.shared("generator_optimizer"))
-        restore_optimizer(
-            step.discriminator_optimizer, checkpoint.shared("discriminator_optimizer")
-        )
-        if step.projections is not None:
-            step.projections.load_state_dict(checkpoint.shared("projections"))
+        for name, network in step.trained.items():
+            network.load_state_dict(checkpoint.shared(name))
+        for name, optimizer in step.optimizers.items():
+            restore_optimizer(optimizer, checkpoint.shared(name))
         if step.average is not None:
             step.average.load_state_dict(checkpoint.shared("average"))
         if self.accelerator.scaler is not None and facts["scaler"]:

@@ -29,11 +29,12 @@ from cyclegan_style.training.cyclegan import Images
 from cyclegan_style.training.demo import Scores
 from cyclegan_style.training.health import Health
 from cyclegan_style.training.number_format import precision_of_run
+from cyclegan_style.training.one_style import with_styles
 from cyclegan_style.training.progress import NotFiniteError, Progress, RecentLosses
 from cyclegan_style.training.saving import Saving
 from cyclegan_style.training.schedule import learning_rate, share_behind
 from cyclegan_style.training.scoring import Scoring
-from cyclegan_style.training.step import TrainingStep
+from cyclegan_style.training.tasks import build_step
 from cyclegan_style.training.watching import Watching
 
 DIVERGED = "training diverged"
@@ -59,13 +60,13 @@ def train(config: Config, notes: Sequence[str] = ()) -> TrainingResult:
     The notes are for the person at the terminal, who gets them before the first step but not on top
     of a mistake.
     """
-    config = name_domains(config)
+    config = with_styles(name_domains(config))
     validate(config)
     refuse_precision(config.train)
     refuse_convolutions(config.train)
     processes = join_training(config.train)
     run = on_main_process(lambda: claim_run_folder(config))
-    dataset = open_dataset(config.data, processes)
+    dataset = open_dataset(config, processes)
     accelerator = build_accelerator(config, precision_of_run(config, run))
     for note in (*notes, *remarks(config)):
         say(note)
@@ -87,7 +88,7 @@ class Trainer:
         self.accelerator = accelerator
         self.run = run
         computing = with_convolutions_of_run(config, run, accelerator.mixed_precision)
-        self.training_step = TrainingStep(computing, accelerator)
+        self.training_step = build_step(computing, accelerator)
         # From here on chance differs between processes: dropout, augmentations, interpolations.
         set_seed(config.train.seed, device_specific=True)
         self.sampler, self.loader = open_batches(config, accelerator, dataset)
@@ -142,7 +143,7 @@ class Trainer:
             rate = learning_rate(config.optimizer, config.train, epoch)
             self.training_step.set_learning_rate(rate)
             self.training_step.set_progress(share_behind(config.train, epoch), progress.step)
-            losses, _ = self.training_step.run(batches)
+            losses = self.training_step.run(batches)
             progress.advance()
             self.losses.add(losses)
             self.watching.tracking.advance()
@@ -167,7 +168,7 @@ class Trainer:
             # Show samples.
             if progress.is_due(config.tracking.sample_every_steps):
                 with clock.aside("samples"):
-                    self.watching.show_samples(generators)
+                    self.watching.show_samples(self.training_step)
                     self.watching.say_what_ails()
                     self.watching.write_report("training")
 

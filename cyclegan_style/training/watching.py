@@ -22,8 +22,8 @@ from cyclegan_style.system.processes import say
 from cyclegan_style.training.cyclegan import Generators
 from cyclegan_style.training.demo import score_table, translation_strip
 from cyclegan_style.training.progress import Progress, RecentLosses
-from cyclegan_style.training.samples import sample_sheet
 from cyclegan_style.training.scoring import Scoring
+from cyclegan_style.training.step import TrainingStep
 
 SAMPLE_FOLDER = "samples"
 STRIP_FILE = "translations.png"
@@ -101,10 +101,10 @@ class Watching:
         with self.clock.aside("logs"):
             self.tracking.metrics(progress.step, values)
 
-    def show_samples(self, generators: Generators) -> None:
-        """Draw the test images as the generators see them now."""
+    def show_samples(self, training_step: TrainingStep) -> None:
+        """Draw what the generators make now."""
         if self.accelerator.is_main_process:
-            pixels = sample_sheet(generators, self.tests)
+            pixels = training_step.sample(self.tests)
             self.tracking.picture(self.progress.step, "samples", self.sample_file, pixels)
 
     def say_what_ails(self) -> None:
@@ -172,7 +172,7 @@ class Watching:
         progress, processes = self.progress, self.accelerator.num_processes
         where = self.accelerator.device.type + (f" × {processes}" if processes > 1 else "")
         beginning = f"going on from step {progress.step}" if progress.step else "starting"
-        sizes = f"{len(self.dataset.domain_a)} and {len(self.dataset.domain_b)}"
+        sizes = " and ".join(str(len(domain)) for domain in self.dataset.domains.values())
         say(
             f"{beginning} in {self.run}: {sizes} pictures, {progress.total_steps} steps of"
             f" {progress.images_per_step} on {where}, precision {self.accelerator.mixed_precision}"
@@ -180,7 +180,7 @@ class Watching:
 
     def say_what_was_skipped(self) -> None:
         """Count the pictures that could not be read, at the start or since."""
-        for domain in (self.dataset.domain_a, self.dataset.domain_b):
+        for domain in self.dataset.domains.values():
             if domain.unreadable_count:
                 say(f"{domain.field}: {domain.unreadable_count} unreadable images skipped")
 

@@ -1,0 +1,160 @@
+"""One step of CycleGAN: the generators' turn, then the discriminators'.
+
+Everything that a step changes lives here: networks, optimisers, image pools, moving average. The
+training loop, the replay of recorded trajectories and the benchmark all run this same step.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from cyclegan_style.config import Config
+from cyclegan_style.directions import DOMAINS
+from cyclegan_style.training.activations import look_again
+from cyclegan_style.training.compiling import compile_networks
+from cyclegan_style.training.contrastive import Projections
+from cyclegan_style.training.cyclegan import (
+    Discriminators,
+    GeneratorsInTraining,
+    GeneratorTurn,
+    Images,
+    build_discriminators,
+    build_generators,
+    frozen,
+    merged,
+    projections_for,
+)
+from cyclegan_style.training.pool import ImagePool
+from cyclegan_style.training.side_by_side import SideBySide, goes_side_by_side
+from cyclegan_style.training.step import Losses, TrainingStep, means_of, total
+
+
+class CycleGanStep(TrainingStep):
+    """A CycleGAN in training."""
+
+    discriminators: Discriminators
+
+    def __init__(
+        self, config: Config, accelerator: Accelerator, dtype: torch.dtype = torch.float32
+    ) -> None:
+        super().__init__(config, accelerator, dtype)
+        self.identity_steps = config.train.identity_steps
+        self.turns: list[GeneratorTurn] = []
+        """The generators' at the last step, one for each batch."""
+        torch.manual_seed(config.train.seed)
+        self.generators = build_generators(config).to(**self.place)
+        self.discriminators = build_discriminators(config).to(**self.place)
+        projections = projections_for(config, self.generators)
+        in_training = GeneratorsInTraining(self.generators, projections).to(**self.place)
+        self.generators_in_training = in_training
+        self.pools = build_pools(config, accelerator.process_index)
+        self._prepare_generators(config.train)
+        if config.train.checkpoint_activations and projections is not None:
+            projections.look = look_again
+        # Second derivatives cannot be compiled.
+        if config.train.compile and not config.loss.penalises_gradients:
+            compile_networks(self.discriminators.values(), accelerator.device)
+        self.wrapped_generators = accelerator.prepare_model(self.generators_in_training)
+        self.wrapped_discriminators = accelerator.prepare_model(self.discriminators)
+        self.side_by_side = (
+            SideBySide(accelerator) if goes_side_by_side(config, accelerator) else None
+        )
+        self._add_optimizer("generator_optimizer", in_training, config.optimizer)
+        self._add_optimizer("discriminator_optimizer", self.discriminators, config.optimizer)
+
+    @property
+    def trained(self) -> dict[str, nn.Module]:
+        """Generators, discriminators and a contrastive loss's projections."""
+        networks = {"generators": self.generators, "discriminators": self.discriminators}
+        return networks | ({} if self.projections is None else {"projections": self.projections})
+
+    @property
+    def projections(self) -> Projections | None:
+        """Those of a contrastive loss, which are trained and saved but no part of the model."""
+        return self.generators_in_training.projections
+
+    def set_progress(self, share: float, steps: int) -> None:
+        """Use the losses of the moment when this share, 0 to 1, and these steps are behind us."""
+        self.generators.progress = share
+        self.generators.give_back = steps < self.identity_steps
+
+    def learn(self, batches: Sequence[Images]) -> Losses:
+        """Both turns."""
+        self.turns = self._generators_turn(batches)
+        of_discriminators = self._discriminators_turn(batches, self.turns)
+        return means_of(
+            [
+                {**turn.losses, **losses}
+                for turn, losses in zip(self.turns, of_discriminators, strict=True)
+            ]
+        )
+
+    def _generators_turn(self, batches: Sequence[Images]) -> list[GeneratorTurn]:
+        turns = []
+        for index, batch in enumerate(batches):
+            if self.side_by_side is not None:
+                self.discriminators.seed_augmentations(self.accelerator.device)
+            with self._gradient_exchange(self.wrapped_generators, index == len(batches) - 1):
+                turns.append(self._learn_to_translate(batch, len(batches)))
+        self._update(self.generators_in_training, self.optimizers["generator_optimizer"])
+        return turns
+
+    def _discriminators_turn(
+        self, batches: Sequence[Images], turns: Sequence[GeneratorTurn]
+    ) -> list[Losses]:
+        if self.generators.give_back:
+            zero = torch.zeros((), device=self.accelerator.device)
+            judged = self.discriminators
+            return [{f"discriminator_{domain}": zero for domain in judged}] * len(batches)
+        all_losses = []
+        for index, (batch, turn) in enumerate(zip(batches, turns, strict=True)):
+            shown = {
+                domain: pool.exchange(turn.fakes[domain]) for domain, pool in self.pools.items()
+            }
+            with self._gradient_exchange(self.wrapped_discriminators, index == len(batches) - 1):
+                all_losses.append(self._learn_to_judge(batch, shown, len(batches)))
+        self._update(self.discriminators, self.optimizers["discriminator_optimizer"])
+        return all_losses
+
+    def _learn_to_translate(self, batch: Images, batch_count: int) -> GeneratorTurn:
+        """Add the gradients of the generators' losses on a batch."""
+        generators, judges = self.generators, self.discriminators
+        if self.side_by_side is None or generators.give_back:
+            turn: GeneratorTurn = self.wrapped_generators(batch, judges)
+            self.accelerator.backward(total(turn.losses) / batch_count)
+            return turn
+        with frozen(judges):
+            turns = self.side_by_side.add_gradients(
+                [partial(generators.turn_of, way, batch, judges) for way in generators.directions],
+                lambda turn: total(turn.losses) / batch_count,
+                list(generators.parameters()),
+            )
+        return merged(turns)
+
+    def _learn_to_judge(self, batch: Images, shown: Images, batch_count: int) -> Losses:
+        """Add the gradients of the discriminators' losses on real images and translations."""
+        judges = self.discriminators
+        if self.side_by_side is None:
+            losses: Losses = self.wrapped_discriminators(batch, shown)
+            self.accelerator.backward(total(losses) / batch_count)
+            return losses
+        each = self.side_by_side.add_gradients(
+            [partial(judges.loss, domain, batch[domain], shown[domain]) for domain in judges],
+            lambda loss: loss / batch_count,
+            list(judges.parameters()),
+        )
+        return {f"discriminator_{domain}": loss for domain, loss in zip(judges, each, strict=True)}
+
+
+def build_pools(config: Config, process_index: int) -> dict[str, ImagePool]:
+    """A pool of past translations to each domain, every process with draws of its own."""
+    seeds = np.random.SeedSequence([config.train.seed, process_index]).generate_state(len(DOMAINS))
+    return {
+        domain: ImagePool(config.train.pool_size, int(seed))
+        for domain, seed in zip(DOMAINS, seeds, strict=True)
+        if domain in config.made_domains
+    }

@@ -1,0 +1,154 @@
+"""What photographs painted in the styles of paintings are trained by (Johnson et al. 2016)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from cyclegan_style.config import Config, StyleConfig
+from cyclegan_style.data.domains import DomainError, list_images
+from cyclegan_style.data.images import ImageError, read_image, resize, to_tensor
+from cyclegan_style.data.training_data import spread
+from cyclegan_style.stylizing.losses import StyleLoss, squared_difference, total_variation
+from cyclegan_style.stylizing.network import (
+    NETWORKS,
+    USUAL_CONTENT_LAYERS,
+    USUAL_STYLE_LAYERS,
+    painting_network,
+)
+from cyclegan_style.stylizing.objective import STRENGTH, build_style_loss, common_scale
+from cyclegan_style.stylizing.place import Place
+from cyclegan_style.stylizing.recipe import Recipe
+
+MOST_STYLES = 64
+"""In one network; beyond it, paintings are more likely meant to make one style together."""
+MOST_TOGETHER = 32
+"""Paintings that make one style together; of more, so many are taken, spread over all."""
+
+Activations = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Painting:
+    """A picture with a style."""
+
+    name: str
+    picture: Tensor
+    """1×3×H×W in [-1, 1]."""
+
+
+class StyleLosses:
+    """Judges translations by frozen features; no module, so that these are trained by nobody."""
+
+    def __init__(self, config: Config, device: torch.device) -> None:
+        style = config.style
+        self.style = style
+        recipe = recipe_of(style, config.train.seed)
+        self.needs = NETWORKS[style.features].input
+        self.network = painting_network(recipe, device)
+        self.content_layers = USUAL_CONTENT_LAYERS[style.features]
+        self.style_layers = USUAL_STYLE_LAYERS[style.features]
+        self.layers = tuple(dict.fromkeys((*self.content_layers, *self.style_layers)))
+        self.strength = STRENGTH[style.loss]
+        groups = groups_of(paintings_of(config), style.together)
+        self.names = ["all" if style.together else group[0].name for group in groups]
+        found = [self._together([each.picture.to(device) for each in group]) for group in groups]
+        # Layers differ by orders of magnitude, and all are to have a say.
+        self.scales = {name: common_scale([each[name] for each in found]) for name in self.layers}
+        chance = torch.Generator().manual_seed(config.train.seed)
+        self.targets: list[dict[str, StyleLoss]] = [
+            {
+                name: build_style_loss(recipe, each[name] / self.scales[name], chance)
+                for name in self.style_layers
+            }
+            for each in found
+        ]
+
+    def __call__(
+        self, fakes: Tensor, photos: Tensor, styles: Sequence[int], place: Place
+    ) -> dict[str, Tensor]:
+        """Weighted losses of N×3×H×W translations into the style of each.
+
+        The network's grid lies at a place that is meant to change from step to step, or it would
+        leave a pattern.
+        """
+        with torch.no_grad():
+            wanted = self._activations(photos, place)
+        found = self._activations(fakes, place)
+        # Squares of sums of squares leave the range and the precision of 16 bits.
+        with torch.autocast(fakes.device.type, enabled=False):
+            content = sum(
+                weight * squared_difference(self._scaled(found, name), self._scaled(wanted, name))
+                for name, weight in self.content_layers.items()
+            )
+            of_style = [
+                weight * self.targets[style][name](self._scaled(found, name)[number, None])
+                for number, style in enumerate(styles)
+                for name, weight in self.style_layers.items()
+            ]
+            return {
+                "content_ab": self.style.content_weight * torch.as_tensor(content),
+                "style_ab": self.style.style_weight
+                * (self.strength / len(styles))
+                * torch.stack(of_style).sum(),
+                "variation_ab": self.style.variation_weight * total_variation(fakes.float()),
+            }
+
+    def _scaled(self, activations: Activations, name: str) -> Tensor:
+        return activations[name].float() / self.scales[name]
+
+    def _activations(self, pictures: Tensor, place: Place) -> dict[str, Tensor]:
+        """Those of the layers that matter, of pictures that are mirrored beyond their borders."""
+        surrounded = self.needs.normalised(place.around(pictures))
+        ordered = surrounded.contiguous(memory_format=torch.channels_last)
+        found: Activations = self.network(ordered, self.layers)
+        size = pictures.shape[2:]
+        return {name: place.inside(each, size) for name, each in found.items()}
+
+    @torch.no_grad()
+    def _together(self, pictures: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Activations at all places of all pictures, side by side: 1×C×1×places."""
+        each = [self._activations(picture, Place(0, 0)) for picture in pictures]
+        return {
+            name: torch.cat([found[name].flatten(2) for found in each], dim=2)[:, :, None]
+            for name in self.layers
+        }
+
+
+def recipe_of(style: StyleConfig, seed: int) -> Recipe:
+    """The recipe of a single painting that has the same features and losses."""
+    weights = None if style.weights is None else Path(style.weights).expanduser()
+    return Recipe(style.features, weights, style_loss=style.loss, seed=seed)
+
+
+def groups_of(paintings: Sequence[Painting], together: bool) -> list[list[Painting]]:
+    """The paintings of each style."""
+    return [list(paintings)] if together else [[each] for each in paintings]
+
+
+def paintings_of(config: Config) -> list[Painting]:
+    """The readable pictures of data.b, their shorter side brought to the size of training."""
+    data, style = config.data, config.style
+    paths = list_images(str(data.b), "train", "data.b")
+    if style.together:
+        paths = spread(paths, MOST_TOGETHER)
+    elif len(paths) > MOST_STYLES:
+        raise DomainError.about(
+            "data.b",
+            str(data.b),
+            f"{len(paths)} paintings are more than the {MOST_STYLES} styles of one network; with"
+            " style.together true they make one style",
+        )
+    return [Painting(path.stem, _picture(path, data.load_size * style.scale)) for path in paths]
+
+
+def _picture(path: Path, shorter_side: float) -> Tensor:
+    try:
+        pixels = read_image(path, 3)
+    except ImageError as error:
+        raise DomainError.about("data.b", path, f"{error}; mend or remove it") from None
+    factor = shorter_side / min(pixels.shape[:2])
+    height, width = (max(1, round(side * factor)) for side in pixels.shape[:2])
+    return to_tensor(resize(pixels, (height, width)))[None]
