@@ -54,7 +54,7 @@ def between(first: Tensor, second: Tensor, share: float) -> Tensor:
     return mixed
 
 
-class Painter:
+class NoisePainter:
     """A generator that makes pictures out of latents.
 
     With a ``truncation`` below 1 latents are shorter: pictures are more alike and more usual.
@@ -81,7 +81,7 @@ class Painter:
         device: str | torch.device = "auto",
         seed: int = 0,
         truncation: float = 1.0,
-    ) -> "Painter":
+    ) -> "NoisePainter":
         """Load a run folder, an exported folder or a Hub repository of task noise."""
         chosen = choose_device(device)
         loaded = load_noise_generator(model)
@@ -99,8 +99,9 @@ class Painter:
 
     def on_the_way(self, first: int, second: int, frames: int) -> Iterator[Pixels]:
         """At least two pictures from one number to another, both included."""
-        ends = tuple(self.latents([first, second]))
-        return self.pictures(between(*ends, frame / (frames - 1)) for frame in range(frames))
+        start, end = self.latents([first, second])
+        shares = (frame / (frames - 1) for frame in range(frames))
+        return self.pictures(between(start, end, share) for share in shares)
 
     def pictures(self, latents: Iterator[Tensor]) -> Iterator[Pixels]:
         """The picture of each latent, whatever the others are."""
@@ -164,7 +165,7 @@ class Generated:
             self.generated += pictures
 
 
-def generate_files(painter: Painter, wanted: Wanted, folder: Path) -> Generated:
+def generate_files(painter: NoisePainter, wanted: Wanted, folder: Path) -> Generated:
     """Write all that is wanted, of which each process has its share; what they did together."""
     began, result, processes = time.perf_counter(), Generated(), PartialState()
     remove_leftovers(folder)

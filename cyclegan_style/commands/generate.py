@@ -16,7 +16,7 @@ def generate_command(arguments: list[str]) -> int:
     """Write pictures, a grid of them and an animation, and sum up what all processes did."""
     options = parse_generate_options(arguments)
 
-    from cyclegan_style.applying.generate import Painter, Wanted, generate_files
+    from cyclegan_style.applying.generate import NoisePainter, Wanted, generate_files
     from cyclegan_style.system.hardware import join_processes
     from cyclegan_style.system.memory import reuse_freed_memory
     from cyclegan_style.system.processes import main_process_first
@@ -26,7 +26,7 @@ def generate_command(arguments: list[str]) -> int:
     own_device = processes.num_processes > 1 and options.device == "auto"
     device = processes.device if own_device else options.device
     painter = main_process_first(
-        lambda: Painter.load(options.model, device, options.seed, options.truncation)
+        lambda: NoisePainter.load(options.model, device, options.seed, options.truncation)
     )
     prepare_folder(options.output)
     ends = None if options.interpolate is None else tuple(options.interpolate)

@@ -374,6 +374,13 @@ class Config:
         return DIRECTIONS[:1] if one_way else DIRECTIONS
 
     @property
+    def generator_names(self) -> tuple[str, ...]:
+        """Names of the networks that are trained to make pictures."""
+        if self.task == "noise":
+            return ("b",)
+        return tuple(direction.name for direction in self.directions)
+
+    @property
     def made_domains(self) -> tuple[str, ...]:
         """Domains like whose pictures new ones are made."""
         if self.task == "noise":

@@ -187,4 +187,4 @@ class WholeDiscriminator(nn.Module):
 
 def side_of_whole(layers: int) -> int:
     """Side of the pictures that so many halvings leave a map of 4×4 of."""
-    return LAST_SIDE * 2**layers
+    return LAST_SIDE << layers

@@ -215,17 +215,19 @@ def forget_metrics_after(path: Path, step: int) -> int:
 
 def summarise(values: Mapping[str, float]) -> str:
     """The few numbers that a person watches: G and D losses, what keeps the content, speed."""
-    generators = values.get("adversarial_ab", 0) + values.get("adversarial_ba", 0)
+    generators = sum(v for name, v in values.items() if name.startswith("adversarial_"))
     discriminators = values.get("discriminator_a", 0) + values.get("discriminator_b", 0)
     one_sided = "adversarial_ab" in values and "cycle_a" not in values
     kept = (
-        f"contrast {values.get('contrastive_ab', 0):.3f}"
+        f"  contrast {values.get('contrastive_ab', 0):.3f}"
         if one_sided
-        else f"cycle {values.get('cycle_a', 0) + values.get('cycle_b', 0):.3f}"
+        else f"  cycle {values.get('cycle_a', 0) + values.get('cycle_b', 0):.3f}"
     )
+    if "adversarial_b" in values:  # out of noise, of which there is nothing to keep
+        kept = ""
     return (
         f"epoch {values['epoch']:.1f}  G {generators:.3f}  D {discriminators:.3f}"
-        f"  {kept}  {values['images_per_second']:.1f} images/s"
+        f"{kept}  {values['images_per_second']:.1f} images/s"
     )
 
 
