@@ -9,7 +9,13 @@ from jsonargparse import ArgumentParser, Namespace
 
 from cyclegan_style.applying.number_format import choose_dtype
 from cyclegan_style.applying.predictor import Predictor
-from cyclegan_style.commands.parser import Command, command_parser, print_result, run_named
+from cyclegan_style.commands.parser import (
+    Command,
+    add_style_option,
+    command_parser,
+    print_result,
+    run_named,
+)
 from cyclegan_style.errors import UserError
 from cyclegan_style.evaluation.collect import BATCH_SIZE
 from cyclegan_style.evaluation.definitions import DEFINITIONS
@@ -21,6 +27,7 @@ from cyclegan_style.evaluation.ranking import Ranking, rank_folders, rank_models
 from cyclegan_style.evaluation.scores import METRICS, OF_TRANSLATIONS, EvaluationOptions, Scores
 from cyclegan_style.evaluation.statistics import write_statistics
 from cyclegan_style.models.model_files import load_generators
+from cyclegan_style.models.styles import with_style
 from cyclegan_style.synthetic import DEMO_SPECS
 from cyclegan_style.system.hardware import choose_device, join_processes
 
@@ -69,6 +76,7 @@ def model_command(arguments: list[str]) -> int:
     parser.add_argument("--compare", nargs="+", help="several models, to be ranked by one metric")
     parser.add_argument("--a", required=True, help=f"pictures of domain A: folder, glob or {DEMOS}")
     parser.add_argument("--b", required=True, help="pictures of domain B")
+    add_style_option(parser)
     _add_options(parser, metrics=(*METRICS, *OF_TRANSLATIONS))
     _add_lpips_weights(parser)
     options = parser.parse_args(arguments)
@@ -76,13 +84,15 @@ def model_command(arguments: list[str]) -> int:
         raise UserError("give either --model or, to rank several, --compare")
     if options.compare:
         ranked = _evaluation_options(options, options.a, options.b, ranked=True)
-        models = {model: load_both(model) for model in options.compare}
+        models = {model: load_both(model, options.style) for model in options.compare}
         rankings = rank_models(models, options.a, options.b, ranked)
         shown = {name: _shown(ranking, options.json) for name, ranking in rankings.items()}
         _show(_with_shared(shown, rankings, options.json), options.json)
         return 1 if any(ranking.failed for ranking in rankings.values()) else 0
     evaluation_options = _evaluation_options(options, options.a, options.b)
-    scores = evaluate_model(load_both(options.model), options.a, options.b, evaluation_options)
+    scores = evaluate_model(
+        load_both(options.model, options.style), options.a, options.b, evaluation_options
+    )
     both = {name: score.to_dict() for name, score in scores.items()}
     _show(_with_shared(both, scores, options.json), options.json)
     return 1 if any(score.failed for score in scores.values()) else 0
@@ -207,12 +217,13 @@ def _evaluation_options(options: Namespace, *specs: str, ranked: bool = False) -
     )
 
 
-def load_both(model: str) -> dict[str, Predictor]:
+def load_both(model: str, style: str | None = None) -> dict[str, Predictor]:
     """The predictors of a model by direction; a single generator file has just one."""
     device = choose_device("auto")
+    generators = {name: with_style(each, style) for name, each in load_generators(model).items()}
     return {
         name: Predictor(generator, device, choose_dtype("auto", device, generator))
-        for name, generator in load_generators(model).items()
+        for name, generator in generators.items()
     }
 
 

@@ -6,7 +6,12 @@ from typing import Any
 
 from jsonargparse import Namespace
 
-from cyclegan_style.commands.parser import add_direction_option, command_parser, print_result
+from cyclegan_style.commands.parser import (
+    add_direction_option,
+    add_style_option,
+    command_parser,
+    print_result,
+)
 from cyclegan_style.errors import UserError
 
 
@@ -18,10 +23,12 @@ def export_command(arguments: list[str]) -> int:
     from cyclegan_style.models.graph_files import write_onnx, write_torch_export
     from cyclegan_style.models.model_files import load_generator, load_generators
     from cyclegan_style.models.publish import push
+    from cyclegan_style.models.styles import with_style
 
     written: dict[str, Any] = {}
     if options.onnx or options.torch_export:
-        generator = load_generator(options.model, options.direction)
+        loaded = load_generator(options.model, options.direction)
+        generator = with_style(loaded, options.style)
         if options.onnx:
             written["onnx"] = asdict(write_onnx(generator, options.onnx))
         if options.torch_export:
@@ -51,8 +58,8 @@ def parse_export_options(arguments: list[str]) -> Namespace:
     parser = command_parser(
         "export",
         "Write a model for other programs, or publish it. An ONNX or torch.export file"
-        " holds one direction, takes any batch, height and width, and is compared with the model"
-        " before it is written.",
+        " holds one direction and one style, takes any batch, height and width, and is compared"
+        " with the model before it is written.",
     )
     parser.add_argument(
         "model",
@@ -60,6 +67,7 @@ def parse_export_options(arguments: list[str]) -> Namespace:
         " the reference implementation or a folder of two",
     )
     add_direction_option(parser)
+    add_style_option(parser)
     parser.add_argument("--onnx", type=Path, help="ONNX file to write")
     parser.add_argument("--torch-export", type=Path, help="torch.export file (.pt2) to write")
     parser.add_argument("--folder", type=Path, help="model folder to write, with all generators")

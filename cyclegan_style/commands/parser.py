@@ -64,6 +64,15 @@ def add_direction_option(parser: ArgumentParser) -> None:
     )
 
 
+def add_style_option(parser: ArgumentParser) -> None:
+    """Which of a network's styles is meant."""
+    parser.add_argument(
+        "--style",
+        help="of a model with several styles: its number, such as 2, or a blend, such as"
+        " 1:0.3,2:0.7; the first by default",
+    )
+
+
 def add_network_options(parser: ArgumentParser) -> None:
     """The size of a residual generator."""
     parser.add_argument(

@@ -9,6 +9,7 @@ from jsonargparse import Namespace
 from cyclegan_style.commands.parser import (
     add_direction_option,
     add_precision_option,
+    add_style_option,
     command_parser,
     prepare_folder,
     print_result,
@@ -45,6 +46,7 @@ def translate_command(arguments: list[str]) -> int:
             options.memory_budget,
             working_size=options.working_size,
             keep_alpha=options.keep_alpha,
+            style=options.style,
         )
     )
     output = Output(options.quality, options.side_by_side, not options.strip_metadata)
@@ -96,6 +98,7 @@ def parse_translate_options(arguments: list[str]) -> Namespace:
     )
     parser.add_argument("--output", type=Path, required=True, help="folder to write to")
     add_direction_option(parser)
+    add_style_option(parser)
     parser.add_argument(
         "--format", choices=["png", "jpg", "webp"], default="png", help="of pictures"
     )

@@ -7,7 +7,7 @@ from cyclegan_style.config import DiscriminatorConfig, GeneratorConfig
 
 NetworkConfig = TypeVar("NetworkConfig", GeneratorConfig, DiscriminatorConfig)
 
-OF_OURS = ("upsampling", "downsampling", "skip", "full_size_channels", "attention")
+OF_OURS = ("upsampling", "downsampling", "skip", "full_size_channels", "attention", "styles")
 """Fields that the reference has not, but for their defaults."""
 SHAPED_BY = {
     "resnet": ("architecture", "channels", "blocks", "norm", "dropout", *OF_OURS),

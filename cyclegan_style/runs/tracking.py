@@ -22,6 +22,16 @@ from cyclegan_style.system.processes import on_main_process, say
 from cyclegan_style.system.whole_files import write_durably
 
 METRICS_FILE = "metrics.jsonl"
+WATCHED = {
+    "G": "adversarial_",
+    "D": "discriminator_",
+    "cycle": "cycle_",
+    "contrast": "contrastive_",
+    "content": "content_",
+    "style": "style_",
+}
+"""Losses that are watched at the terminal, by their title there and the beginning of their names;
+a contrast only where there is no cycle."""
 WANDB_ID_FILE = "wandb-id"
 
 
@@ -214,21 +224,15 @@ def forget_metrics_after(path: Path, step: int) -> int:
 
 
 def summarise(values: Mapping[str, float]) -> str:
-    """The few numbers that a person watches: G and D losses, what keeps the content, speed."""
-    generators = sum(v for name, v in values.items() if name.startswith("adversarial_"))
-    discriminators = values.get("discriminator_a", 0) + values.get("discriminator_b", 0)
-    one_sided = "adversarial_ab" in values and "cycle_a" not in values
-    kept = (
-        f"  contrast {values.get('contrastive_ab', 0):.3f}"
-        if one_sided
-        else f"  cycle {values.get('cycle_a', 0) + values.get('cycle_b', 0):.3f}"
-    )
-    if "adversarial_b" in values:  # out of noise, of which there is nothing to keep
-        kept = ""
-    return (
-        f"epoch {values['epoch']:.1f}  G {generators:.3f}  D {discriminators:.3f}"
-        f"{kept}  {values['images_per_second']:.1f} images/s"
-    )
+    """The few numbers that a person watches: sums of losses of a kind, and the speed."""
+    sums: dict[str, float] = {}
+    for title, kind in WATCHED.items():
+        if of_kind := [value for name, value in values.items() if name.startswith(kind)]:
+            sums[title] = sum(of_kind)
+    if "cycle" in sums:
+        sums.pop("contrast", None)
+    losses = "".join(f"  {title} {value:.3f}" for title, value in sums.items())
+    return f"epoch {values['epoch']:.1f}{losses}  {values['images_per_second']:.1f} images/s"
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
