@@ -57,10 +57,10 @@ def model(tmp_path_factory) -> Path:
     """An exported model folder whose pictures are not all alike."""
     folder = tmp_path_factory.mktemp("model")
     torch.manual_seed(0)
-    network = build_noise_generator(TINY, 32)
+    network = build_noise_generator(replace(TINY, norm="batch"), 32)
     for parameter in network.parameters():
         parameter.data.mul_(4)
-    export_model(folder, {"b": network}, to_yaml(noise_config()))
+    export_model(folder, {"b": network}, to_yaml(noise_config(generator__norm="batch")))
     return folder
 
 
@@ -227,11 +227,17 @@ def test_a_way_on_the_sphere_keeps_the_length_and_turns_evenly():
 def test_truncation_makes_pictures_more_alike(model):
     def variety(truncation: float) -> float:
         painter = NoisePainter.load(model, "cpu", truncation=truncation)
-        return mean_distance(torch.stack([torch.tensor(p.astype(float))
-                                          for p in painter.numbered(range(6))]))  # fmt: skip
+        pictures = [torch.tensor(each.astype(float)) for each in painter.numbered(range(6))]
+        return mean_distance(torch.stack(pictures).permute(0, 3, 1, 2))
 
     assert variety(0.0) == 0
     assert 0 < variety(0.2) < 0.8 * variety(1.0)
+
+
+def test_truncation_is_refused_where_it_changes_nothing(tmp_path):
+    export_model(tmp_path, {"b": build_noise_generator(TINY, 32)}, to_yaml(noise_config()))
+    with pytest.raises(UserError, match=r"generator\.norm instance undoes truncation"):
+        NoisePainter.load(tmp_path, "cpu", truncation=0.5)
 
 
 def test_a_grid_holds_pictures_row_by_row():

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from cyclegan_style.applying.translate import Failure, parts_of_all, reason_of_failure
 from cyclegan_style.applying.video import write_animation
 from cyclegan_style.data.images import ImageError, Pixels, quantised, write_image
-from cyclegan_style.errors import printable
+from cyclegan_style.errors import UserError, printable
 from cyclegan_style.models.noise_files import load_noise_generator
 from cyclegan_style.system.hardware import choose_device
 from cyclegan_style.system.whole_files import remove_leftovers
@@ -85,6 +85,11 @@ class NoisePainter:
         """Load a run folder, an exported folder or a Hub repository of task noise."""
         chosen = choose_device(device)
         loaded = load_noise_generator(model)
+        norm = loaded.config.norm
+        if truncation != 1 and norm in ("instance", "group"):
+            raise UserError(
+                printable(f"{model}: generator.norm {norm} undoes truncation: leave it out")
+            )
         network = loaded.network.to(chosen)
         return cls(network, loaded.config.latent, chosen, seed, truncation)
 
