@@ -191,6 +191,8 @@ class LossConfig:
 class StyleConfig:
     """What a generator is trained for with task one_style, where data.b holds the paintings."""
 
+    paintings: int = 16
+    """Most pictures of data.b that are taken as paintings, spread over all."""
     together: bool = False
     """Whether all paintings make one style; otherwise each is a style of its own."""
     features: Literal["squeezenet", "vgg19"] = "squeezenet"

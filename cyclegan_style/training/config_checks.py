@@ -44,6 +44,7 @@ _LEAST = {
     "loss.contrastive_identity": 0,
     "loss.feature_matching": 0,
     "loss.penalty_weight": 0,
+    "style.paintings": 1,
     "style.content_weight": 0,
     "style.style_weight": 0,
     "style.variation_weight": 0,

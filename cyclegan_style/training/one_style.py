@@ -6,18 +6,20 @@ content and take on a painting's style. Several paintings are several styles of 
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
 from cyclegan_style.config import Config, with_values
 from cyclegan_style.data.images import Pixels, to_pixels
+from cyclegan_style.errors import UserError
 from cyclegan_style.networks.styles import choose_styles
 from cyclegan_style.stylizing.place import Place
 from cyclegan_style.training.cyclegan import Generators, Images, build_generators
 from cyclegan_style.training.samples import sheet, translate_each
 from cyclegan_style.training.step import Losses, TrainingStep, means_of, total
-from cyclegan_style.training.style_losses import StyleLosses, groups_of, paintings_of
+from cyclegan_style.training.style_losses import StyleLosses, paths_of_paintings
 
 
 class Painter(nn.Module):
@@ -63,8 +65,8 @@ class OneStyleStep(TrainingStep):
 
     def learn(self, batches: Sequence[Images]) -> Losses:
         """Paint each photograph in the next style."""
-        chance = torch.Generator().manual_seed(hash((self.seed, self.steps)))
-        place, losses = Place.anywhere(chance), []
+        seed = np.random.SeedSequence([self.seed, self.steps]).generate_state(1)
+        place, losses = Place.anywhere(torch.Generator().manual_seed(int(seed[0]))), []
         for index, batch in enumerate(batches):
             styles = self._styles_of(index, len(batches), len(batch["a"]))
             last = index == len(batches) - 1
@@ -99,7 +101,12 @@ def one_hot(styles: Sequence[int], count: int, like: Tensor) -> Tensor:
 
 def with_styles(config: Config) -> Config:
     """With as many styles in the network as data.b has, where the task trains styles."""
-    if config.task != "one_style" or not config.data.b:
+    if config.task != "one_style":
         return config
-    count = len(groups_of(paintings_of(config), config.style.together))
+    count = 1 if config.style.together else len(paths_of_paintings(config))
+    if count > 1 and config.generator.norm != "instance":
+        raise UserError(
+            f"generator.norm must be instance for the {count} styles of data.b; with style.together"
+            " true they make one"
+        )
     return with_values(config, {"generator.styles": count})

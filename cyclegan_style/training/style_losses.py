@@ -22,11 +22,6 @@ from cyclegan_style.stylizing.objective import STRENGTH, build_style_loss, commo
 from cyclegan_style.stylizing.place import Place
 from cyclegan_style.stylizing.recipe import Recipe
 
-MOST_STYLES = 64
-"""In one network; beyond it, paintings are more likely meant to make one style together."""
-MOST_TOGETHER = 32
-"""Paintings that make one style together; of more, so many are taken, spread over all."""
-
 Activations = Mapping[str, Tensor]
 
 
@@ -52,8 +47,9 @@ class StyleLosses:
         self.style_layers = USUAL_STYLE_LAYERS[style.features]
         self.layers = tuple(dict.fromkeys((*self.content_layers, *self.style_layers)))
         self.strength = STRENGTH[style.loss]
-        groups = groups_of(paintings_of(config), style.together)
-        self.names = ["all" if style.together else group[0].name for group in groups]
+        paintings = paintings_of(config)
+        groups = [paintings] if style.together else [[each] for each in paintings]
+        self.names = ["all"] if style.together else [each.name for each in paintings]
         found = [self._together([each.picture.to(device) for each in group]) for group in groups]
         # Layers differ by orders of magnitude, and all are to have a say.
         self.scales = {name: common_scale([each[name] for each in found]) for name in self.layers}
@@ -123,25 +119,15 @@ def recipe_of(style: StyleConfig, seed: int) -> Recipe:
     return Recipe(style.features, weights, style_loss=style.loss, seed=seed)
 
 
-def groups_of(paintings: Sequence[Painting], together: bool) -> list[list[Painting]]:
-    """The paintings of each style."""
-    return [list(paintings)] if together else [[each] for each in paintings]
-
-
 def paintings_of(config: Config) -> list[Painting]:
-    """The readable pictures of data.b, their shorter side brought to the size of training."""
-    data, style = config.data, config.style
-    paths = list_images(str(data.b), "train", "data.b")
-    if style.together:
-        paths = spread(paths, MOST_TOGETHER)
-    elif len(paths) > MOST_STYLES:
-        raise DomainError.about(
-            "data.b",
-            str(data.b),
-            f"{len(paths)} paintings are more than the {MOST_STYLES} styles of one network; with"
-            " style.together true they make one style",
-        )
-    return [Painting(path.stem, _picture(path, data.load_size * style.scale)) for path in paths]
+    """What is painted like, its shorter side brought to the size of training."""
+    side = config.data.load_size * config.style.scale
+    return [Painting(path.stem, _picture(path, side)) for path in paths_of_paintings(config)]
+
+
+def paths_of_paintings(config: Config) -> list[Path]:
+    """Pictures of data.b, as many as are asked for."""
+    return spread(list_images(str(config.data.b), "train", "data.b"), config.style.paintings)
 
 
 def _picture(path: Path, shorter_side: float) -> Tensor:

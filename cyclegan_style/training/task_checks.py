@@ -7,7 +7,7 @@ from cyclegan_style.stylizing.network import NETWORKS
 
 OF_ONE_TASK = {
     "style.": ("one_style",),
-    "generator.styles": ("one_style",),
+    "generator.styles": ("one_style",),  # which counts them itself
     "generator.latent": ("noise",),
     "generator.dropout": ("cyclegan", "one_style"),
     "generator.skip": ("cyclegan", "one_style"),
@@ -63,8 +63,6 @@ def problems_of_style(config: Config) -> list[str]:
         problems.append("style.style_weight must be above 0: nothing else is learned")
     if not style.scale > 0:
         problems.append(f"style.scale must be above 0, not {style.scale}")
-    if config.generator.styles > 1 and config.generator.norm != "instance":
-        problems.append("generator.norm must be instance for several styles in one network")
     return problems
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from cyclegan_style.errors import UserError
 from cyclegan_style.runs.run_folder import claim_run_folder
 from cyclegan_style.system.hardware import build_accelerator, join_training, refuse_precision
 from cyclegan_style.system.preemption import StopRequest
-from cyclegan_style.system.processes import on_main_process, say
+from cyclegan_style.system.processes import main_process_first, on_main_process, say
 from cyclegan_style.training.config_checks import remarks, validate
 from cyclegan_style.training.convolutions import refuse_convolutions, with_convolutions_of_run
 from cyclegan_style.training.cyclegan import Images
@@ -60,11 +61,12 @@ def train(config: Config, notes: Sequence[str] = ()) -> TrainingResult:
     The notes are for the person at the terminal, who gets them before the first step but not on top
     of a mistake.
     """
-    config = with_styles(name_domains(config))
+    config = name_domains(config)
     validate(config)
     refuse_precision(config.train)
     refuse_convolutions(config.train)
     processes = join_training(config.train)
+    config = main_process_first(partial(with_styles, config))
     run = on_main_process(lambda: claim_run_folder(config))
     dataset = open_dataset(config, processes)
     accelerator = build_accelerator(config, precision_of_run(config, run))
