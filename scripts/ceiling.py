@@ -2,11 +2,12 @@
 
 Takes what train takes, such as --config configs/demo.yaml --generator.channels 32. Pictures, steps,
 schedule and moving average are the configuration's; what it says of discriminators and losses does
-not count.
+not count. Errors at the border of the pictures are told beside those inside, for
+generator.padding.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -28,10 +29,14 @@ from cyclegan_style.training.demo import (
     score_model,
     score_table,
 )
+from cyclegan_style.training.samples import translate_each
 from cyclegan_style.training.schedule import learning_rate
 from cyclegan_style.training.step import build_optimizer
 
 Pair = tuple[Tensor, Tensor]
+
+BORDER = 8
+"""Pixels from the edge of a picture that count as its border."""
 
 
 def main(arguments: list[str]) -> int:
@@ -43,7 +48,8 @@ def main(arguments: list[str]) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print("\n".join(score_table(scores_of(trained(config), config))))
+    generators = trained(config)
+    print("\n".join(score_table(scores_of(generators, config)) + border_table(generators, config)))
     return 0
 
 
@@ -104,6 +110,26 @@ def scores_of(generators: Generators, config: Config) -> Scores:
         known.direction.name: {"model": score_model(generators, known), **score_baselines(known)}
         for known in known_translations(config.data)
     }
+
+
+def border_table(generators: Generators, config: Config) -> list[str]:
+    """Lines of a table of mean absolute errors, of pixels from 0 to 255."""
+    lines = [f"{'Mean absolute error of 255':<28}  Outer {BORDER}  Inside  Ratio"]
+    for known in known_translations(config.data):
+        outputs = translate_each(generators[known.direction.name], known.inputs)
+        outer, inside = errors_at_border_and_inside(outputs, known.truths)
+        lines.append(f"  {known.title:<26}{outer:9.2f}{inside:8.2f}{outer / inside:7.3f}")
+    return lines
+
+
+def errors_at_border_and_inside(
+    outputs: Sequence[Tensor], truths: Sequence[Tensor]
+) -> tuple[float, float]:
+    """Mean absolute errors of the outer pixels and of all others, of C×H×W in [-1, 1]."""
+    errors = (torch.stack(list(outputs)) - torch.stack(list(truths))).abs() * 127.5
+    outer = torch.ones(errors.shape[2:], dtype=torch.bool)
+    outer[BORDER:-BORDER, BORDER:-BORDER] = False
+    return errors[..., outer].mean().item(), errors[..., ~outer].mean().item()
 
 
 if __name__ == "__main__":

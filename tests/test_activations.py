@@ -24,6 +24,7 @@ UNETS = {"generator__levels": 6, "generator__dropout": True, "generator__attenti
 NETWORKS: dict[str, dict[str, Any]] = {
     "resnet": RESNET,
     "changed by a resnet": {"generator__skip": True, "generator__attention": True, **RESNET},
+    "padded": {"generator__padding": "zero", "generator__first_kernel": 5, **RESNET},
     "averaged and contrasted": {"loss__contrastive": 0.5, "train__ema_decay": 0.9, **RESNET},
     "unet": {"generator__architecture": "unet", "generator__norm": "batch", **UNETS},
     "residual_unet": {"generator__architecture": "residual_unet", **UNETS},

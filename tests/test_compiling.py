@@ -1,19 +1,23 @@
 from collections.abc import Iterator
 from copy import deepcopy
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from cyclegan_style.config import GeneratorConfig
 from cyclegan_style.networks.resnet import ResidualBlock, ResnetGenerator, segments
 from cyclegan_style.networks.unet import UnetGenerator
 from cyclegan_style.training.compiling import compile_networks
 
+RESNET = GeneratorConfig(channels=4, blocks=2)
 NETWORKS = {
-    "resnet": lambda: ResnetGenerator(3, 3, channels=4, blocks=2),
-    "skip": lambda: ResnetGenerator(3, 3, channels=4, blocks=2, upsampling="bilinear", skip=True),
-    "attention": lambda: ResnetGenerator(3, 3, channels=4, blocks=2, attention=True),
-    "unet": lambda: UnetGenerator(3, 3, channels=4, levels=5, skip=True),
+    "resnet": lambda: ResnetGenerator(3, 3, RESNET),
+    "skip": lambda: ResnetGenerator(3, 3, replace(RESNET, upsampling="bilinear", skip=True)),
+    "padded": lambda: ResnetGenerator(3, 3, replace(RESNET, padding="replicate", last_kernel=3)),
+    "attention": lambda: ResnetGenerator(3, 3, replace(RESNET, attention=True)),
+    "unet": lambda: UnetGenerator(3, 3, GeneratorConfig("unet", 4, levels=5, skip=True)),
 }
 
 
@@ -50,7 +54,7 @@ def test_parts_in_a_row_are_the_network(without_a_compiler, name):
 
 
 def test_a_resnet_is_cut_before_and_after_its_blocks():
-    layers = ResnetGenerator(3, 3, channels=4, blocks=5).model
+    layers = ResnetGenerator(3, 3, replace(RESNET, blocks=5)).model
     first, *blocks, last = segments(layers, blocks=1)
     assert [type(block) for block in blocks] == 5 * [ResidualBlock]
     assert [*first, *blocks, *last] == list(layers)
@@ -59,7 +63,7 @@ def test_a_resnet_is_cut_before_and_after_its_blocks():
 
 def test_pictures_that_are_only_looked_at_are_not_compiled():
     """A compiler that cannot compile this would fail, and one that can would take seconds."""
-    network = ResnetGenerator(3, 3, channels=4, blocks=1)
+    network = ResnetGenerator(3, 3, replace(RESNET, blocks=1))
     expected = network(torch.zeros(1, 3, 16, 16))
     compile_networks([network], torch.device("cpu"))
     torch.compiler.reset()
@@ -72,7 +76,7 @@ def test_blocks_are_compiled_once_however_many_there_are():
     def programs(blocks: int) -> int:
         torch.compiler.reset()
         torch._dynamo.utils.counters.clear()
-        networks = [ResnetGenerator(3, 3, channels=4, blocks=blocks) for _ in range(2)]
+        networks = [ResnetGenerator(3, 3, replace(RESNET, blocks=blocks)) for _ in range(2)]
         compile_networks(networks, torch.device("cpu"))
         networks[1](networks[0](torch.zeros(1, 3, 32, 32))).sum().backward()
         return torch._dynamo.utils.counters["stats"]["unique_graphs"]

@@ -139,7 +139,21 @@ BAD_COMBINATIONS = [
         {"generator.architecture": "unet", "generator.upsampling": "subpixel"},
         "generator.upsampling subpixel is for",
     ),
+    ({**UNET, "generator.first_kernel": 5}, "generator.first_kernel 5 is for generator.arch"),
+    ({**UNET, "generator.last_kernel": 5}, "generator.last_kernel 5 is for generator.arch"),
+    (
+        {"generator.downsampling": "unshuffled", "generator.first_kernel": 5},
+        "generator.first_kernel must be 7 with generator.downsampling unshuffled",
+    ),
     ({"generator.full_size_channels": 8}, "generator.full_size_channels is for U-Nets"),
+    *(
+        (
+            {"generator.first_kernel": side},
+            f"first_kernel must be an odd number from 1 to 15, not {side}",
+        )
+        for side in (-1, 0, 4, 17)
+    ),
+    ({"generator.last_kernel": 6}, "generator.last_kernel must be an odd number"),
     ({"generator.full_size_channels": -1}, "generator.full_size_channels"),
     (
         {
@@ -185,6 +199,8 @@ GOOD_COMBINATIONS = [
     {"data.resize": "none", "data.load_size": 16},
     {**HEADS, "data.crop_size": 32},
     {**HEADS, "loss.adversarial": "wgan_gp", "discriminator.spectral_norm": True},
+    {"generator.padding": "zero", "generator.first_kernel": 1, "generator.last_kernel": 15},
+    {"generator.downsampling": "unshuffled", "generator.last_kernel": 3},
     {"discriminator.layers": 5, "data.crop_size": 96},
     {"discriminator.scales": 4, "data.crop_size": 192},
     {"optimizer.learning_rate": 0.0, "optimizer.clip_norm": 0.1, "train.ema_decay": 0.999},

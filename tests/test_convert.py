@@ -207,7 +207,7 @@ def test_networks_that_do_not_match_are_no_model(tmp_path, capsys):
 
 
 def test_layers_that_the_reference_has_not_are_refused(configured, tmp_path, capsys):
-    layers = {"upsampling": "nearest", "skip": True, "attention": True}
+    layers = {"upsampling": "nearest", "skip": True, "padding": "zero", "last_kernel": 5}
     fields = {f"generator__{name}": value for name, value in layers.items()}
     config = configured(train__max_steps=1, **fields)
     run_training(config)
@@ -216,8 +216,8 @@ def test_layers_that_the_reference_has_not_are_refused(configured, tmp_path, cap
     assert main(["convert", config.run.dir, str(tmp_path / "theirs")]) == 2
 
     (line,) = capsys.readouterr().err.splitlines()
-    named = "generator.attention true, generator.skip true, generator.upsampling nearest"
-    assert f"no layers for {named}" in line
+    named = ("last_kernel 5", "padding zero", "skip true", "upsampling nearest")
+    assert f"no layers for {', '.join(f'generator.{each}' for each in named)}" in line
     assert not (tmp_path / "theirs").exists()
 
 

@@ -95,7 +95,7 @@ def test_instance_norm_in_16_bits_is_off_by_their_rounding_only(dtype, side):
 def generators() -> tuple[ResnetGenerator, ResnetGenerator]:
     """A plain one, and its quickened copy."""
     plain, quick = (
-        ResnetGenerator(3, 3, channels=32, blocks=3, norm="instance").eval() for _ in range(2)
+        ResnetGenerator(3, 3, GeneratorConfig(channels=32, blocks=3)).eval() for _ in range(2)
     )
     enlarge_weights(plain)
     with torch.no_grad():
@@ -129,7 +129,8 @@ def test_in_stripes_too(height, width, stripe_height):
 
 
 def test_enlarged_maps_are_convolved_by_the_faster_layers():
-    network = ResnetGenerator(3, 3, channels=48, blocks=0, upsampling="nearest").eval()
+    config = GeneratorConfig(channels=48, blocks=0, upsampling="nearest")
+    network = ResnetGenerator(3, 3, config).eval()
     enlarge_weights(network)
     quick = deepcopy(network)
     quicken(quick)
@@ -143,7 +144,7 @@ def test_enlarged_maps_are_convolved_by_the_faster_layers():
 
 @pytest.mark.parametrize("norm", ["group", "demodulated"])
 def test_generators_of_other_norms_are_quickened_too(norm):
-    network = ResnetGenerator(3, 3, channels=32, blocks=1, norm=norm).eval()
+    network = ResnetGenerator(3, 3, GeneratorConfig(channels=32, blocks=1, norm=norm)).eval()
     enlarge_weights(network)
     with torch.no_grad():
         network.model[-2].weight /= 8
@@ -169,7 +170,7 @@ def test_group_norm_is_exact_at_every_size(size, dtype):
 
 
 def test_strided_padded_and_narrow_convolutions_stay():
-    network = UnetGenerator(3, 3, channels=4, levels=5)
+    network = UnetGenerator(3, 3, GeneratorConfig("unet", channels=4, levels=5))
     convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
     quicken(network)
     assert convolutions == [module for module in network.modules() if type(module) is nn.Conv2d]

@@ -42,22 +42,28 @@ OTHER_LAYERS = {
     "residual_unet, group": GeneratorConfig(
         "residual_unet", channels=2, levels=5, norm="group", skip=True
     ),
-    "resnet, demodulated": GeneratorConfig(channels=2, blocks=1, norm="demodulated"),
+    "resnet, demodulated and padded": GeneratorConfig(
+        channels=2, blocks=1, norm="demodulated", padding="zero", first_kernel=15, last_kernel=1
+    ),
     "resnet, unshuffled": GeneratorConfig(
         channels=2, blocks=0, upsampling="subpixel", downsampling="unshuffled"
     ),
     "resnet, attention": GeneratorConfig(channels=2, blocks=0, attention=True),
+    "unet, padded": GeneratorConfig(
+        "unet", channels=1, levels=5, upsampling="bilinear", padding="reflect"
+    ),
 }
 WRITTEN = [
     pytest.param("unet, resampled", "onnx", marks=pytest.mark.slow),
     pytest.param("residual_unet, group", "onnx", marks=pytest.mark.slow),
-    pytest.param("resnet, demodulated", "onnx", marks=pytest.mark.slow),
+    pytest.param("resnet, demodulated and padded", "onnx", marks=pytest.mark.slow),
     pytest.param("resnet, attention", "onnx", marks=pytest.mark.slow),
     pytest.param("unet, full size", "onnx", marks=pytest.mark.slow),
+    pytest.param("unet, padded", "onnx", marks=pytest.mark.slow),
     ("unet, full size", "pt2"),
     ("resnet, resampled", "pt2"),
     ("residual_unet, group", "pt2"),
-    ("resnet, demodulated", "pt2"),
+    ("resnet, demodulated and padded", "pt2"),
     ("resnet, unshuffled", "pt2"),
     ("resnet, attention", "pt2"),
 ]

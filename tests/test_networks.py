@@ -236,31 +236,44 @@ def normalised(x: Tensor) -> Tensor:
     return centred / (centred.square().mean(dim=(2, 3), keepdim=True) + 1e-5).sqrt()
 
 
-def test_resnet_is_the_formula_of_its_layers():
-    generator = build_generator(GeneratorConfig(channels=3, blocks=2)).double()
+@pytest.mark.parametrize(
+    ("options", "mode", "mode_of_halvings"),
+    [
+        ({}, "reflect", "constant"),
+        ({"padding": "reflect", "first_kernel": 3}, "reflect", "reflect"),
+        ({"padding": "zero", "last_kernel": 5}, "constant", "constant"),
+        ({"padding": "replicate", "first_kernel": 15, "last_kernel": 1}, "replicate", "replicate"),
+    ],
+)
+def test_resnet_is_the_formula_of_its_layers(options, mode, mode_of_halvings):
+    config = GeneratorConfig(channels=3, blocks=2, **options)
+    generator = build_generator(config).double()
     enlarge_weights(generator)
     weights = generator.state_dict()
 
     def convolve(x: Tensor, name: str, **options: int) -> Tensor:
         return F.conv2d(x, weights[f"{name}.weight"], weights[f"{name}.bias"], **options)
 
+    def halve(x: Tensor, name: str) -> Tensor:
+        return convolve(F.pad(x, (1, 1, 1, 1), mode=mode_of_halvings), name, stride=2)
+
     def double(x: Tensor, name: str) -> Tensor:
         kernel, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
         return F.conv_transpose2d(x, kernel, bias, stride=2, padding=1, output_padding=1)
 
-    def mirror(x: Tensor, width: int) -> Tensor:
-        return F.pad(x, (width,) * 4, mode="reflect")
+    def pad(x: Tensor, width: int) -> Tensor:
+        return F.pad(x, (width,) * 4, mode=mode)
 
     images = torch.rand(2, 3, 20, 28, dtype=torch.float64) * 2 - 1
-    x = F.relu(normalised(convolve(mirror(images, 3), "model.1")))
-    x = F.relu(normalised(convolve(x, "model.4", stride=2, padding=1)))
-    x = F.relu(normalised(convolve(x, "model.7", stride=2, padding=1)))
+    x = F.relu(normalised(convolve(pad(images, config.first_kernel // 2), "model.1")))
+    x = F.relu(normalised(halve(x, "model.4")))
+    x = F.relu(normalised(halve(x, "model.7")))
     for block in ("model.10.conv_block", "model.11.conv_block"):
-        inner = F.relu(normalised(convolve(mirror(x, 1), f"{block}.1")))
-        x = x + normalised(convolve(mirror(inner, 1), f"{block}.5"))
+        inner = F.relu(normalised(convolve(pad(x, 1), f"{block}.1")))
+        x = x + normalised(convolve(pad(inner, 1), f"{block}.5"))
     x = F.relu(normalised(double(x, "model.12")))
     x = F.relu(normalised(double(x, "model.15")))
-    expected = torch.tanh(convolve(mirror(x, 3), "model.19"))
+    expected = torch.tanh(convolve(pad(x, config.last_kernel // 2), "model.19"))
 
     torch.testing.assert_close(generator(images), expected, rtol=0, atol=1e-12)
 
@@ -510,7 +523,10 @@ def test_groups_have_16_channels_or_more(channels, groups):
     assert build_norm("group", channels).num_groups == groups
 
 
-@pytest.mark.parametrize("field", ["architecture", "norm", "upsampling", "downsampling"])
+@pytest.mark.parametrize(
+    "field",
+    ["architecture", "norm", "upsampling", "downsampling", "padding", "first_kernel"],
+)
 def test_layers_that_there_are_not_are_refused(field):
     with pytest.raises(ValueError, match=f"generator.{field} is 'other'"):
         build_generator(replace(GeneratorConfig(), **{field: "other"}))
@@ -571,8 +587,8 @@ def test_maps_at_full_size_tell_single_pixels_apart(architecture):
 
 
 def test_a_blurred_halving_is_a_convolution_of_a_binomial_blur():
-    layer = halving(3, 2, 3, "blurred", None).double()
-    plain_layer = halving(3, 2, 3, "strided", None).double()
+    layer = halving(3, 2, 3, GeneratorConfig(downsampling="blurred")).double()
+    plain_layer = halving(3, 2, 3, GeneratorConfig()).double()
     plain_layer.load_state_dict(layer.state_dict())
     images = torch.rand(2, 3, 8, 6, dtype=torch.float64)
     taps = torch.tensor([1.0, 2, 1], dtype=torch.float64) / 4

@@ -345,7 +345,7 @@ def test_generate_refuses_a_translator_in_one_line(tmp_path):
     [
         ({"generator": {"architecture": "resnet"}}, "generator.architecture is 'resnet'"),
         ({"generator": {"norm": "odd"}}, "generator.norm is 'odd'"),
-        ({"generator": {"upsampling": "subpixel"}}, "generator.upsampling is 'subpixel'"),
+        ({"generator": {"upsampling": "subpixel"}}, "subpixel layers are for the resnet"),
         ({"generator": {"channels": 10**7}}, "does not fit"),
         ({"generator": {"latent": "many"}}, "no dcgan generator can be built"),
         ({"data": {"crop_size": 2**40}}, "pixels are not 4 doubled"),

@@ -25,13 +25,15 @@ from cyclegan_style.networks.unet import UnetGenerator
 
 
 def network(**options) -> ResnetGenerator:
-    generator = ResnetGenerator(3, 3, **({"channels": 4, "blocks": 2} | options)).eval()
+    generator = ResnetGenerator(
+        3, 3, GeneratorConfig(**({"channels": 4, "blocks": 2} | options))
+    ).eval()
     enlarge_weights(generator)
     return generator.requires_grad_(False)
 
 
 def unet(levels: int, **options) -> UnetGenerator:
-    generator = UnetGenerator(3, 3, channels=4, levels=levels, **options).eval()
+    generator = UnetGenerator(3, 3, GeneratorConfig("unet", 4, levels=levels, **options)).eval()
     enlarge_weights(generator)
     return generator.requires_grad_(False)
 
@@ -113,7 +115,8 @@ def test_pixels_that_are_channels(norm, stripe_height, options):
 @pytest.mark.parametrize("upsampling", ["transposed", "bilinear"])
 def test_every_residual_unet(norm, upsampling):
     options = {"norm": norm, "upsampling": upsampling, "dropout": True, "full_size_channels": 2}
-    generator = ResidualUnetGenerator(3, 3, channels=4, levels=6, **options).eval()
+    config = GeneratorConfig("residual_unet", channels=4, levels=6, **options)
+    generator = ResidualUnetGenerator(3, 3, config).eval()
     enlarge_weights(generator)
     for size, stripe_height in (((64, 64), 1), ((192, 128), 24)):
         assert_equal_to_one_pass(generator.double(), picture(*size).double(), stripe_height)

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from copy import deepcopy
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -177,7 +178,7 @@ class PreparedGenerator:
             maps *= MORE_ON_GPUS
         pictures = (self.in_channels + self.out_channels) * torch.float32.itemsize
         if self.config.architecture == "resnet":  # its last layer's rows of kernels
-            maps += 7 * self.out_channels * self.dtype.itemsize
+            maps += self.config.last_kernel * self.out_channels * self.dtype.itemsize
         return round(pixels * (maps + pictures))
 
     def _computed(self, batch: Tensor) -> Tensor:
@@ -253,10 +254,12 @@ class PreparedGenerator:
                 " translate smaller pictures"
             )
         channels = self.config.channels
+        kernel = max(self.config.first_kernel, self.config.last_kernel)
+        needed_by = partial(peak_bytes, height, width, channels, self.dtype, kernel=kernel)
         stripe = default_stripe_height(width, channels, self.dtype)
-        while stripe > 8 and peak_bytes(height, width, channels, self.dtype, stripe) > budget:
+        while stripe > 8 and needed_by(stripe_height=stripe) > budget:
             stripe //= 2
-        least = peak_bytes(height, width, channels, self.dtype, stripe)
+        least = needed_by(stripe_height=stripe)
         if least > budget:
             raise UserError(
                 f"{width}×{height} pixels need about {gigabytes(least)} of memory even in stripes,"

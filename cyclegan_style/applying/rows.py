@@ -11,8 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cyclegan_style.networks.layers import kernels
-from cyclegan_style.networks.resampling import blurred, changed
+from cyclegan_style.networks.layers import Border, Padding, extended, kernels, own_padding
+from cyclegan_style.networks.resampling import (
+    BlurredConvolution,
+    EnlargingConvolution,
+    blurred,
+    changed,
+)
 
 Finish = Callable[[Tensor], Tensor]
 
@@ -42,42 +47,62 @@ class PictureRows:
 
 
 class ConvolvedRows:
-    """Rows of a convolution's output; ``reflection`` is the padding of a layer before it."""
+    """Rows of a convolution's output; it pads by itself, or a layer before it does."""
 
-    def __init__(self, source: Rows, convolution: nn.Conv2d, reflection: int = 0) -> None:
+    def __init__(self, source: Rows, convolution: nn.Conv2d, border: Border | None = None) -> None:
         self.source = source
         self.convolution = convolution
-        self.reflection = reflection
         self.kernel, self.stride = convolution.kernel_size[0], convolution.stride[0]
-        self.padding = reflection or int(convolution.padding[0])
-        self.height = (source.height + 2 * self.padding - self.kernel) // self.stride + 1
+        if border:
+            self.width, self.padding = border.width, border.padding
+        else:
+            self.width, self.padding = int(convolution.padding[0]), own_padding(convolution)
+        self.height = (source.height + 2 * self.width - self.kernel) // self.stride + 1
 
     def read(self, start: int, stop: int) -> Tensor:
         """Convolve the rows with their halo; padding is added where the picture ends."""
-        first = start * self.stride - self.padding
-        last = (stop - 1) * self.stride - self.padding + self.kernel
+        first = start * self.stride - self.width
+        last = (stop - 1) * self.stride - self.width + self.kernel
         rows = self.source.read(max(first, 0), min(last, self.source.height))
         above, below = max(-first, 0), max(last - self.source.height, 0)
-        mode = self.convolution.padding_mode.replace("zeros", "constant")
-        mode = "reflect" if self.reflection else mode
-        padded = F.pad(rows, (self.padding, self.padding, above, below), mode)
+        padded = extended(rows, (self.width, self.width, above, below), self.padding)
         if self.convolution.padding == (0, 0):
             return cast(Tensor, self.convolution(padded))
         return F.conv2d(padded, kernels(self.convolution), self.convolution.bias, self.stride)
 
 
+def with_one_around(source: Rows, start: int, stop: int, padding: Padding) -> Tensor:
+    """Rows with a pixel more on all four sides, of the padding where the map ends."""
+    rows = source.read(max(start - 1, 0), min(stop + 1, source.height))
+    return extended(rows, (1, 1, int(start == 0), int(stop == source.height)), padding)
+
+
 class BlurredRows:
     """Rows of a map that is blurred before a strided convolution."""
 
-    def __init__(self, source: Rows) -> None:
+    def __init__(self, source: Rows, convolution: BlurredConvolution) -> None:
         self.source = source
+        self.padding = convolution.of_blur
         self.height = source.height
 
     def read(self, start: int, stop: int) -> Tensor:
-        """Blur the rows with one above and one below, reflected where the map ends."""
-        rows = self.source.read(max(start - 1, 0), min(stop + 1, self.height))
-        above, below = int(start == 0), int(stop == self.height)
-        return blurred(F.pad(rows, (1, 1, above, below), "reflect"))
+        """Blur the rows with what lies around them."""
+        return blurred(with_one_around(self.source, start, stop, self.padding))
+
+
+class EnlargedConvolvedRows:
+    """Rows of a convolution of an enlarged map."""
+
+    def __init__(self, source: Rows, convolution: EnlargingConvolution) -> None:
+        self.source = source
+        self.convolution = convolution
+        self.height = 2 * source.height
+
+    def read(self, start: int, stop: int) -> Tensor:
+        """Each row of the source gives two, which see a row of the source above and below it."""
+        low, high = start // 2, (stop + 1) // 2
+        rows = with_one_around(self.source, low, high, own_padding(self.convolution))
+        return self.convolution.of_extended(rows)[:, :, start - 2 * low : stop - 2 * low]
 
 
 class EnlargedRows:

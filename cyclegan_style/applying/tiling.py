@@ -3,7 +3,7 @@
 Cutting a picture into tiles and translating each shows seams and jumps of colour, because instance
 norm would take its statistics from each tile. Here every layer runs over horizontal stripes with
 the rows above and below that its convolution needs (the halo), the statistics are accumulated over
-the whole feature map, and reflection happens at the true borders only. What comes out is what one
+the whole feature map, and padding happens at the true borders only. What comes out is what one
 pass over the whole picture gives.
 
 The maps at half of the resolution and below are kept whole. Those at full resolution, the residual
@@ -26,6 +26,7 @@ from cyclegan_style.applying.rows import (
     ChangedRows,
     ConvolvedRows,
     DoubledRows,
+    EnlargedConvolvedRows,
     EnlargedRows,
     Finish,
     FinishedRows,
@@ -37,6 +38,7 @@ from cyclegan_style.applying.rows import (
 )
 from cyclegan_style.errors import UserError
 from cyclegan_style.networks.attention import SelfAttention
+from cyclegan_style.networks.layers import Border
 from cyclegan_style.networks.resampling import (
     BlurredConvolution,
     ChangeOfInput,
@@ -164,18 +166,19 @@ class StripedGenerator:
 
     def through(self, layers: Iterable[nn.Module], rows: Rows, shrink: int) -> Rows:
         """Rows after these layers; ``shrink`` is the side of the picture over the side of a map."""
-        reflection = 0
+        border: Border | None = None
         for layer in layers:
             match layer:
-                case nn.ReflectionPad2d():
-                    reflection = layer.padding[0]
+                case Border():
+                    border = layer
                 case EnlargingConvolution():
                     shrink //= 2
-                    rows = ConvolvedRows(EnlargedRows(rows, layer.enlarged), layer)
+                    rows = EnlargedConvolvedRows(rows, layer)
                 case nn.Conv2d():
-                    rows = BlurredRows(rows) if isinstance(layer, BlurredConvolution) else rows
-                    rows = ConvolvedRows(rows, layer, reflection)
-                    shrink, reflection = shrink * layer.stride[0], 0
+                    if isinstance(layer, BlurredConvolution):
+                        rows = BlurredRows(rows, layer)
+                    rows = ConvolvedRows(rows, layer, border)
+                    shrink, border = shrink * layer.stride[0], None
                     rows = self.stored(rows, shrink) if shrink > 1 else rows
                 case nn.ConvTranspose2d():
                     shrink //= 2
@@ -186,7 +189,10 @@ class StripedGenerator:
                     rows = EnlargedRows(rows, layer)
                 case SubpixelDoubling():
                     shrink //= 2
-                    rows = ShuffledRows(ConvolvedRows(rows, cast(nn.Conv2d, layer[1]), 1))
+                    convolved = ConvolvedRows(
+                        rows, cast(nn.Conv2d, layer[1]), cast(Border, layer[0])
+                    )
+                    rows = ShuffledRows(convolved)
                     rows = self.stored(rows, shrink) if shrink > 1 else rows
                 case nn.PixelUnshuffle():
                     shrink *= layer.downscale_factor
@@ -273,9 +279,16 @@ def default_stripe_height(width: int, channels: int, dtype: torch.dtype) -> int:
 
 
 def peak_bytes(
-    height: int, width: int, channels: int, dtype: torch.dtype, stripe_height: int | None = None
+    height: int,
+    width: int,
+    channels: int,
+    dtype: torch.dtype,
+    stripe_height: int | None = None,
+    kernel: int = 7,
 ) -> int:
     """Most memory that a picture in stripes needs, beside the weights.
+
+    The kernel is the largest at full resolution.
 
     In the residual generator two moments are equal: the map at half the resolution beside the one
     at a quarter, and three maps at a quarter inside a residual block. In the U-Net it is two maps
@@ -283,7 +296,7 @@ def peak_bytes(
     where one map at full resolution has 64.
     """
     stripe = stripe_height or default_stripe_height(width, channels, dtype)
-    halo = 8
+    halo = kernel + 1
     maps = 3 * (height * width // 16) * 4 * channels * dtype.itemsize
     stripes = MAPS_OF_STRIPE * min(stripe + halo, height) * width * channels * dtype.itemsize
     pictures = 2 * 3 * height * width * torch.float32.itemsize

@@ -103,6 +103,13 @@ class GeneratorConfig:
     downsampling: Literal["strided", "blurred", "unshuffled"] = "strided"
     """Halvings: strided convolutions of maps as they are, or blurred first against aliasing;
     unshuffled: none, but the 4 × 4 pixels of a place as its channels (resnet)."""
+    padding: Literal["reflect", "zero", "replicate"] | None = None
+    """What layers see beyond a map's border: its reflection, zeros or its border's pixels; null:
+    zeros in strided convolutions and reflections in others, as in the reference."""
+    first_kernel: int = 7
+    """Side in pixels of the first layer's kernels (resnet), an odd number."""
+    last_kernel: int = 7
+    """Side in pixels of the last layer's kernels (resnet), an odd number."""
     skip: bool = False
     """Add the input to the output, so that training begins near the identity."""
     full_size_channels: int = 0

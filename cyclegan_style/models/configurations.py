@@ -7,7 +7,17 @@ from cyclegan_style.config import DiscriminatorConfig, GeneratorConfig
 
 NetworkConfig = TypeVar("NetworkConfig", GeneratorConfig, DiscriminatorConfig)
 
-OF_OURS = ("upsampling", "downsampling", "skip", "full_size_channels", "attention", "styles")
+OF_OURS = (
+    "upsampling",
+    "downsampling",
+    "padding",
+    "first_kernel",
+    "last_kernel",
+    "skip",
+    "full_size_channels",
+    "attention",
+    "styles",
+)
 """Fields that the reference has not, but for their defaults."""
 SHAPED_BY = {
     "resnet": ("architecture", "channels", "blocks", "norm", "dropout", *OF_OURS),

@@ -1,5 +1,6 @@
 """Networks, and their construction from the configuration."""
 
+from collections.abc import Collection
 from typing import get_args
 
 from torch import nn
@@ -12,7 +13,7 @@ from cyclegan_style.networks.discriminators import (
     PixelDiscriminator,
     WholeDiscriminator,
 )
-from cyclegan_style.networks.layers import GeneratorNormName, initialise
+from cyclegan_style.networks.layers import GeneratorNormName, Padding, initialise
 from cyclegan_style.networks.noise import NoiseGenerator
 from cyclegan_style.networks.resampling import (
     Downsampling,
@@ -23,6 +24,7 @@ from cyclegan_style.networks.resampling import (
 )
 from cyclegan_style.networks.residual_unet import ResidualUnetGenerator
 from cyclegan_style.networks.resnet import ResnetGenerator
+from cyclegan_style.networks.sizes import is_kernel
 from cyclegan_style.networks.styles import give_styles
 from cyclegan_style.networks.unet import UnetGenerator
 
@@ -33,6 +35,12 @@ __all__ = [
     "build_noise_generator",
     "mixes_samples",
 ]
+
+GENERATORS = {
+    "resnet": ResnetGenerator,
+    "unet": UnetGenerator,
+    "residual_unet": ResidualUnetGenerator,
+}
 
 
 def build_generator(
@@ -45,35 +53,7 @@ def build_generator(
             f"generator.skip adds the {in_channels} channels of the input to the {out_channels} of"
             " the output"
         )
-    network: nn.Module
-    if config.architecture == "resnet":
-        network = ResnetGenerator(
-            in_channels,
-            out_channels,
-            channels=config.channels,
-            blocks=config.blocks,
-            norm=config.norm,
-            dropout=config.dropout,
-            upsampling=config.upsampling,
-            downsampling=config.downsampling,
-            skip=config.skip,
-            attention=config.attention,
-        )
-    else:
-        kind = UnetGenerator if config.architecture == "unet" else ResidualUnetGenerator
-        network = kind(
-            in_channels,
-            out_channels,
-            channels=config.channels,
-            levels=config.levels,
-            norm=config.norm,
-            dropout=config.dropout,
-            upsampling=config.upsampling,
-            downsampling=config.downsampling,
-            skip=config.skip,
-            attention=config.attention,
-            full_size_channels=config.full_size_channels,
-        )
+    network = GENERATORS[config.architecture](in_channels, out_channels, config)
     initialise(network)
     for module in network.modules():
         if isinstance(module, SelfAttention):
@@ -91,15 +71,17 @@ def build_generator(
 
 def build_noise_generator(config: GeneratorConfig, side: int, out_channels: int = 3) -> nn.Module:
     """Generator of square pictures out of noise, with fresh weights."""
-    refuse_unknown_layers_of_noise(config)
+    refuse_unknown_layers(config, ("dcgan",))
     network = NoiseGenerator(side, out_channels, config)
     initialise(network)
     return network
 
 
-def refuse_unknown_layers(config: GeneratorConfig) -> None:
+def refuse_unknown_layers(
+    config: GeneratorConfig, architectures: Collection[str] = tuple(GENERATORS)
+) -> None:
     """Raise a ValueError where a model's file asks for layers that there are not."""
-    if config.architecture not in ("resnet", "unet", "residual_unet"):
+    if config.architecture not in architectures:
         raise ValueError(f"generator.architecture is {config.architecture!r}")
     if config.norm not in get_args(GeneratorNormName):
         raise ValueError(f"generator.norm is {config.norm!r}")
@@ -107,6 +89,17 @@ def refuse_unknown_layers(config: GeneratorConfig) -> None:
         raise ValueError(f"generator.upsampling is {config.upsampling!r}")
     if config.downsampling not in get_args(Downsampling):
         raise ValueError(f"generator.downsampling is {config.downsampling!r}")
+    if config.padding not in (None, *get_args(Padding)):
+        raise ValueError(f"generator.padding is {config.padding!r}")
+    usual = GeneratorConfig()
+    for name in ("first_kernel", "last_kernel"):
+        kernel = getattr(config, name)
+        if not is_kernel(kernel):
+            raise ValueError(f"generator.{name} is {kernel!r}")
+        if config.architecture != "resnet" and kernel != getattr(usual, name):
+            raise ValueError(f"generator.{name} is for the resnet")
+    if config.downsampling == "unshuffled" and config.first_kernel != usual.first_kernel:
+        raise ValueError("generator.first_kernel is for a resnet without unshuffled pixels")
     if config.architecture != "resnet" and (
         config.downsampling == "unshuffled" or config.upsampling == "subpixel"
     ):
@@ -115,16 +108,6 @@ def refuse_unknown_layers(config: GeneratorConfig) -> None:
         raise ValueError(f"{config.styles} styles need an instance norm")
     if config.architecture == "resnet" and config.full_size_channels:
         raise ValueError("full_size_channels are for U-Nets")
-
-
-def refuse_unknown_layers_of_noise(config: GeneratorConfig) -> None:
-    """Raise a ValueError where a file asks for layers that a generator from noise has not."""
-    if config.architecture != "dcgan":
-        raise ValueError(f"generator.architecture is {config.architecture!r}")
-    if config.norm not in get_args(GeneratorNormName):
-        raise ValueError(f"generator.norm is {config.norm!r}")
-    if config.upsampling not in get_args(Upsampling) or config.upsampling == "subpixel":
-        raise ValueError(f"generator.upsampling is {config.upsampling!r}")
 
 
 def build_discriminator(config: DiscriminatorConfig, in_channels: int = 3) -> nn.Module:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 NormName = Literal["instance", "batch", "none"]
 GeneratorNormName = Literal[NormName, "group", "demodulated"]
+Padding = Literal["reflect", "zero", "replicate"]
 
 Convolution = TypeVar("Convolution", nn.Conv2d, nn.ConvTranspose2d)
 
@@ -36,6 +37,35 @@ class InstanceNorm(nn.InstanceNorm2d):
             F.batch_norm(picture, None, None, training=True, eps=self.eps) for picture in x.split(1)
         ]
         return pictures[0] if len(pictures) == 1 else torch.cat(pictures)
+
+
+class Border(nn.Module):
+    """Puts so many pixels around a map, reflected ones unless another padding is chosen."""
+
+    def __init__(self, width: int, padding: Padding | None) -> None:
+        super().__init__()
+        self.width = width
+        self.padding: Padding = padding or "reflect"
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map N×C×H×W to sides longer by twice the width."""
+        return extended(x, (self.width,) * 4, self.padding)
+
+
+def extended(x: Tensor, widths: tuple[int, int, int, int], padding: Padding) -> Tensor:
+    """A map with so many pixels more to the left, to the right, above and below."""
+    return F.pad(x, widths, "constant" if padding == "zero" else padding)
+
+
+def padding_mode(padding: Padding) -> Literal["zeros", "reflect", "replicate"]:
+    """What a convolution calls a padding of its own."""
+    return "zeros" if padding == "zero" else padding
+
+
+def own_padding(convolution: nn.Conv2d) -> Padding:
+    """What a convolution itself puts around a map."""
+    mode = convolution.padding_mode
+    return "zero" if mode == "zeros" else cast(Padding, mode)
 
 
 class DemodulatedConvolution(nn.Conv2d):
@@ -95,14 +125,11 @@ def convolution(
     kernel: int,
     norm: GeneratorNormName | None,
     *,
-    stride: int = 1,
-    padding: int = 0,
     gain: float = GAIN,
 ) -> nn.Conv2d:
     """Convolution before a norm, or the last; the gain is that of a demodulated one."""
     kind = DemodulatedConvolution if norm == "demodulated" else nn.Conv2d
-    layer = kind(in_channels, out_channels, kernel, stride, padding, bias=has_bias(norm))
-    return with_gain(layer, gain)
+    return with_gain(kind(in_channels, out_channels, kernel, bias=has_bias(norm)), gain)
 
 
 def with_gain(layer: Convolution, gain: float) -> Convolution:

@@ -31,11 +31,11 @@ class NoiseGenerator(nn.Module):
         ]
         for width, next_width in pairwise(widths):
             layers += [
-                *doubling(width, next_width, 4, config.upsampling, config.norm),
+                *doubling(width, next_width, 4, config),
                 build_norm(config.norm, next_width),
                 nn.ReLU(),
             ]
-        layers += [*doubling(widths[-1], out_channels, 4, config.upsampling, None), nn.Tanh()]
+        layers += [*doubling(widths[-1], out_channels, 4, config, last=True), nn.Tanh()]
         self.model = nn.Sequential(*layers)
 
     def forward(self, latents: Tensor) -> Tensor:

@@ -6,13 +6,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cyclegan_style.config import GeneratorConfig
 from cyclegan_style.networks.layers import (
     GAIN,
+    Border,
     DemodulatedConvolution,
     DemodulatedTransposedConvolution,
-    GeneratorNormName,
+    Padding,
     convolution,
+    extended,
     has_bias,
+    own_padding,
+    padding_mode,
     with_gain,
 )
 from cyclegan_style.system.constants import constant
@@ -34,9 +39,12 @@ class BlurredConvolution(nn.Conv2d):
     exchanged, so that the stride may do it, at a quarter of the work.
     """
 
+    of_blur: Padding = "reflect"
+    """What the blur sees beyond the border; the convolution's own padding is beside it."""
+
     def forward(self, x: Tensor) -> Tensor:
         """Map N×C×H×W to half the sides, of which none may be 1."""
-        return super().forward(blurred(F.pad(x, (1, 1, 1, 1), mode="reflect")))
+        return super().forward(blurred(extended(x, (1, 1, 1, 1), self.of_blur)))
 
 
 class DemodulatedBlurredConvolution(DemodulatedConvolution, BlurredConvolution):
@@ -52,20 +60,26 @@ class EnlargingConvolution(nn.Conv2d):
     the enlargement makes it, and leaves no grid.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, upsampling: Enlargement) -> None:
-        super().__init__(in_channels, out_channels, 3, padding=1, padding_mode="replicate")
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        upsampling: Enlargement,
+        padding: Padding | None = None,
+    ) -> None:
+        mode = padding_mode(padding or "replicate")
+        super().__init__(in_channels, out_channels, 3, padding=1, padding_mode=mode)
         self.upsampling = upsampling
 
     def forward(self, x: Tensor) -> Tensor:
         """Map N×C×H×W to twice the sides."""
-        kernel = enlarging_kernels(self.weight, self.upsampling)
-        padded = F.pad(x, (1, 1, 1, 1), mode="replicate")
-        beyond = kernel.shape[2] // 2 + 1  # what would come out on each side of the output
-        return F.conv_transpose2d(padded, kernel, self.bias, 2, padding=beyond)
+        return self.of_extended(extended(x, (1, 1, 1, 1), own_padding(self)))
 
-    def enlarged(self, x: Tensor) -> Tensor:
-        """The map that the 3×3 kernel sees, but for its border."""
-        return F.interpolate(x, scale_factor=2, mode=self.upsampling)
+    def of_extended(self, x: Tensor) -> Tensor:
+        """What is made of the pixels of a map that has one more around it."""
+        kernel = enlarging_kernels(self.weight, self.upsampling)
+        cut = kernel.shape[2] // 2 + 1  # what would come out on each side of the output
+        return F.conv_transpose2d(x, kernel, self.bias, 2, padding=cut)
 
 
 def enlarging_kernels(weight: Tensor, upsampling: Enlargement) -> Tensor:
@@ -80,9 +94,9 @@ def enlarging_kernels(weight: Tensor, upsampling: Enlargement) -> Tensor:
 class SubpixelDoubling(nn.Sequential):
     """A convolution to four channels for each, which become its four pixels (Shi et al., 2016)."""
 
-    def __init__(self, in_channels: int, out_channels: int, norm: GeneratorNormName | None) -> None:
-        layer = convolution(in_channels, 4 * out_channels, 3, norm)
-        super().__init__(nn.ReflectionPad2d(1), layer, nn.PixelShuffle(2))
+    def __init__(self, in_channels: int, out_channels: int, config: GeneratorConfig) -> None:
+        layer = convolution(in_channels, 4 * out_channels, 3, config.norm)
+        super().__init__(Border(1, config.padding), layer, nn.PixelShuffle(2))
 
     @torch.no_grad()
     def begin_without_grid(self) -> None:
@@ -103,16 +117,28 @@ def halving(
     in_channels: int,
     out_channels: int,
     kernel: int,
-    downsampling: Downsampling,
-    norm: GeneratorNormName | None,
+    config: GeneratorConfig,
     *,
     gain: float = GAIN,
 ) -> nn.Conv2d:
     """Convolution to half the resolution."""
-    if downsampling == "strided":
-        return convolution(in_channels, out_channels, kernel, norm, stride=2, padding=1, gain=gain)
-    kind = DemodulatedBlurredConvolution if norm == "demodulated" else BlurredConvolution
-    layer = kind(in_channels, out_channels, kernel, stride=2, padding=1, bias=has_bias(norm))
+    demodulated, blurs = config.norm == "demodulated", config.downsampling == "blurred"
+    kind: type[nn.Conv2d]
+    if blurs:
+        kind = DemodulatedBlurredConvolution if demodulated else BlurredConvolution
+    else:
+        kind = DemodulatedConvolution if demodulated else nn.Conv2d
+    layer = kind(
+        in_channels,
+        out_channels,
+        kernel,
+        stride=2,
+        padding=1,
+        bias=has_bias(config.norm),
+        padding_mode=padding_mode(config.padding or "zero"),
+    )
+    if isinstance(layer, BlurredConvolution):
+        layer.of_blur = config.padding or "reflect"
     return with_gain(layer, gain)
 
 
@@ -120,28 +146,31 @@ def doubling(
     in_channels: int,
     out_channels: int,
     kernel: int,
-    upsampling: Upsampling,
-    norm: GeneratorNormName | None,
+    config: GeneratorConfig,
     *,
+    last: bool = False,
     gain: float = GAIN,
 ) -> list[nn.Module]:
     """Layers to twice the resolution; the kernel is the transposed convolution's.
 
+    No norm follows the last ones.
+
     Its stride lets some outputs have more or other weights than their neighbours have, a grid with
     the stride's period. A convolution of an enlarged map treats all alike (Odena et al., 2016).
     """
+    norm, upsampling = None if last else config.norm, config.upsampling
     if upsampling == "transposed":
         odd, bias = kernel % 2, has_bias(norm)
         kind = DemodulatedTransposedConvolution if norm == "demodulated" else nn.ConvTranspose2d
         layer = kind(in_channels, out_channels, kernel, 2, 1, output_padding=odd, bias=bias)
         return [with_gain(layer, gain)]
     if upsampling == "subpixel":
-        return [SubpixelDoubling(in_channels, out_channels, norm)]
-    if norm is None:  # few outputs; with many, one large kernel takes longer than two small ones
-        return [EnlargingConvolution(in_channels, out_channels, upsampling)]
+        return [SubpixelDoubling(in_channels, out_channels, config)]
+    if last:  # few outputs; with many, one large kernel takes longer than two small ones
+        return [EnlargingConvolution(in_channels, out_channels, upsampling, config.padding)]
     return [
         nn.Upsample(scale_factor=2, mode=upsampling),
-        nn.ReflectionPad2d(1),
+        Border(1, config.padding),
         convolution(in_channels, out_channels, 3, norm, gain=gain),
     ]
 
@@ -169,10 +198,12 @@ class FullSizeLevel(nn.Module):
     neither take away nor add what is so fine.
     """
 
-    def __init__(self, below: nn.Sequential, in_channels: int, channels: int) -> None:
+    def __init__(self, below: nn.Sequential, in_channels: int, config: GeneratorConfig) -> None:
         super().__init__()
         self.below = below
-        self.look = nn.Sequential(nn.ReflectionPad2d(1), nn.Conv2d(in_channels, channels, 3))
+        self.look = nn.Sequential(
+            Border(1, config.padding), nn.Conv2d(in_channels, config.full_size_channels, 3)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Map N×C×H×W to maps of the same sides."""
@@ -188,32 +219,29 @@ def unet_from(
     at_half_size: list[nn.Module],
     channels: int,
     pictures: tuple[int, int],
-    upsampling: Upsampling,
-    *,
-    full_size_channels: int,
-    skip: bool,
+    config: GeneratorConfig,
 ) -> nn.Sequential:
     """Layers that give maps of so many channels at half a picture's sides, and those from there.
 
     ``pictures`` are the channels of the input and of the output.
     """
     in_channels, out_channels = pictures
-    if full_size_channels:
-        enlarged = doubling(channels, full_size_channels, 4, upsampling, None)
+    if config.full_size_channels:
+        enlarged = doubling(channels, config.full_size_channels, 4, config, last=True)
         layers = [
-            FullSizeLevel(nn.Sequential(*at_half_size, *enlarged), in_channels, full_size_channels),
+            FullSizeLevel(nn.Sequential(*at_half_size, *enlarged), in_channels, config),
             nn.ReLU(),
-            nn.ReflectionPad2d(1),
-            nn.Conv2d(2 * full_size_channels, out_channels, 3),
+            Border(1, config.padding),
+            nn.Conv2d(2 * config.full_size_channels, out_channels, 3),
         ]
     else:
-        layers = [*at_half_size, *doubling(channels, out_channels, 4, upsampling, None)]
-    return (ChangeOfInput if skip else nn.Sequential)(*layers, *last_layers(skip))
+        layers = [*at_half_size, *doubling(channels, out_channels, 4, config, last=True)]
+    return around(layers, config)
 
 
-def last_layers(skip: bool) -> list[nn.Module]:
-    """What bounds a picture, unless ``ChangeOfInput`` does."""
-    return [] if skip else [nn.Tanh()]
+def around(layers: list[nn.Module], config: GeneratorConfig) -> nn.Sequential:
+    """All layers of a generator, which make a picture or change the one that they are given."""
+    return ChangeOfInput(*layers) if config.skip else nn.Sequential(*layers, nn.Tanh())
 
 
 def begin_small(network: nn.Module) -> None:

@@ -2,29 +2,23 @@
 
 from torch import Tensor, nn
 
+from cyclegan_style.config import GeneratorConfig
 from cyclegan_style.networks.attention import SelfAttention
-from cyclegan_style.networks.layers import GAIN, GeneratorNormName, build_norm, convolution
-from cyclegan_style.networks.resampling import (
-    Downsampling,
-    Upsampling,
-    doubling,
-    halving,
-    unet_from,
-)
+from cyclegan_style.networks.layers import GAIN, Border, build_norm, convolution
+from cyclegan_style.networks.resampling import doubling, halving, unet_from
 
 
 class PreactivatedBlock(nn.Module):
     """x + f(x), where f is norm, activation and a 3×3 convolution (He et al., 2016)."""
 
-    def __init__(
-        self, channels: int, norm: GeneratorNormName, gain: float, *, dropout: bool = False
-    ) -> None:
+    def __init__(self, channels: int, config: GeneratorConfig, *, dropout: bool = False) -> None:
         super().__init__()
+        gain = GAIN * config.levels**-0.5
         self.body = nn.Sequential(
-            build_norm(norm, channels),
+            build_norm(config.norm, channels),
             nn.ReLU(),
-            nn.ReflectionPad2d(1),
-            convolution(channels, channels, 3, norm, gain=gain),
+            Border(1, config.padding),
+            convolution(channels, channels, 3, config.norm, gain=gain),
         )
         if dropout:
             self.body.append(nn.Dropout(0.5))
@@ -60,49 +54,33 @@ class ResidualUnetGenerator(nn.Module):
     lies two halvings above the deepest map.
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        *,
-        channels: int = 64,
-        levels: int = 8,
-        norm: GeneratorNormName = "instance",
-        dropout: bool = False,
-        upsampling: Upsampling = "transposed",
-        downsampling: Downsampling = "strided",
-        skip: bool = False,
-        attention: bool = False,
-        full_size_channels: int = 0,
-    ) -> None:
+    def __init__(self, in_channels: int, out_channels: int, config: GeneratorConfig) -> None:
         super().__init__()
+        channels, levels = config.channels, config.levels
         widths = [channels * min(2**depth, 8) for depth in range(levels)]
-        block_gain = GAIN * levels**-0.5
         # At one pixel there is nothing to normalise.
         inner: nn.Module = nn.LeakyReLU(0.2)
         for depth in reversed(range(levels - 1)):
             width, width_below = widths[depth : depth + 2]
             below = nn.Sequential(
-                halving(width, width_below, 4, downsampling, norm, gain=1.0),
+                halving(width, width_below, 4, config, gain=1.0),
                 inner,
-                *doubling(width_below, width, 4, upsampling, norm, gain=0.5**0.5),
+                *doubling(width_below, width, 4, config, gain=0.5**0.5),
             )
-            encode: nn.Module = PreactivatedBlock(width, norm, block_gain)
-            if attention and depth == levels - 3:
+            encode: nn.Module = PreactivatedBlock(width, config)
+            if config.attention and depth == levels - 3:
                 encode = nn.Sequential(encode, SelfAttention(width))
             inner = ResidualUnetLevel(
                 encode,
                 below,
-                PreactivatedBlock(width, norm, block_gain, dropout=dropout and depth >= 4),
+                PreactivatedBlock(width, config, dropout=config.dropout and depth >= 4),
             )
-        first = halving(in_channels, channels, 4, downsampling, norm)
+        first = halving(in_channels, channels, 4, config)
         self.model = unet_from(
-            [first, inner, build_norm(norm, channels), nn.ReLU()],
+            [first, inner, build_norm(config.norm, channels), nn.ReLU()],
             channels,
             (in_channels, out_channels),
-            upsampling,
-            full_size_channels=full_size_channels,
-            skip=skip,
+            config,
         )
 
     def forward(self, x: Tensor) -> Tensor:

@@ -4,41 +4,33 @@ from itertools import groupby
 
 from torch import Tensor, nn
 
+from cyclegan_style.config import GeneratorConfig
 from cyclegan_style.networks.attention import SelfAttention
-from cyclegan_style.networks.layers import GAIN, GeneratorNormName, build_norm, convolution
-from cyclegan_style.networks.resampling import (
-    ChangeOfInput,
-    Downsampling,
-    Upsampling,
-    doubling,
-    halving,
-    last_layers,
-)
+from cyclegan_style.networks.layers import Border, build_norm, convolution
+from cyclegan_style.networks.resampling import around, doubling, halving
 
 
 class ResidualBlock(nn.Module):
-    """x + f(x), where f is two 3×3 convolutions with reflection padding.
+    """x + f(x), where f is two 3×3 convolutions.
 
-    ``gain`` is that of the second if it is demodulated. Where nothing is normalised, a row of n
+    The second has a gain of its own if it is demodulated. Where nothing is normalised, a row of n
     blocks multiplies the mean square by e with 1 / √n, and by 3ⁿ with the gain of other layers.
     """
 
-    def __init__(
-        self, channels: int, norm: GeneratorNormName, dropout: bool, gain: float = GAIN
-    ) -> None:
+    def __init__(self, channels: int, config: GeneratorConfig) -> None:
         super().__init__()
         layers: list[nn.Module] = [
-            nn.ReflectionPad2d(1),
-            convolution(channels, channels, 3, norm),
-            build_norm(norm, channels),
+            Border(1, config.padding),
+            convolution(channels, channels, 3, config.norm),
+            build_norm(config.norm, channels),
             nn.ReLU(),
         ]
-        if dropout:
+        if config.dropout:
             layers.append(nn.Dropout(0.5))
         layers += [
-            nn.ReflectionPad2d(1),
-            convolution(channels, channels, 3, norm, gain=gain),
-            build_norm(norm, channels),
+            Border(1, config.padding),
+            convolution(channels, channels, 3, config.norm, gain=config.blocks**-0.5),
+            build_norm(config.norm, channels),
         ]
         self.conv_block = nn.Sequential(*layers)
 
@@ -55,58 +47,47 @@ class ResnetGenerator(nn.Module):
     their place, or ``attention`` one between them, in the middle of the blocks.
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        *,
-        channels: int = 64,
-        blocks: int = 9,
-        norm: GeneratorNormName = "instance",
-        dropout: bool = False,
-        upsampling: Upsampling = "transposed",
-        downsampling: Downsampling = "strided",
-        skip: bool = False,
-        attention: bool = False,
-    ) -> None:
+    def __init__(self, in_channels: int, out_channels: int, config: GeneratorConfig) -> None:
         super().__init__()
+        channels, norm, padding = config.channels, config.norm, config.padding
         layers: list[nn.Module]
-        if downsampling == "unshuffled":
+        if config.downsampling == "unshuffled":
             layers = [
                 nn.PixelUnshuffle(4),
-                nn.ReflectionPad2d(1),
+                Border(1, padding),
                 convolution(16 * in_channels, 4 * channels, 3, norm),
                 build_norm(norm, 4 * channels),
                 nn.ReLU(),
             ]
         else:
             layers = [
-                nn.ReflectionPad2d(3),
-                convolution(in_channels, channels, 7, norm),
+                Border(config.first_kernel // 2, padding),
+                convolution(in_channels, channels, config.first_kernel, norm),
                 build_norm(norm, channels),
                 nn.ReLU(),
             ]
-        halved = () if downsampling == "unshuffled" else (channels, 2 * channels)
+        halved = () if config.downsampling == "unshuffled" else (channels, 2 * channels)
         for width in halved:
             layers += [
-                halving(width, 2 * width, 3, downsampling, norm),
+                halving(width, 2 * width, 3, config),
                 build_norm(norm, 2 * width),
                 nn.ReLU(),
             ]
-        row: list[nn.Module] = [
-            ResidualBlock(4 * channels, norm, dropout, blocks**-0.5) for _ in range(blocks)
-        ]
-        if attention:
-            row.insert(blocks // 2, SelfAttention(4 * channels))
+        row: list[nn.Module] = [ResidualBlock(4 * channels, config) for _ in range(config.blocks)]
+        if config.attention:
+            row.insert(config.blocks // 2, SelfAttention(4 * channels))
         layers += row
         for width in (4 * channels, 2 * channels):
             layers += [
-                *doubling(width, width // 2, 3, upsampling, norm),
+                *doubling(width, width // 2, 3, config),
                 build_norm(norm, width // 2),
                 nn.ReLU(),
             ]
-        layers += [nn.ReflectionPad2d(3), nn.Conv2d(channels, out_channels, 7), *last_layers(skip)]
-        self.model = (ChangeOfInput if skip else nn.Sequential)(*layers)
+        layers += [
+            Border(config.last_kernel // 2, padding),
+            nn.Conv2d(channels, out_channels, config.last_kernel),
+        ]
+        self.model = around(layers, config)
 
     def forward(self, x: Tensor) -> Tensor:
         """Translate N×C×H×W in [-1, 1]; H and W divisible by 4 come out unchanged."""

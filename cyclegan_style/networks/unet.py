@@ -3,15 +3,10 @@
 import torch
 from torch import Tensor, nn
 
+from cyclegan_style.config import GeneratorConfig
 from cyclegan_style.networks.attention import SelfAttention
-from cyclegan_style.networks.layers import GeneratorNormName, build_norm
-from cyclegan_style.networks.resampling import (
-    Downsampling,
-    Upsampling,
-    doubling,
-    halving,
-    unet_from,
-)
+from cyclegan_style.networks.layers import build_norm
+from cyclegan_style.networks.resampling import doubling, halving, unet_from
 
 
 class UnetLevel(nn.Module):
@@ -37,43 +32,25 @@ class UnetGenerator(nn.Module):
     same values, so here x itself is handed on.
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        *,
-        channels: int = 64,
-        levels: int = 8,
-        norm: GeneratorNormName = "instance",
-        dropout: bool = False,
-        upsampling: Upsampling = "transposed",
-        downsampling: Downsampling = "strided",
-        skip: bool = False,
-        attention: bool = False,
-        full_size_channels: int = 0,
-    ) -> None:
+    def __init__(self, in_channels: int, out_channels: int, config: GeneratorConfig) -> None:
         super().__init__()
+        channels, levels = config.channels, config.levels
         if levels < 5:
             raise ValueError(f"a U-Net has at least five levels, not {levels}")
-        kinds = (norm, upsampling, downsampling)
-        level = innermost_level(8 * channels, *kinds)
+        level = innermost_level(8 * channels, config)
         for above in reversed(range(levels - 2)):  # halvings that are above a level
             outer, inner = (channels * min(2**depth, 8) for depth in (above, above + 1))
             level = inner_level(
                 outer,
                 inner,
                 level,
-                *kinds,
-                dropout=dropout and above >= 3,
-                attention=attention and above == levels - 4,
+                config,
+                dropout=config.dropout and above >= 3,
+                attention=config.attention and above == levels - 4,
             )
+        first = halving(in_channels, channels, 4, config)
         outermost = unet_from(
-            [halving(in_channels, channels, 4, downsampling, norm), level, nn.ReLU()],
-            2 * channels,
-            (in_channels, out_channels),
-            upsampling,
-            full_size_channels=full_size_channels,
-            skip=skip,
+            [first, level, nn.ReLU()], 2 * channels, (in_channels, out_channels), config
         )
         self.model = UnetLevel(outermost, skip=False)
 
@@ -83,16 +60,14 @@ class UnetGenerator(nn.Module):
         return out
 
 
-def innermost_level(
-    channels: int, norm: GeneratorNormName, upsampling: Upsampling, downsampling: Downsampling
-) -> UnetLevel:
+def innermost_level(channels: int, config: GeneratorConfig) -> UnetLevel:
     """The bottleneck, which at one pixel has nothing to normalise on the way down."""
     layers = [
         nn.LeakyReLU(0.2),
-        halving(channels, channels, 4, downsampling, norm),
+        halving(channels, channels, 4, config),
         nn.ReLU(),
-        *doubling(channels, channels, 4, upsampling, norm),
-        build_norm(norm, channels),
+        *doubling(channels, channels, 4, config),
+        build_norm(config.norm, channels),
     ]
     return UnetLevel(nn.Sequential(*layers), skip=True)
 
@@ -101,9 +76,7 @@ def inner_level(
     outer_channels: int,
     inner_channels: int,
     level_below: UnetLevel,
-    norm: GeneratorNormName,
-    upsampling: Upsampling,
-    downsampling: Downsampling,
+    config: GeneratorConfig,
     *,
     dropout: bool,
     attention: bool,
@@ -111,13 +84,13 @@ def inner_level(
     """A level in the middle; its decoder also sees the skip of the level below."""
     layers: list[nn.Module] = [
         nn.LeakyReLU(0.2),
-        halving(outer_channels, inner_channels, 4, downsampling, norm),
-        build_norm(norm, inner_channels),
+        halving(outer_channels, inner_channels, 4, config),
+        build_norm(config.norm, inner_channels),
         *([SelfAttention(inner_channels)] if attention else []),
         level_below,
         nn.ReLU(),
-        *doubling(2 * inner_channels, outer_channels, 4, upsampling, norm),
-        build_norm(norm, outer_channels),
+        *doubling(2 * inner_channels, outer_channels, 4, config),
+        build_norm(config.norm, outer_channels),
     ]
     if dropout:
         layers.append(nn.Dropout(0.5))

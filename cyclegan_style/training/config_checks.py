@@ -13,7 +13,7 @@ from cyclegan_style.errors import UserError
 from cyclegan_style.evaluation.scores import OF_FEATURES, contradiction, definition_for
 from cyclegan_style.features.squeezenet import SQUEEZENET
 from cyclegan_style.networks.discriminators import MOST_SCALES, side_of_whole
-from cyclegan_style.networks.sizes import size_divisor
+from cyclegan_style.networks.sizes import LARGEST_KERNEL, is_kernel, size_divisor
 from cyclegan_style.synthetic import DEMO_SPECS
 from cyclegan_style.training.task_checks import problems_of_task
 
@@ -191,6 +191,11 @@ def _problems_of_ranges(config: Config) -> list[str]:
         for name, value in values.items()
         if isinstance(value, float) and not math.isfinite(value)
     ]
+    problems += [
+        f"{name} must be an odd number from 1 to {LARGEST_KERNEL}, not {values[name]}"
+        for name in ("generator.first_kernel", "generator.last_kernel")
+        if not is_kernel(values[name])
+    ]
     if not 0 < config.data.min_readable <= 1:
         readable = config.data.min_readable
         problems.append(f"data.min_readable must be above 0 and at most 1, not {readable}")
@@ -239,20 +244,6 @@ def _problems_of_combinations(config: Config) -> list[str]:
             "generator.skip must be false when data.channels_a and data.channels_b differ: the"
             " input is added to the output"
         )
-    generator = config.generator
-    if generator.architecture not in ("resnet", "dcgan"):
-        problems += [
-            f"generator.{field} {value} is for generator.architecture resnet"
-            for field, value in (
-                ("downsampling", generator.downsampling),
-                ("upsampling", generator.upsampling),
-            )
-            if value in ("unshuffled", "subpixel")
-        ]
-    elif generator.architecture == "resnet" and generator.full_size_channels:
-        problems.append(
-            "generator.full_size_channels is for U-Nets: a resnet has maps at full size anyway"
-        )
     if config.train.checkpoint_activations and config.train.compile:
         problems.append(
             "train.checkpoint_activations must be false with train.compile, whose compiler itself"
@@ -273,7 +264,34 @@ def _problems_of_combinations(config: Config) -> list[str]:
             "discriminator.norm must be instance or none with a gradient penalty, which is"
             " defined for each image alone"
         )
-    return problems + _problems_of_discriminators(config)
+    return problems + _problems_of_layers(config.generator) + _problems_of_discriminators(config)
+
+
+def _problems_of_layers(generator: GeneratorConfig) -> list[str]:
+    """Layers that a generator of this architecture has not."""
+    usual, kernels = GeneratorConfig(), ("first_kernel", "last_kernel")
+    others = [name for name in kernels if getattr(generator, name) != getattr(usual, name)]
+    problems = []
+    if generator.architecture != "resnet":
+        of_resnets = [
+            name
+            for name in ("downsampling", "upsampling")
+            if getattr(generator, name) in ("unshuffled", "subpixel")
+        ]
+        problems += [
+            f"generator.{name} {getattr(generator, name)} is for generator.architecture resnet"
+            for name in of_resnets + others
+        ]
+    elif generator.full_size_channels:
+        problems.append(
+            "generator.full_size_channels is for U-Nets: a resnet has maps at full size anyway"
+        )
+    if generator.downsampling == "unshuffled" and "first_kernel" in others:
+        problems.append(
+            f"generator.first_kernel must be {usual.first_kernel} with generator.downsampling"
+            " unshuffled, whose first layer is another"
+        )
+    return problems
 
 
 def _problems_of_one_side(config: Config) -> list[str]:

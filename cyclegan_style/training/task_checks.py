@@ -80,8 +80,6 @@ def problems_of_noise(config: Config) -> list[str]:
         doublings_to(config.data.crop_size)
     except ValueError as error:
         problems.append(f"data.crop_size: {error}")
-    if generator.upsampling == "subpixel":
-        problems.append("generator.upsampling subpixel is for generator.architecture resnet")
     if of_inputs := sorted(set(config.evaluation.metrics) & set(OF_TRANSLATIONS)):
         problems.append(
             f"evaluation.metrics: {' and '.join(of_inputs)} compare with the input of a"
