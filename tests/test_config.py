@@ -58,6 +58,7 @@ BAD_VALUES = [
     ("loss.penalty_weight", -1.0),
     ("loss.feature_matching", -1.0),
     ("loss.cycle_decay", 1.5),
+    ("loss.cycle_noise", -0.1),
     ("discriminator.scales", 0),
     ("optimizer.learning_rate", -2e-4),
     ("optimizer.learning_rate", float("nan")),

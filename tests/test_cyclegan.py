@@ -238,3 +238,26 @@ def test_augmentations_reach_what_discriminators_see_and_nothing_else():
     generators, _ = blind
     assert all(grad.any() for grad in gradients(turns[1].losses["adversarial_ab"], generators["ab"])
                if grad.ndim == 4)  # fmt: skip
+
+
+def test_the_way_back_begins_at_a_translation_with_noise():
+    noisy, discriminators = build(tiny_config(loss__cycle_noise=0.1))
+    plain, _ = build(tiny_config())
+    real = random_batch(2)
+    torch.manual_seed(5)
+    noisy.seed_noise(torch.device("cpu"))
+    chances = {name: each.clone_state() for name, each in noisy.chance.items()}
+
+    turn, without = (generators(real, discriminators) for generators in (noisy, plain))
+
+    assert chances["ab"].initial_seed() != chances["ba"].initial_seed()
+    for name, source, target, reverse in noisy.directions:
+        fake = noisy[name](real[source])
+        noise = torch.empty_like(fake).normal_(generator=chances[name])
+        back = noisy[reverse](fake + 0.1 * noise)
+        torch.testing.assert_close(turn.reconstructions[source], back)
+        torch.testing.assert_close(
+            turn.losses[f"cycle_{source}"], 10 * (back - real[source]).abs().mean()
+        )
+        assert torch.equal(turn.fakes[target], without.fakes[target])
+        assert turn.losses[f"adversarial_{name}"] == without.losses[f"adversarial_{name}"]

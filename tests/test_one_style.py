@@ -195,14 +195,19 @@ def test_every_image_of_all_processes_has_the_next_style(tmp_path):
     assert seen == [number % 3 for number in range(12)]
 
 
-@pytest.mark.parametrize("fields", [{}, {"train__accumulation_steps": 2, "data__num_workers": 1}])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"train__ema_decay": 0.9, "data__num_workers": 1},
+        {"train__batch_size": 2, "train__accumulation_steps": 2},
+    ],
+)
 def test_a_killed_run_goes_on_bit_for_bit(tmp_path, monkeypatch, fields):
     def config(name: str) -> Config:
         return style_config(
             tmp_path,
             run__dir=str(tmp_path / name),
             train__max_steps=20,
-            train__ema_decay=0.9,
             checkpoint__every_steps=5,
             **fields,
         )

@@ -17,6 +17,7 @@ ALL_TERMS = {
     "discriminator__feature_layers": ("fire3",),
     "loss__feature_matching": 1.0,
     "optimizer__clip_norm": 1.0,
+    "loss__cycle_noise": 0.1,
     "train__channels_last": True,
     "train__pool_size": 2,
     "train__accumulation_steps": 2,

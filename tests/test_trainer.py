@@ -42,6 +42,7 @@ WITH_HEADS = {
     "discriminator__scales": 2,
     "loss__contrastive": 1.0,
     "loss__cycle_decay": 0.5,
+    "loss__cycle_noise": 0.05,
     "generator__attention": True,
 }
 

@@ -165,6 +165,9 @@ class LossConfig:
     """Weight of ‖generator_ab(generator_ba(b)) − b‖."""
     cycle_decay: float = 1.0
     """Factor of both weights at the end of training, to which it falls linearly from 1."""
+    cycle_noise: float = 0.0
+    """Deviation of noise on a translation before it is translated back, of values from -1 to 1: a
+    cycle then hides nothing too faint to be seen (Bashkirova et al., 2019); 0: none."""
     cycle_features: tuple[FeatureLayer, ...] = ()
     """Layers of SqueezeNet, frozen, on which the cycle is compared as well, such as fire3, fire5:
     the distance is the mean of the pixels' and of each layer's."""

@@ -41,8 +41,11 @@ def give_styles(network: nn.Module, styles: int) -> None:
                 setattr(module, name, nn.Sequential(child, scales))
 
 
-def choose_styles(network: nn.Module, shares: Tensor) -> None:
-    """Paint in these shares of each style, N×S for each picture or 1×S for all, from now on."""
+def choose_styles(network: nn.Module, shares: Tensor | None) -> None:
+    """Paint in these shares of each style, N×S for each picture or 1×S for all, from now on.
+
+    None is the first style.
+    """
     for scales in all_scales(network):
         scales.shares = shares
 

@@ -87,7 +87,7 @@ DETECTORS = (
         "hidden",
         "Information hidden in translations",
         "translations of {A} hide the way back where nobody sees it",
-        "lower loss.cycle_{a}, or set discriminator.augment",
+        "set loss.cycle_noise 0.05, or lower loss.cycle_{a}",
         "below",
         1.5,
     ),

@@ -38,6 +38,7 @@ _LEAST = {
     "loss.cycle_a": 0,
     "loss.cycle_b": 0,
     "loss.cycle_decay": 0,
+    "loss.cycle_noise": 0,
     "loss.identity_a": 0,
     "loss.identity_b": 0,
     "loss.contrastive": 0,

@@ -61,6 +61,9 @@ class Generators(Networks):
         self.contrastive_identity_weight = loss.contrastive_identity
         self.cycle_weight = {"a": loss.cycle_a, "b": loss.cycle_b}
         self.cycle_decay = loss.cycle_decay
+        self.cycle_noise = loss.cycle_noise
+        self.chance: dict[str, torch.Generator] = {}
+        """What the noise on each direction's translations is drawn by."""
         self.progress = 0.0
         """Share of training that is behind us."""
         self.give_back = False
@@ -142,7 +145,7 @@ class Generators(Networks):
         turn.fakes[target] = fake.detach()
         of_cycle = fake.new_zeros(())
         if self.cycle_weight[source]:
-            reconstruction = self[reverse](fake)
+            reconstruction = self[reverse](self._with_noise(fake, direction))
             turn.reconstructions[source] = reconstruction.detach()
             of_cycle = self._cycle_weight_now(source) * self._distance(reconstruction, real[source])
         turn.losses.update(self._judged(direction, real, fake, discriminators))
@@ -154,6 +157,20 @@ class Generators(Networks):
             if weight and unchanged is not None
             else fake.new_zeros(())
         )
+
+    def seed_noise(self, device: torch.device) -> None:
+        """Give each direction its own draws, so that it does not matter which is computed first."""
+        if self.cycle_noise:
+            for direction in self.directions:
+                seed = int(torch.randint(2**62, ()))
+                self.chance[direction.name] = torch.Generator(device).manual_seed(seed)
+
+    def _with_noise(self, fake: Tensor, direction: Direction) -> Tensor:
+        """A translation as the way back gets to see it."""
+        if not self.cycle_noise:
+            return fake
+        noise = torch.empty_like(fake).normal_(generator=self.chance.get(direction.name))
+        return fake + self.cycle_noise * noise
 
     def _contrasts(
         self,

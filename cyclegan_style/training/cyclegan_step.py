@@ -96,6 +96,7 @@ class CycleGanStep(TrainingStep):
     def _generators_turn(self, batches: Sequence[Images]) -> list[GeneratorTurn]:
         turns = []
         for index, batch in enumerate(batches):
+            self.generators.seed_noise(self.accelerator.device)
             if self.side_by_side is not None:
                 self.discriminators.seed_augmentations(self.accelerator.device)
             with self._gradient_exchange(self.wrapped_generators, index == len(batches) - 1):

@@ -73,6 +73,7 @@ class OneStyleStep(TrainingStep):
             with self._gradient_exchange(self.wrapped_painter, last):
                 losses.append(self.wrapped_painter(batch["a"], styles, place))
                 self.accelerator.backward(total(losses[-1]) / len(batches))
+        choose_styles(self.generators, None)  # only now: a backward pass may compute again
         self._update(self.generators, self.optimizers["generator_optimizer"])
         return means_of(losses)
 
@@ -90,6 +91,7 @@ class OneStyleStep(TrainingStep):
             choose_styles(generator, one_hot([number], len(self.losses.names), tests["a"][0]))
             paintings = translate_each(generator, tests["a"])
             columns.append((f"{number + 1} {name}", [to_pixels(each) for each in paintings]))
+        choose_styles(generator, None)
         return sheet(columns)
 
 
