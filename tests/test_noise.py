@@ -11,7 +11,7 @@ import yaml
 from PIL import Image
 from runs_in_tests import assert_equal_state, killed_in_step, metrics_of, run_training
 from safetensors.torch import load_file, save_file
-from tiny import configure, make_pictures, tiny_config
+from tiny import make_pictures, tiny_config
 
 from cyclegan_style.applying.generate import BLOCK, NoisePainter, between, grid, latent
 from cyclegan_style.commands.main import main
@@ -133,17 +133,6 @@ def test_a_whole_pictures_discriminator_is_told_by_its_tensors(tmp_path, norm):
 def test_what_task_noise_cannot_do_is_named(fields, complaint):
     with pytest.raises(ConfigError, match=complaint):
         validate(noise_config(**fields))
-
-
-def test_the_configuration_that_ships_can_be_trained():
-    text = (Path(__file__).parent.parent / "configs" / "noise.yaml").read_text(encoding="utf-8")
-    values = {
-        f"{section}__{name}": tuple(value) if isinstance(value, list) else value
-        for section, fields in yaml.safe_load(text).items()
-        if isinstance(fields, dict)
-        for name, value in fields.items()
-    }
-    validate(configure(task="noise", **values))
 
 
 def test_the_task_is_killed_and_resumed_to_the_same_bits_and_its_model_is_applied(
