@@ -51,7 +51,7 @@ def test_a_run_that_was_asked_to_stop_goes_on_bit_for_bit(configured, capsys, nu
 def test_a_second_interrupt_stops_at_once():
     with pytest.raises(KeyboardInterrupt), StopRequest() as request:
         signal.raise_signal(signal.SIGINT)
-        assert request.signal_name == "SIGINT"
+        assert request.source == "SIGINT"
         signal.raise_signal(signal.SIGINT)
 
 

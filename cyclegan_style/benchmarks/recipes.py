@@ -199,7 +199,6 @@ def train_and_score(bench: Bench, name: str, seed: int, held_out: HeldOut) -> Ru
     failure: str | None = None
     scores: Scores = {}
     try:
-        forget_number_format()
         if train(config).step < steps:
             return None
         release_memory(config)

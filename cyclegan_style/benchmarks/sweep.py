@@ -27,7 +27,7 @@ from cyclegan_style.data.training_data import name_domains
 from cyclegan_style.errors import UserError
 from cyclegan_style.runs.listing import newest_facts
 from cyclegan_style.runs.tracking import METRICS_FILE, flatten, read_metrics
-from cyclegan_style.system.hardware import forget_number_format, refuse_precision
+from cyclegan_style.system.hardware import refuse_precision
 from cyclegan_style.system.processes import say
 from cyclegan_style.training.config_checks import validate
 from cyclegan_style.training.convolutions import refuse_convolutions
@@ -161,7 +161,6 @@ def one_by_one(sweep: Sweep, runs: Iterable[SweepRun]) -> Iterable[tuple[SweepRu
     for run in runs:
         say(f"{run.name}: begins")
         config = in_folder(run, sweep.folder)
-        forget_number_format()
         try:
             result = train(config)
         except DivergenceError as error:

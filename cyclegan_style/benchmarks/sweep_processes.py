@@ -80,21 +80,21 @@ def train_in_processes(
     asked = False
     with StopRequest() as request:
         try:
-            while running or (waiting and request.signal_name is None):
+            while running or (waiting and request.source is None):
                 for slot in range(parallel):
-                    if waiting and slot not in running and request.signal_name is None:
+                    if waiting and slot not in running and request.source is None:
                         name = next(iter(waiting))
                         place = places[slot % len(places)] if places else None
                         running[slot] = begin(name, waiting.pop(name), folder, parallel, place)
                 time.sleep(POLL_SECONDS)
-                if request.signal_name is not None and not asked:
+                if request.source is not None and not asked:
                     asked = True
                     ask_to_stop(running)
                 for slot, child in list(running.items()):
                     if child.process.poll() is not None:
                         del running[slot]
                         ended = child.ended()
-                        if ended.result is not None or request.signal_name is None:
+                        if ended.result is not None or request.source is None:
                             yield ended
         finally:
             for child in running.values():  # a second Ctrl-C, or an error of this process

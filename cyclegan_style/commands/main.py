@@ -5,7 +5,6 @@ which neither ``--help`` nor a mistake should have to wait.
 """
 
 import logging
-import re
 import sys
 from collections.abc import Sequence
 
@@ -15,7 +14,7 @@ from cyclegan_style.commands.benchmark import benchmark_command
 from cyclegan_style.commands.convert import convert_command
 from cyclegan_style.commands.export import export_command
 from cyclegan_style.commands.generate import generate_command
-from cyclegan_style.commands.parser import Command, run_named
+from cyclegan_style.commands.parser import Command, readable, run_named
 from cyclegan_style.commands.replay import replay_command
 from cyclegan_style.commands.runs import runs_command
 from cyclegan_style.commands.stylize import stylize_command
@@ -48,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return run_named("cyclegan-style", "command", commands, arguments)
     except (UserError, ArgumentError) as error:
-        print(f"error: {one_line(readable(str(error)))}", file=sys.stderr)
+        print(f"error: {readable(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -60,18 +59,3 @@ def evaluate_command(arguments: list[str]) -> int:
     from cyclegan_style.commands.evaluate import evaluate_command
 
     return evaluate_command(arguments)
-
-
-def readable(message: str) -> str:
-    """The parser's complaint without Python's names for types."""
-    # An error of a loader's worker arrives with the worker's traceback around it.
-    message = re.sub(r"(?s)^Caught \w+ in DataLoader worker.*\w+Error: ", "", message)
-    message = message.replace('in "<unicode string>", ', "at ")
-    message = re.sub(r'Parser key "([^"]*)"', r"\1", message)
-    message = re.sub(r"an? <class '(\w+)'>", r"\1", message)
-    return re.sub(r"a typing\.Literal\[([^]]*)\]", r"one of \1", message)
-
-
-def one_line(message: str) -> str:
-    """A message of several lines on one."""
-    return " ".join(message.split())

@@ -1,6 +1,7 @@
 """What the commands share: their parsers, how one of several is found, how results are printed."""
 
 import json
+import re
 import tempfile
 from argparse import OPTIONAL, SUPPRESS, Action
 from collections.abc import Callable, Mapping
@@ -116,3 +117,14 @@ def print_tables(page: Path, document: Path, table: dict[str, Any], as_json: boo
     elif document.exists():
         print(document.read_text(encoding="utf-8"))
         print(f"open: {page}")
+
+
+def readable(message: str) -> str:
+    """The parser's complaint on one line and without Python's names for types."""
+    # An error of a loader's worker arrives with the worker's traceback around it.
+    message = re.sub(r"(?s)^Caught \w+ in DataLoader worker.*\w+Error: ", "", message)
+    message = message.replace('in "<unicode string>", ', "at ")
+    message = re.sub(r'Parser key "([^"]*)"', r"\1", message)
+    message = re.sub(r"an? <class '(\w+)'>", r"\1", message)
+    message = re.sub(r"a typing\.Literal\[([^]]*)\]", r"one of \1", message)
+    return " ".join(message.split())

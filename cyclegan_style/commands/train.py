@@ -1,13 +1,15 @@
 """``train``: every field of the configuration is an option."""
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from jsonargparse import SUPPRESS, ArgumentParser, Namespace, set_parsing_settings
+from jsonargparse import SUPPRESS, ArgumentError, ArgumentParser, Namespace, set_parsing_settings
 
-from cyclegan_style.commands.parser import print_result
+from cyclegan_style.commands.parser import print_result, readable
 from cyclegan_style.config import Config, DataConfig
 from cyclegan_style.errors import UserError
 
@@ -67,6 +69,27 @@ def parse_training_options(arguments: list[str]) -> tuple[Namespace, Config]:
     built = parser.instantiate(options)
     sections = {name: built[name] for name in Config.__dataclass_fields__}
     return options, Config(**sections)
+
+
+def read_config(file: str | Path | None = None, values: Mapping[str, Any] | None = None) -> Config:
+    """The configuration of a YAML file, by default the demo's, with other values of some fields.
+
+    ``values`` are by dotted names, such as ``{"train.steps": 100, "data.a": "photos/"}``. A
+    UserError names a file that cannot be read, or a field that there is not or of another kind.
+    """
+    arguments = [] if file is None else ["--config", str(file)]
+    arguments += [f"--{name}={as_text(value)}" for name, value in (values or {}).items()]
+    try:
+        return parse_training_options(arguments)[1]
+    except ArgumentError as error:
+        raise UserError(readable(str(error))) from None
+
+
+def as_text(value: object) -> str:
+    """A value as it would be written on the command line."""
+    if isinstance(value, str | Path):
+        return str(value)
+    return json.dumps(value)
 
 
 def separate_fields(

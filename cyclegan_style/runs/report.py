@@ -148,4 +148,6 @@ def config_html(config: Mapping[str, Any]) -> str:
         for name, fields in config.items()
         if isinstance(fields, Mapping)
     ]
-    return f'<p class="soft">Bold: not the default.</p><div class="setup">{"".join(sections)}</div>'
+    task = escape(str(config.get("task", Config.task)))
+    said = f'<p class="soft">Task {task}. Bold: not the default.</p>'
+    return f'{said}<div class="setup">{"".join(sections)}</div>'

@@ -14,7 +14,8 @@ class StopRequest:
     """
 
     def __init__(self) -> None:
-        self.signal_name: str | None = None
+        self.source: str | None = None
+        """Who asks: the name of a signal, or a callback's."""
         self._previous: dict[signal.Signals, Callable[..., Any] | int | None] = {}
 
     def __enter__(self) -> "StopRequest":
@@ -35,9 +36,9 @@ class StopRequest:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGINT and self.signal_name == "SIGINT":
+        if number == signal.SIGINT and self.source == "SIGINT":
             raise KeyboardInterrupt
-        self.signal_name = signal.Signals(number).name
+        self.source = signal.Signals(number).name
 
 
 def leave_signals_to_the_trainer(worker: int) -> None:

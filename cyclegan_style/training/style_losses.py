@@ -84,13 +84,15 @@ class StyleLosses:
                 for number, style in enumerate(styles)
                 for name, weight in self.style_layers.items()
             ]
-            return {
+            strength = self.style.style_weight * self.strength / len(styles)
+            losses = {
                 "content_ab": self.style.content_weight * torch.as_tensor(content),
-                "style_ab": self.style.style_weight
-                * (self.strength / len(styles))
-                * torch.stack(of_style).sum(),
-                "variation_ab": self.style.variation_weight * total_variation(fakes.float()),
+                "style_ab": strength * torch.stack(of_style).sum(),
             }
+            if self.style.variation_weight:
+                variation = total_variation(fakes.float())
+                losses["variation_ab"] = self.style.variation_weight * variation
+            return losses
 
     def _scaled(self, activations: Activations, name: str) -> Tensor:
         return activations[name].float() / self.scales[name]

@@ -1,6 +1,6 @@
 """Training from a configuration to a run folder with a model in it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -8,6 +8,8 @@ from pathlib import Path
 
 from accelerate import Accelerator
 from accelerate.utils import set_seed
+from PIL import Image
+from torch import Tensor
 
 from cyclegan_style.applying.prepared import OutputError
 from cyclegan_style.config import Config
@@ -21,7 +23,12 @@ from cyclegan_style.data.training_data import (
 )
 from cyclegan_style.errors import UserError
 from cyclegan_style.runs.run_folder import claim_run_folder
-from cyclegan_style.system.hardware import build_accelerator, join_training, refuse_precision
+from cyclegan_style.system.hardware import (
+    build_accelerator,
+    forget_number_format,
+    join_training,
+    refuse_precision,
+)
 from cyclegan_style.system.preemption import StopRequest
 from cyclegan_style.system.processes import main_process_first, on_main_process, say
 from cyclegan_style.training.config_checks import remarks, validate
@@ -55,12 +62,26 @@ class TrainingResult:
     scores: Scores
 
 
-def train(config: Config, notes: Sequence[str] = ()) -> TrainingResult:
-    """Train a CycleGAN, or go on with the run in the folder, until its last step.
+OnStep = Callable[[int, Mapping[str, Tensor]], object]
+OnSample = Callable[[int, Image.Image], object]
 
-    The notes are for the person at the terminal, who gets them before the first step but not on top
-    of a mistake.
+
+def train(
+    config: Config,
+    notes: Sequence[str] = (),
+    *,
+    on_step: OnStep | None = None,
+    on_sample: OnSample | None = None,
+) -> TrainingResult:
+    """Train what the configuration's task names, or go on with its run, until the last step.
+
+    ``on_step`` is called after each step with its number and losses, on every process; losses lie
+    on the device, which is waited for where they are read. What it returns, if it is true, stops
+    the run after that step: it is saved, and the same call goes on. ``on_sample`` is called with
+    each picture of samples and the number of its step, on the main process. The notes are for the
+    person at the terminal, who gets them before the first step but not on top of a mistake.
     """
+    forget_number_format()
     config = name_domains(config)
     validate(config)
     refuse_precision(config.train)
@@ -72,7 +93,7 @@ def train(config: Config, notes: Sequence[str] = ()) -> TrainingResult:
     accelerator = build_accelerator(config, precision_of_run(config, run))
     for note in (*notes, *remarks(config)):
         say(note)
-    return Trainer(config, accelerator, run, dataset).fit()
+    return Trainer(config, accelerator, run, dataset, on_step, on_sample).fit()
 
 
 class Trainer:
@@ -84,11 +105,18 @@ class Trainer:
     """
 
     def __init__(
-        self, config: Config, accelerator: Accelerator, run: Path, dataset: UnpairedDataset
+        self,
+        config: Config,
+        accelerator: Accelerator,
+        run: Path,
+        dataset: UnpairedDataset,
+        on_step: OnStep | None = None,
+        on_sample: OnSample | None = None,
     ) -> None:
         self.config = config
         self.accelerator = accelerator
         self.run = run
+        self.on_step = on_step
         computing = with_convolutions_of_run(config, run, accelerator.mixed_precision)
         self.training_step = build_step(computing, accelerator)
         # From here on chance differs between processes: dropout, augmentations, interpolations.
@@ -111,7 +139,7 @@ class Trainer:
         )
         self.saving.restore()
         self.watching = Watching(
-            config, accelerator, run, dataset, tests, self.progress, self.losses
+            config, accelerator, run, dataset, tests, self.progress, self.losses, on_sample
         )
 
     def fit(self) -> TrainingResult:
@@ -180,6 +208,8 @@ class Trainer:
                     self.saving.save()
 
             # Stop if asked to.
+            if self.on_step is not None and self.on_step(progress.step, losses):
+                request.source = "on_step"
             if self.all_agree_to_stop(request):
                 return
 
@@ -199,11 +229,11 @@ class Trainer:
     def all_agree_to_stop(self, request: StopRequest) -> bool:
         """Whether any process was asked to stop; all learn of it after the same step."""
         if self.accelerator.num_processes == 1:
-            return request.signal_name is not None
+            return request.source is not None
         # On GPUs asking makes the host wait for the device, so it is not done at every step.
         if self.accelerator.device.type != "cpu" and self.progress.step % 10:
             return False
-        if request.signal_name is not None:
+        if request.source is not None:
             self.accelerator.set_trigger()
         return bool(self.accelerator.check_trigger())
 
@@ -211,7 +241,7 @@ class Trainer:
         """Save, and say how to go on."""
         if not self.saving.is_up_to_date:
             self.saving.save()
-        self.watching.show_interruption(request.signal_name)
+        self.watching.show_interruption(request.source)
 
     def finish(self) -> None:
         """Score and show the trained model."""

@@ -1,16 +1,17 @@
 """What a person sees of a run: numbers, pictures, the report, and lines at the terminal."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from PIL import Image
 from torch import Tensor
 
 from cyclegan_style.config import Config
-from cyclegan_style.data.images import write_image
+from cyclegan_style.data.images import to_pillow, write_image
 from cyclegan_style.data.sampling import UnpairedDataset
 from cyclegan_style.models.export import MODEL_FOLDER
 from cyclegan_style.runs.best import best_table
@@ -70,6 +71,7 @@ class Watching:
         tests: Mapping[str, Sequence[Tensor]],
         progress: Progress,
         losses: RecentLosses,
+        on_sample: Callable[[int, Image.Image], object] | None = None,
     ) -> None:
         self.config = config
         self.accelerator = accelerator
@@ -78,6 +80,7 @@ class Watching:
         self.tests = tests
         self.progress = progress
         self.losses = losses
+        self.on_sample = on_sample
         self.tracking = Tracking(accelerator, config, run, progress.step, progress.total_steps)
         self.say_what_begins()
         self.clock = Clock()
@@ -106,6 +109,8 @@ class Watching:
         if self.accelerator.is_main_process:
             pixels = training_step.sample(self.tests)
             self.tracking.picture(self.progress.step, "samples", self.sample_file, pixels)
+            if self.on_sample is not None:
+                self.on_sample(self.progress.step, to_pillow(pixels))
 
     def say_what_ails(self) -> None:
         """Say what goes wrong since this sample, and what to do about it."""
@@ -131,14 +136,14 @@ class Watching:
         self.write_report("diverged")
         self.tracking.close()
 
-    def show_interruption(self, signal_name: str | None) -> None:
+    def show_interruption(self, source: str | None) -> None:
         """Tell what stopped the run, which is saved, and how to go on."""
         self.write_report("stopped")
         self.tracking.close()
         self.say_what_was_skipped()
         say(self.clock.summary())
         say(
-            f"stopped by {signal_name or 'another process'} after step {self.progress.step} of"
+            f"stopped by {source or 'another process'} after step {self.progress.step} of"
             f" {self.progress.total_steps}, which is saved; run the same command again to go on"
         )
 
