@@ -210,6 +210,7 @@ def test_every_command_explains_itself(command, capsys):
         "sweep",
         "translate",
         "stylize",
+        "generate",
         "convert",
         "export",
         "runs",
@@ -247,6 +248,7 @@ def test_no_command_waits_for_what_it_does_not_need(empty_folder):
     wrong = ["--content", "a", "--style", "b", "--output", "c", "--steps", "0"]
     tries += [["stylize", "--help"], ["stylize", *wrong]]
     tries += [["sweep", "--help"], ["sweep", "--train.seed", "0,none"], ["sweep", "--train.seed=0"]]
+    tries += [["generate", "--help"], ["generate", *wrong[4:6], "--model", "m", "--count", "0"]]
     tries += [["convert"], ["replay", "--help"], ["benchmark", "train", "--size", "wide"]]
     program = f"""
 import contextlib, sys

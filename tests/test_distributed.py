@@ -14,6 +14,7 @@ import torch
 import yaml
 from accelerate import Accelerator
 from distributed_steps import ONE_SIDED, weights_after_steps
+from runs_in_tests import assert_equal_state
 from safetensors.torch import load_file
 from tiny import equal_tensors, largest_difference, make_pictures, tiny_config
 
@@ -123,6 +124,36 @@ def one_style_file(folder: Path, name: str, max_steps: int) -> Path:
     return path
 
 
+NOISE_RUNS = (("noise-parts", 11), ("noise-parts", 20), ("noise-whole", 20))
+
+
+def noise_file(folder: Path, name: str, max_steps: int) -> Path:
+    """Write the configuration of a run that makes pictures out of noise."""
+    config = tiny_config(
+        task="noise",
+        run__dir=str(folder / name),
+        data__a=None,
+        data__b=str(folder / "b"),
+        data__crop_size=32,
+        generator__architecture="dcgan",
+        generator__norm="batch",
+        discriminator__architecture="whole",
+        discriminator__layers=3,
+        discriminator__spectral_norm=True,
+        discriminator__augment=("translation",),
+        train__max_steps=max_steps,
+        train__epochs=100,
+        train__batch_size=2,
+        train__pool_size=50,
+        train__ema_decay=0.9,
+        # Which must not matter.
+        evaluation__every_steps=10 if name == "noise-whole" else 0,
+    )
+    path = folder / f"{name}-{max_steps}.yaml"
+    path.write_text(to_yaml(config), encoding="utf-8")
+    return path
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Path:
     """A folder with two runs of two processes, and the steps' weights.
@@ -147,6 +178,7 @@ def trained(tmp_path_factory) -> Path:
         Path(__file__).with_name("distributed_steps.py"),
         folder / "weights",
         *(one_style_file(folder, name, end) for name, end in STYLE_RUNS),
+        *(noise_file(folder, name, end) for name, end in NOISE_RUNS),
         config_file(folder, "parts", step + 3),
         config_file(folder, "whole", step + 3),
         options=[f"--config_file={asked}"],
@@ -229,6 +261,20 @@ def test_two_processes_go_on_bit_for_bit_with_learning_styles(trained):
     assert (
         yaml.safe_load((whole.parents[1] / "config.yaml").read_text())["generator"]["styles"] == 5
     )
+
+
+def test_two_processes_go_on_bit_for_bit_with_pictures_out_of_noise(trained):
+    assert_equal_state(trained / "noise-parts", trained / "noise-whole", 20)
+    own = [
+        load_file(
+            trained / f"noise-whole/checkpoints/step-00000020/process-0000{index}.safetensors"
+        )
+        for index in (0, 1)
+    ]
+    assert not equal_tensors(*own)  # each draws noise of its own
+    for row in (trained / "noise-whole" / "metrics.jsonl").read_text().splitlines():
+        if json.loads(row)["step"] == 10:
+            assert json.loads(row)["fd_squeezenet_b"] > 0
 
 
 def test_two_processes_find_the_scores_that_one_finds(trained):

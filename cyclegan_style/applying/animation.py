@@ -1,8 +1,9 @@
 """GIF by Pillow, frame by frame."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageSequence
 
@@ -36,13 +37,18 @@ def translate_gif(
         closing(translated(frames, translate, batch_size)) as outputs,
     ):
         shown = (timed_image(*frame) for frame in frame_bar(outputs, source, count, progress))
-        first = next(shown)
-        try:
-            with whole_file(target) as stream:
-                first.save(stream, "GIF", save_all=True, append_images=shown, **options)
-        except OSError as error:
-            raise ImageError(target, f"cannot be written: {reason_of(error)}") from error
+        write_gif(target, shown, options)
     return count
+
+
+def write_gif(target: Path, images: Iterator[Image.Image], options: Mapping[str, Any]) -> None:
+    """Write an animation of one image or more; each tells how long it is shown."""
+    first = next(images)
+    try:
+        with whole_file(target) as stream:
+            first.save(stream, "GIF", save_all=True, append_images=images, **options)
+    except OSError as error:
+        raise ImageError(target, f"cannot be written: {reason_of(error)}") from error
 
 
 def gif_frames(path: Path) -> Generator[tuple[Pixels, int], None, None]:

@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from typing import BinaryIO, Self, TypeAlias, cast
 import av
 import numpy as np
 from av.audio.stream import AudioStream
-from av.container import InputContainer
+from av.container import InputContainer, OutputContainer
 from av.video.reformatter import ColorRange
 from av.video.stream import VideoStream
 
@@ -274,18 +274,9 @@ class VideoWriter:
         self.container.metadata.update(reader.container.metadata)
         source = reader.video
         rate = source.average_rate or source.guessed_rate
-        stream = self.container.add_stream(codecs.video, rate, codecs.options)
-        self.video = cast(VideoStream, stream)
         self.time_base = source.time_base or Fraction(1, 1000)
+        self.video = add_pictures(self.container, codecs, rate, self.time_base, first)
         context = self.video.codec_context
-        context.height, context.width = height, width = first.shape[:2]
-        # H.264 knows odd sizes only where colours are as fine as brightness.
-        odd = height % 2 or width % 2
-        self.pixel_format = "yuv444p" if odd and codecs.video == "libx264" else "yuv420p"
-        context.pix_fmt = self.pixel_format
-        context.time_base = self.time_base
-        context.colorspace = context.color_primaries = context.color_trc = BT709
-        context.color_range = ColorRange.MPEG
         context.sample_aspect_ratio = pixel_aspect(source, first)
         self.sound = {audio.index: self.sound_like(audio, codecs) for audio in reader.audio}
 
@@ -307,10 +298,7 @@ class VideoWriter:
     def write(self, pixels: Pixels, moment: Moment) -> None:
         """Encode a frame and the sound before it."""
         self.write_sound(moment.sound)
-        rgb = np.ascontiguousarray(from_pillow(to_pillow(pixels), 3))
-        frame = av.VideoFrame.from_ndarray(rgb, "rgb24").reformat(
-            format=self.pixel_format, dst_colorspace="ITU709", dst_color_range="MPEG"
-        )
+        frame = frame_of(pixels, self.video)
         frame.pts, frame.time_base = moment.time, self.time_base
         self.container.mux(self.video.encode(frame))
 
@@ -332,6 +320,57 @@ class VideoWriter:
         for stream in self.sound.values():
             if not stream.copied:
                 self.container.mux(stream.target.encode(None))
+
+
+def write_frames(target: Path, frames: Iterable[Pixels], frames_per_second: int) -> None:
+    """Write one picture or more of a size as a video without sound."""
+    pictures = iter(frames)
+    first = next(pictures)
+    stream: WatchedFile | None = None
+    ending, time_base = target.suffix.lower(), Fraction(1, frames_per_second)
+    try:
+        with whole_file(target) as file:
+            stream = WatchedFile(file)
+            with av.open(stream, "w", ending.removeprefix(".")) as container:
+                rate = Fraction(frames_per_second)
+                video = add_pictures(container, CODECS[ending], rate, time_base, first)
+                for number, pixels in enumerate(chain([first], pictures)):
+                    frame = frame_of(pixels, video)
+                    frame.pts, frame.time_base = number, time_base
+                    container.mux(video.encode(frame))
+                container.mux(video.encode(None))
+            stream.flush()
+    except (av.FFmpegError, OSError) as error:
+        reason = reason_of((stream and stream.error) or error)
+        raise ImageError(target, f"cannot be written: {reason}") from error
+
+
+def add_pictures(
+    container: OutputContainer,
+    codecs: Codecs,
+    rate: Fraction | None,
+    time_base: Fraction,
+    first: Pixels,
+) -> VideoStream:
+    """A stream for pictures of the size of the first."""
+    video = cast(VideoStream, container.add_stream(codecs.video, rate, codecs.options))
+    context = video.codec_context
+    context.height, context.width = height, width = first.shape[:2]
+    # H.264 knows odd sizes only where colours are as fine as brightness.
+    odd = height % 2 or width % 2
+    context.pix_fmt = "yuv444p" if odd and codecs.video == "libx264" else "yuv420p"
+    context.time_base = time_base
+    context.colorspace = context.color_primaries = context.color_trc = BT709
+    context.color_range = ColorRange.MPEG
+    return video
+
+
+def frame_of(pixels: Pixels, video: VideoStream) -> av.VideoFrame:
+    """A picture in the colours of a stream."""
+    rgb = np.ascontiguousarray(from_pillow(to_pillow(pixels), 3))
+    return av.VideoFrame.from_ndarray(rgb, "rgb24").reformat(
+        format=video.codec_context.pix_fmt, dst_colorspace="ITU709", dst_color_range="MPEG"
+    )
 
 
 def upright_pixels(frame: av.VideoFrame) -> Pixels:

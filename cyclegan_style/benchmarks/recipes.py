@@ -122,6 +122,10 @@ def refuse_impossible(recipes: Mapping[str, Config]) -> dict[str, Config]:
     """The recipes with their domains spelled out; a UserError if they cannot be compared."""
     named = {}
     for name, config in recipes.items():
+        if config.task != "cyclegan":
+            raise UserError(
+                f"--recipes: {name}: task {config.task} has no two domains to be compared on"
+            )
         named[name] = name_domains(config)
         try:
             validate(for_run(named[name], Path(), seed=0, steps=1))

@@ -13,6 +13,7 @@ from jsonargparse import ArgumentError
 from cyclegan_style.commands.benchmark import benchmark_command
 from cyclegan_style.commands.convert import convert_command
 from cyclegan_style.commands.export import export_command
+from cyclegan_style.commands.generate import generate_command
 from cyclegan_style.commands.parser import Command, readable, run_named
 from cyclegan_style.commands.replay import replay_command
 from cyclegan_style.commands.runs import runs_command
@@ -32,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "sweep": (sweep_command, "train a run for every combination of values, and rank them"),
         "translate": (translate_command, "translate pictures and videos with a trained model"),
         "stylize": (stylize_command, "paint pictures in the style of another, without training"),
+        "generate": (generate_command, "make pictures out of noise with a trained model"),
         "convert": (convert_command, "turn a model into files of the reference, or back"),
         "export": (export_command, "write a model for other programs, or publish it"),
         "evaluate": (evaluate_command, "score pictures, or what a model makes of them"),

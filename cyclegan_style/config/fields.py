@@ -78,13 +78,16 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class GeneratorConfig:
-    """The two networks that translate."""
+    """The networks that translate, or with task noise the one that makes pictures out of noise."""
 
-    architecture: Literal["resnet", "unet", "residual_unet"] = "resnet"
+    architecture: Literal["resnet", "unet", "residual_unet", "dcgan"] = "resnet"
     """resnet: residual blocks at a quarter of the resolution; unet: encoder-decoder with skips;
-    residual_unet: the same with a residual block before and after each level."""
+    residual_unet: the same with a residual block before and after each level; dcgan, for task noise
+    alone: a map of 4 × 4, and doublings up to data.crop_size (Radford et al., 2016)."""
     channels: int = 64
-    """Filters of the first layer; deeper layers have multiples of it."""
+    """Filters of the first layer, or of a dcgan's last; deeper layers have multiples of it."""
+    latent: int = 128
+    """Numbers that a picture is made of (dcgan)."""
     blocks: int = 9
     """Residual blocks (resnet); the paper has 9 for 256 pixels and 6 for 128."""
     levels: int = 8
@@ -124,12 +127,14 @@ class GeneratorConfig:
 class DiscriminatorConfig:
     """The two networks that judge; discriminator_b judges domain B."""
 
-    architecture: Literal["patch", "pixel"] = "patch"
-    """patch: PatchGAN, one verdict per patch; pixel: one verdict per pixel."""
+    architecture: Literal["patch", "pixel", "whole"] = "patch"
+    """patch: PatchGAN, one verdict per patch; pixel: one verdict per pixel; whole: one verdict per
+    picture, from a map of 4 × 4."""
     channels: int = 64
     """Filters of the first layer."""
     layers: int = 3
-    """Strided layers of the PatchGAN; 3 see patches of 70 × 70 pixels."""
+    """Strided layers of the PatchGAN; 3 see patches of 70 × 70 pixels. Halvings of a whole picture:
+    4 for 64 pixels, 5 for 128."""
     norm: Literal["instance", "batch", "none"] = "instance"
     """Normalisation after the inner convolutions."""
     scales: int = 1
@@ -379,6 +384,13 @@ class Config:
             return ()
         one_way = self.task == "one_style" or self.train.one_sided
         return DIRECTIONS[:1] if one_way else DIRECTIONS
+
+    @property
+    def generator_names(self) -> tuple[str, ...]:
+        """Names of the networks that are trained to make pictures."""
+        if self.task == "noise":
+            return ("b",)
+        return tuple(direction.name for direction in self.directions)
 
     @property
     def made_domains(self) -> tuple[str, ...]:

@@ -30,12 +30,13 @@ def name_domains(config: Config) -> Config:
     if data.root is None or data.a is not None or data.b is not None:
         return config
     found = {name: str(path) for name, path in reference_layout(data.root).items()}
+    only_b = config.task == "noise"
     named = replace(
         data,
         root=None,
-        a=found["a"],
+        a=None if only_b else found["a"],
         b=found["b"],
-        test_a=data.test_a or found.get("test_a"),
+        test_a=data.test_a or (None if only_b else found.get("test_a")),
         test_b=data.test_b or found.get("test_b"),
     )
     return replace(config, data=named)

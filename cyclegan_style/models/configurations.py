@@ -25,6 +25,7 @@ SHAPED_BY = {
     "residual_unet": ("architecture", "channels", "levels", "norm", *OF_OURS),
     "patch": ("architecture", "channels", "layers", "norm"),
     "pixel": ("architecture", "channels", "norm"),
+    "whole": ("architecture", "channels", "layers", "norm"),
 }
 """Fields that decide about tensors, or about what they compute, by architecture."""
 
@@ -55,6 +56,6 @@ def depth_of(config: GeneratorConfig | DiscriminatorConfig) -> int:
             return config.blocks
         case "unet" | "residual_unet":
             return config.levels
-        case "patch":
+        case "patch" | "whole":
             return config.layers
     return 0

@@ -106,12 +106,18 @@ def _infer_first(path: Path, state: State) -> tuple[DiscriminatorConfig, int]:
             channels, in_channels, _, _ = state["net.0.weight"].shape
             norm = norm_between(state, "net.2", "net.3")
             return DiscriminatorConfig("pixel", channels=channels, norm=norm), in_channels
-        channels, in_channels, _, _ = state["model.0.weight"].shape
+        first = "whole" if "whole.0.weight" in state else "model"
+        channels, in_channels, _, _ = state[f"{first}.0.weight"].shape
         # After the first layer each takes three places, and the last convolution one.
         layers = (max(int(key.split(".")[1]) for key in state) - 2) // 3
-        norm = norm_between(state, "model.2", "model.3")
+        norm = norm_between(state, f"{first}.2", f"{first}.3")
         config = DiscriminatorConfig("patch", channels=channels, layers=layers, norm=norm)
+        if first == "whole":  # whose first layer is one of its halvings
+            config = replace(config, architecture="whole", layers=layers + 1)
         return config, in_channels
     except (LookupError, ValueError):
-        expected = "model.0.weight and model.2.weight (patch) or net.0.weight (pixel)"
+        expected = (
+            "model.0.weight and model.2.weight (patch), net.0.weight (pixel) or whole.0.weight"
+            " (whole)"
+        )
         raise unknown_network(path, state, "discriminator", expected) from None

@@ -33,6 +33,8 @@ State = dict[str, Tensor]
 DIRECTION_NAMES: tuple[DirectionName, ...] = ("ab", "ba")
 REFERENCE_GENERATORS = {"ab": "latest_net_G_A.pth", "ba": "latest_net_G_B.pth"}
 """Names of the reference's generator files; its ``G_A`` maps A to B."""
+NOISE_FILE = generator_file("b")
+"""Name of the file with a generator that makes pictures of domain B out of noise."""
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _BATCH_COUNT = "num_batches_tracked"
@@ -115,10 +117,17 @@ def local_path(model: str | Path) -> Path:
 
 
 def find_model_folder(model: str | Path) -> Path:
-    """The folder with the generators that a run, a folder or a Hub id means."""
+    """The folder with the generators that translate of a run, a folder or a Hub id."""
+    folder = find_folder(model)
+    refuse_noise(folder)
+    return folder
+
+
+def find_folder(model: str | Path) -> Path:
+    """The folder with the generators, of any task, that a run, a folder or a Hub id means."""
     path = local_path(model)
     for folder in (path / MODEL_FOLDER, path):
-        if is_ours(folder) or _is_of_reference(folder):
+        if is_ours(folder) or _is_of_reference(folder) or makes_from_noise(folder):
             return folder
     if path.is_dir():
         raise UserError(
@@ -133,7 +142,7 @@ def find_model_folder(model: str | Path) -> Path:
     elif path.parent.is_dir() or path.parent == Path(RunConfig().dir).parent:
         reason = f"and not looked for on the Hub, since {path.parent} is a folder of this machine"
     else:
-        return find_model_folder(download_model(str(model)))
+        return find_folder(download_model(str(model)))
     raise UserError(printable(f"{model}: no such file or folder, {reason}"))
 
 
@@ -155,6 +164,8 @@ def direction_of_name(path: Path) -> DirectionName | None:
 
 
 def _load_file(path: Path, asked: DirectionName | None) -> LoadedGenerator:
+    if path.name == NOISE_FILE:
+        refuse_noise(path.parent)
     held = direction_of_name(path) or "ab"
     if asked not in (None, held):
         raise UserError(
@@ -171,6 +182,22 @@ def is_ours(folder: Path) -> bool:
     """Whether a folder holds generators as they are written here."""
     files = (folder / generator_file(name) for name in DIRECTION_NAMES)
     return (folder / CONFIG_FILE).is_file() and any(path.is_file() for path in files)
+
+
+def makes_from_noise(folder: Path) -> bool:
+    """Whether a folder holds a generator of task noise."""
+    return (folder / CONFIG_FILE).is_file() and (folder / NOISE_FILE).is_file()
+
+
+def refuse_noise(folder: Path) -> None:
+    """Raise a UserError if what a folder holds makes pictures out of noise and translates none."""
+    if makes_from_noise(folder):
+        raise UserError(
+            printable(
+                f"{folder}: this model makes pictures out of noise (task noise) and takes none: use"
+                " cyclegan-style generate"
+            )
+        )
 
 
 def _is_of_reference(folder: Path) -> bool:

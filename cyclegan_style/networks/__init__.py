@@ -1,5 +1,6 @@
 """Networks, and their construction from the configuration."""
 
+from collections.abc import Collection
 from typing import get_args
 
 from torch import nn
@@ -7,8 +8,13 @@ from torch.nn.utils import parametrizations
 
 from cyclegan_style.config import DiscriminatorConfig, GeneratorConfig
 from cyclegan_style.networks.attention import SelfAttention
-from cyclegan_style.networks.discriminators import PatchDiscriminator, PixelDiscriminator
+from cyclegan_style.networks.discriminators import (
+    PatchDiscriminator,
+    PixelDiscriminator,
+    WholeDiscriminator,
+)
 from cyclegan_style.networks.layers import GeneratorNormName, Padding, initialise
+from cyclegan_style.networks.noise import NoiseGenerator
 from cyclegan_style.networks.resampling import (
     Downsampling,
     FullSizeLevel,
@@ -22,7 +28,13 @@ from cyclegan_style.networks.sizes import is_kernel
 from cyclegan_style.networks.styles import give_styles
 from cyclegan_style.networks.unet import UnetGenerator
 
-__all__ = ["bound_spectrally", "build_discriminator", "build_generator", "mixes_samples"]
+__all__ = [
+    "bound_spectrally",
+    "build_discriminator",
+    "build_generator",
+    "build_noise_generator",
+    "mixes_samples",
+]
 
 GENERATORS = {
     "resnet": ResnetGenerator,
@@ -57,9 +69,19 @@ def build_generator(
     return network
 
 
-def refuse_unknown_layers(config: GeneratorConfig) -> None:
+def build_noise_generator(config: GeneratorConfig, side: int, out_channels: int = 3) -> nn.Module:
+    """Generator of square pictures out of noise, with fresh weights."""
+    refuse_unknown_layers(config, ("dcgan",))
+    network = NoiseGenerator(side, out_channels, config)
+    initialise(network)
+    return network
+
+
+def refuse_unknown_layers(
+    config: GeneratorConfig, architectures: Collection[str] = tuple(GENERATORS)
+) -> None:
     """Raise a ValueError where a model's file asks for layers that there are not."""
-    if config.architecture not in GENERATORS:
+    if config.architecture not in architectures:
         raise ValueError(f"generator.architecture is {config.architecture!r}")
     if config.norm not in get_args(GeneratorNormName):
         raise ValueError(f"generator.norm is {config.norm!r}")
@@ -99,6 +121,14 @@ def build_discriminator(config: DiscriminatorConfig, in_channels: int = 3) -> nn
             norm=config.norm,
             feature_layers=config.feature_layers,
             scales=config.scales,
+        )
+    elif config.architecture == "whole":
+        network = WholeDiscriminator(
+            in_channels,
+            channels=config.channels,
+            layers=config.layers,
+            norm=config.norm,
+            feature_layers=config.feature_layers,
         )
     else:
         network = PixelDiscriminator(

@@ -1,6 +1,6 @@
-"""Discriminators: one verdict per patch (PatchGAN) or per pixel.
+"""Discriminators: one verdict per patch (PatchGAN), per pixel or per picture.
 
-Either may have heads on features beside it, and a PatchGAN others for coarser pictures. Both are
+Each may have heads on features beside it, and a PatchGAN others for coarser pictures. Both are
 called by themselves.
 """
 
@@ -14,6 +14,8 @@ from cyclegan_style.networks.feature_heads import FeatureHeads
 from cyclegan_style.networks.layers import NormName, build_norm, has_bias
 
 MOST_SCALES = 16
+LAST_SIDE = 4
+"""Side of the map of which a verdict on a whole picture is made."""
 SCALES = "scales."
 """What the keys of PatchGANs for coarser pictures begin with in a discriminator's state."""
 
@@ -141,3 +143,48 @@ class PixelDiscriminator(nn.Module):
     def activations(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
         """Activations of the inner layers, and the verdicts."""
         return activations_of(self.net, x)
+
+
+class WholeDiscriminator(nn.Module):
+    """Halvings down to a map of 4×4, of which one verdict is made (Radford et al., 2016)."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        *,
+        channels: int = 64,
+        layers: int = 4,
+        norm: NormName = "instance",
+        feature_layers: Sequence[FeatureLayer] = (),
+    ) -> None:
+        super().__init__()
+        modules: list[nn.Module] = [
+            nn.Conv2d(in_channels, channels, 4, stride=2, padding=1),
+            nn.LeakyReLU(0.2),
+        ]
+        width = channels
+        for depth in range(1, layers):
+            next_width = channels * min(2**depth, 8)
+            modules += [
+                nn.Conv2d(width, next_width, 4, stride=2, padding=1, bias=has_bias(norm)),
+                build_norm(norm, next_width),
+                nn.LeakyReLU(0.2),
+            ]
+            width = next_width
+        self.whole = nn.Sequential(*modules, nn.Conv2d(width, 1, LAST_SIDE))
+        self.heads = FeatureHeads(feature_layers)
+        self.scales = CoarserScales(())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map N×C×S×S images, S = 4 · 2^layers, to N×1×1×1 verdicts, without a sigmoid."""
+        out: Tensor = self.whole(x)
+        return out
+
+    def activations(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Activations of the inner layers, and the verdicts."""
+        return activations_of(self.whole, x)
+
+
+def side_of_whole(layers: int) -> int:
+    """Side of the pictures that so many halvings leave a map of 4×4 of."""
+    return LAST_SIDE << layers

@@ -10,7 +10,12 @@ smallest picture can reflect."""
 
 
 def size_divisor(generator: GeneratorConfig) -> int:
-    """Number that divides the side of every picture the generator can map to its own size."""
+    """Number that divides the side of every picture the generator can map to its own size.
+
+    One that makes pictures out of noise maps none.
+    """
+    if generator.architecture == "dcgan":
+        return 1
     return 4 if generator.architecture == "resnet" else 2 ** max(generator.levels, 0)
 
 

@@ -50,6 +50,14 @@ DETECTORS = (
         0.35,
     ),
     Detector(
+        "diversity",
+        "Variety of pictures out of noise",
+        "pictures like {A} all look alike",
+        "set discriminator.augment, or loss.gradient_penalty r1; lower optimizer.learning_rate",
+        "above",
+        0.35,
+    ),
+    Detector(
         "brightness",
         "Brightness kept",
         "translations of {A} are inverted, dark where their input is bright",
@@ -85,8 +93,8 @@ DETECTORS = (
     ),
     Detector(
         "separation",
-        "Real told from translated",
-        "discriminator_{a} has won: it tells every translation from a picture",
+        "Real told from made",
+        "discriminator_{a} has won: it tells all that is made from real pictures",
         "set discriminator.spectral_norm true, loss.gradient_penalty r1 or discriminator.augment",
         "below",
         0.99,

@@ -12,7 +12,7 @@ from cyclegan_style.config import (
 from cyclegan_style.errors import UserError
 from cyclegan_style.evaluation.scores import OF_FEATURES, contradiction, definition_for
 from cyclegan_style.features.squeezenet import SQUEEZENET
-from cyclegan_style.networks.discriminators import MOST_SCALES
+from cyclegan_style.networks.discriminators import MOST_SCALES, side_of_whole
 from cyclegan_style.networks.sizes import LARGEST_KERNEL, is_kernel, size_divisor
 from cyclegan_style.synthetic import DEMO_SPECS
 from cyclegan_style.training.task_checks import problems_of_task
@@ -26,6 +26,7 @@ _LEAST = {
     "data.channels_a": 1,
     "data.channels_b": 1,
     "generator.channels": 1,
+    "generator.latent": 1,
     "generator.blocks": 0,
     "generator.levels": 5,
     "generator.full_size_channels": 0,
@@ -126,6 +127,13 @@ def _problems_of_sizes(config: Config) -> list[str]:
             f"data.crop_size ({data.crop_size}) is larger than data.load_size ({data.load_size})"
         )
     divisor = size_divisor(generator)
+    if discriminator.architecture == "whole" and 1 <= discriminator.layers <= 8:
+        side = side_of_whole(discriminator.layers)
+        if data.crop_size != side:
+            problems.append(
+                f"data.crop_size ({data.crop_size}) must be {side} for discriminator.layers"
+                f" ({discriminator.layers}) of a whole picture: 4 for 64, 5 for 128"
+            )
     if data.crop_size % divisor:
         problems.append(
             f"data.crop_size ({data.crop_size}) must be divisible by {divisor}, by which the"
@@ -220,7 +228,8 @@ def _problems_of_combinations(config: Config) -> list[str]:
     definition = definition_for(evaluation.metrics, evaluation.definition)
     if contradictory := contradiction(evaluation.metrics, definition):
         problems.append(f"evaluation.metrics: {contradictory}")
-    different_channels = config.data.channels_a != config.data.channels_b
+    from_noise = config.task == "noise"  # where there is no domain A
+    different_channels = not from_noise and config.data.channels_a != config.data.channels_b
     if different_channels and (loss.identity_a or loss.identity_b):
         problems.append(
             "loss.identity_a and loss.identity_b must be 0 when data.channels_a and"
@@ -334,7 +343,7 @@ def _problems_of_discriminators(config: Config) -> list[str]:
     if discriminator.scales > 1 and discriminator.architecture != "patch":
         problems.append(
             "discriminator.scales needs discriminator.architecture patch: a pixel discriminator"
-            " judges no shapes"
+            " judges no shapes, and a whole one pictures of one size"
         )
     return problems
 

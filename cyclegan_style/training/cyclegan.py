@@ -16,7 +16,11 @@ from torch import Tensor, nn
 from cyclegan_style.config import Config, DiscriminatorConfig, LossConfig
 from cyclegan_style.directions import DIRECTIONS, Direction
 from cyclegan_style.networks import build_discriminator, build_generator, mixes_samples
-from cyclegan_style.networks.discriminators import PatchDiscriminator, PixelDiscriminator
+from cyclegan_style.networks.discriminators import (
+    PatchDiscriminator,
+    PixelDiscriminator,
+    WholeDiscriminator,
+)
 from cyclegan_style.networks.feature_heads import scaled
 from cyclegan_style.system.constants import constant
 from cyclegan_style.training.augment import augment
@@ -52,7 +56,6 @@ class Generators(Networks):
     def __init__(self, networks: Mapping[str, nn.Module], loss: LossConfig) -> None:
         super().__init__(networks, loss.cycle_features)
         self.directions = tuple(each for each in DIRECTIONS if each.name in networks)
-        self.objective = loss.adversarial
         self.matching_weight = loss.feature_matching
         self.contrastive_weight = loss.contrastive
         self.contrastive_identity_weight = loss.contrastive_identity
@@ -209,23 +212,17 @@ class Generators(Networks):
         discriminators: "Discriminators",
     ) -> dict[str, Tensor]:
         """Losses of a translation before the discriminator of its domain."""
-        name, target, losses = direction.name, direction.target, {}
-        on_real: Sequence[Tensor | None]
-        if self.matching_weight:
-            on_real, expected = discriminators.examine(target, real[target])
-            verdicts, found = discriminators.examine(target, fake)
-            matching = feature_matching(expected, found)
-            losses[f"feature_matching_{name}"] = self.matching_weight * matching
-        else:
-            verdicts = discriminators.judge(target, fake)
-            on_real = [None] * len(verdicts)
-            if self.objective == "relativistic":
-                on_real = discriminators.judge(target, real[target])
-        adversarial = [
-            generator_adversarial(self.objective, *pair)
-            for pair in zip(verdicts, on_real, strict=True)
-        ]
-        return {f"adversarial_{name}": discriminators.together(adversarial), **losses}
+        name, target = direction.name, direction.target
+        if not self.matching_weight:
+            loss = discriminators.generator_loss(target, fake, real[target])
+            return {f"adversarial_{name}": loss}
+        on_real, expected = discriminators.examine(target, real[target])
+        verdicts, found = discriminators.examine(target, fake)
+        matching = feature_matching(expected, found)
+        return {
+            f"adversarial_{name}": discriminators.persuaded(verdicts, on_real),
+            f"feature_matching_{name}": self.matching_weight * matching,
+        }
 
     def _translate(self, direction: Direction, real: Images) -> tuple[Tensor, Tensor | None]:
         """Translate the source and, if an identity counts, the target by the same generator."""
@@ -293,6 +290,19 @@ class Discriminators(Networks):
         seen = self._augmented(domain, images)
         return [self[domain](seen), *self._beside_the_first(domain, seen)]
 
+    def generator_loss(self, domain: str, fake: Tensor, real: Tensor) -> Tensor:
+        """The loss of a generator that made ``fake``."""
+        verdicts = self.judge(domain, fake)
+        on_real: Sequence[Tensor | None] = [None] * len(verdicts)
+        if self.objective == "relativistic":
+            on_real = self.judge(domain, real)
+        return self.persuaded(verdicts, on_real)
+
+    def persuaded(self, verdicts: Sequence[Tensor], on_real: Sequence[Tensor | None]) -> Tensor:
+        """The same loss, of what is said of its images and, where that counts, of real ones."""
+        pairs = zip(verdicts, on_real, strict=True)
+        return self.together([generator_adversarial(self.objective, *pair) for pair in pairs])
+
     def examine(self, domain: str, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """What ``judge`` returns, and the activations of all PatchGANs that led to it."""
         seen, judge = self._augmented(domain, images), self._judge(domain)
@@ -351,9 +361,9 @@ class Discriminators(Networks):
         verdicts: list[Tensor] = self._judge(domain).heads(self.features(images))
         return verdicts
 
-    def _judge(self, domain: str) -> PatchDiscriminator | PixelDiscriminator:
+    def _judge(self, domain: str) -> PatchDiscriminator | PixelDiscriminator | WholeDiscriminator:
         judge = self[domain]
-        assert isinstance(judge, PatchDiscriminator | PixelDiscriminator)
+        assert isinstance(judge, PatchDiscriminator | PixelDiscriminator | WholeDiscriminator)
         return judge
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from cyclegan_style.config import Config
 from cyclegan_style.directions import DIRECTIONS
-from cyclegan_style.networks import build_generator
+from cyclegan_style.networks import build_generator, build_noise_generator
 from cyclegan_style.networks.sizes import size_divisor
 from cyclegan_style.runs.run_folder import has_begun, keep_choice, kept_choice
 from cyclegan_style.system.measured import Speeds
@@ -50,17 +50,29 @@ def say_what_is_chosen(
 def what_is_trained(config: Config) -> tuple[str, ...]:
     """What the time of a generator's training depends on, beside the size of pictures."""
     source, target = _channels(config)
+    if config.task == "noise":
+        return (
+            str(asdict(config.generator)),
+            f"{config.data.crop_size} pixels",
+            str(_layout(config)),
+        )
     return str(asdict(config.generator)), f"{source} to {target} channels", str(_layout(config))
 
 
 def generator_on_trial(config: Config) -> nn.Module:
     """One as it is trained, with weights of chance."""
-    network: nn.Module = build_generator(config.generator, *_channels(config))
+    if config.task == "noise":
+        side, channels = config.data.crop_size, config.data.channels_b
+        network = build_noise_generator(config.generator, side, channels)
+    else:
+        network = build_generator(config.generator, *_channels(config))
     return network.to(memory_format=_layout(config))
 
 
 def picture_on_trial(config: Config, side: int) -> Tensor:
-    """A picture of noise with this side, or the next that the generator takes."""
+    """A picture of noise with this side, or the next that the generator takes, or a latent."""
+    if config.task == "noise":
+        return torch.rand(2, config.generator.latent)  # of one alone batch norm makes nothing
     divisor = size_divisor(config.generator)
     return noise(config, _channels(config)[0], -(-side // divisor) * divisor)
 

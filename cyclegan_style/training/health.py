@@ -20,6 +20,7 @@ from cyclegan_style.runs.checkpoint import chance_untouched
 from cyclegan_style.runs.health import PREFIX
 from cyclegan_style.system.processes import on_main_process
 from cyclegan_style.training.cyclegan import Discriminators, Generators
+from cyclegan_style.training.noise import MADE, painter_of
 from cyclegan_style.training.progress import Progress
 from cyclegan_style.training.samples import translate_each
 
@@ -73,6 +74,8 @@ class Health:
                     values |= self.of_way_back(direction, fakes, generators[direction.reverse])
                 if discriminators is not None:
                     values |= self.of_verdicts(direction.target, fakes, discriminators)
+            if self.config.task == "noise" and discriminators is not None:
+                values |= self.of_noise(generators, discriminators)
         return {PREFIX + name: value for name, value in values.items() if math.isfinite(value)}
 
     def of_translations(self, direction: Direction, fakes: Tensor) -> Values:
@@ -86,6 +89,16 @@ class Health:
             "spots": health.spots(inputs, fakes, targets),
         }
         return {f"{name}_{direction.name}": value for name, value in values.items()}
+
+    def of_noise(self, generators: Generators, discriminators: Discriminators) -> Values:
+        """Numbers of pictures out of noise, half as many as the test pictures."""
+        device = next(discriminators.parameters()).device
+        tests = self.tests[MADE]
+        numbers = range(len(tests[::2]))
+        painter = painter_of(generators, self.config, device)
+        made = torch.stack([to_tensor(each) for each in painter.numbered(numbers)])
+        diverse = {f"diversity_{MADE}": health.variety(tests, made, tests)}
+        return diverse | self.of_verdicts(MADE, made, discriminators)
 
     def of_way_back(self, direction: Direction, fakes: Tensor, way_back: nn.Module) -> Values:
         """What every second translation hides, by noise on the way back."""

@@ -39,7 +39,7 @@ def ranked_scores(config: Config) -> list[str]:
         definition = definition_for(evaluation.metrics, evaluation.definition)
         for metric in named_by(definition, evaluation.metrics):
             metrics += ["precision", "recall"] if metric == "precision_recall" else [metric]
-    names = [f"{metric}_{direction.name}" for metric in metrics for direction in config.directions]
+    names = [f"{metric}_{name}" for metric in metrics for name in config.generator_names]
     return [name for name in names if direction_of_improvement(name)]
 
 

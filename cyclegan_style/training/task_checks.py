@@ -1,11 +1,19 @@
 """What a configuration may not ask of its task: every complaint names the field."""
 
 from cyclegan_style.config import Config, flat_fields
+from cyclegan_style.evaluation.scores import OF_TRANSLATIONS
+from cyclegan_style.networks.noise import doublings_to
 from cyclegan_style.stylizing.network import NETWORKS
 
 OF_ONE_TASK = {
     "style.": ("one_style",),
     "generator.styles": ("one_style",),  # which counts them itself
+    "generator.latent": ("noise",),
+    "generator.dropout": ("cyclegan", "one_style"),
+    "generator.skip": ("cyclegan", "one_style"),
+    "generator.attention": ("cyclegan", "one_style"),
+    "generator.full_size_channels": ("cyclegan", "one_style"),
+    "generator.downsampling": ("cyclegan", "one_style"),
     "discriminator.": ("cyclegan", "noise"),
     "loss.cycle_": ("cyclegan",),
     "loss.identity_": ("cyclegan",),
@@ -15,6 +23,7 @@ OF_ONE_TASK = {
     "train.one_sided": ("cyclegan",),
     "train.identity_steps": ("cyclegan",),
     "train.pool_size": ("cyclegan",),
+    "train.start_from": ("cyclegan", "one_style"),
     "train.checkpoint_activations": ("cyclegan", "one_style"),
     "train.convolutions": ("cyclegan", "one_style"),
     "data.a": ("cyclegan", "one_style"),
@@ -27,7 +36,7 @@ are for all."""
 
 def problems_of_task(config: Config) -> list[str]:
     """Fields of other tasks that are set, and what this one cannot do."""
-    return problems_of_fields(config) + problems_of_style(config)
+    return problems_of_fields(config) + problems_of_style(config) + problems_of_noise(config)
 
 
 def problems_of_fields(config: Config) -> list[str]:
@@ -54,4 +63,26 @@ def problems_of_style(config: Config) -> list[str]:
         problems.append("style.style_weight must be above 0: nothing else is learned")
     if not style.scale > 0:
         problems.append(f"style.scale must be above 0, not {style.scale}")
+    return problems
+
+
+def problems_of_noise(config: Config) -> list[str]:
+    """What a generator of pictures out of noise cannot be, and what is no use for it."""
+    generator, problems = config.generator, []
+    if (generator.architecture == "dcgan") != (config.task == "noise"):
+        problems.append(
+            "generator.architecture must be dcgan for task noise, and only for it, not"
+            f" {generator.architecture} for task {config.task}"
+        )
+    if config.task != "noise":
+        return problems
+    try:
+        doublings_to(config.data.crop_size)
+    except ValueError as error:
+        problems.append(f"data.crop_size: {error}")
+    if of_inputs := sorted(set(config.evaluation.metrics) & set(OF_TRANSLATIONS)):
+        problems.append(
+            f"evaluation.metrics: {' and '.join(of_inputs)} compare with the input of a"
+            " translation, and noise is none"
+        )
     return problems

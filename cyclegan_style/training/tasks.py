@@ -4,6 +4,7 @@ from accelerate import Accelerator
 
 from cyclegan_style.config import Config
 from cyclegan_style.training.cyclegan_step import CycleGanStep
+from cyclegan_style.training.noise import NoiseStep
 from cyclegan_style.training.one_style import OneStyleStep
 from cyclegan_style.training.step import TrainingStep
 
@@ -16,4 +17,4 @@ def build_step(config: Config, accelerator: Accelerator) -> TrainingStep:
         case "one_style":
             return OneStyleStep(config, accelerator)
         case "noise":
-            raise NotImplementedError(config.task)
+            return NoiseStep(config, accelerator)

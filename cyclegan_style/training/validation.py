@@ -20,6 +20,7 @@ from cyclegan_style.models.model_files import LoadedGenerator
 from cyclegan_style.networks import build_generator
 from cyclegan_style.system.hardware import known_format
 from cyclegan_style.training.cyclegan import Generators
+from cyclegan_style.training.noise import MADE, painter_of
 
 METRICS_WITHOUT_CURVE = ("kid_std",)
 
@@ -58,19 +59,36 @@ class Validation:
 
     def scores(self, generators: Generators) -> dict[str, float]:
         """Every metric of every direction, such as ``fid_ab``; all processes take part."""
+        if self.config.task == "noise":
+            return self._scores_of_noise(generators)
         values: dict[str, float] = {}
         for direction in generators.directions:
             predictor = self._predictor(generators[direction.name], direction)
             translator = DomainTranslator(self.domains[direction.source], predictor)
             translation = Translation(translator, self.evaluator.distances)
             fake = translation.measured(self._measure(direction.source, translation))
-            scores = self.evaluator.compare(self.real[direction.target], fake).values
-            values |= {
-                f"{metric}_{direction.name}": value
-                for metric, value in scores.items()
-                if metric not in METRICS_WITHOUT_CURVE
-            }
+            values |= self._compared(direction.target, fake, direction.name)
         return values
+
+    def _scores_of_noise(self, generators: Generators) -> dict[str, float]:
+        """Scores of as many pictures out of noise, the same each time, as there are test ones."""
+        painter = painter_of(generators, self.config, self.device)
+        count = len(self.paths[MADE])
+        pictures = dict(enumerate(painter.numbered(range(count))))
+        names = [Path(str(number)) for number in pictures]
+        made = self.evaluator.measure(
+            names, "task noise", "data.b", lambda name: as_rgb(pictures[int(name.name)])
+        )
+        return self._compared(MADE, made, MADE)
+
+    def _compared(self, domain: str, fake: ImageSet, name: str) -> dict[str, float]:
+        """Every metric of pictures like those of a domain, under what they are called."""
+        scores = self.evaluator.compare(self.real[domain], fake).values
+        return {
+            f"{metric}_{name}": value
+            for metric, value in scores.items()
+            if metric not in METRICS_WITHOUT_CURVE
+        }
 
     def made_by(self) -> dict[str, str | int | None]:
         """What scores must share to be compared with each other."""
