@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="%(message)s")
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     commands: dict[str, tuple[Command, str]] = {
-        "train": (train_command, "train a CycleGAN on two folders of pictures"),
+        "train": (train_command, "train a CycleGAN, a painter of styles, or pictures out of noise"),
         "sweep": (sweep_command, "train a run for every combination of values, and rank them"),
         "translate": (translate_command, "translate pictures and videos with a trained model"),
         "stylize": (stylize_command, "paint pictures in the style of another, without training"),

@@ -48,9 +48,10 @@ def parse_training_options(arguments: list[str]) -> tuple[Namespace, Config]:
         prog="cyclegan-style train",
         exit_on_error=False,
         allow_abbrev=False,
-        description="Train a CycleGAN on pictures of two domains that need not be paired. Without"
-        " --config it trains the built-in demo; the other configurations lie in configs/. Every"
-        " field can be set on the command line, such as --train.batch_size 4.",
+        description="Train a CycleGAN on pictures of two domains that need not be paired, or what"
+        " else --task names. Without --config it trains the built-in demo; the other configurations"
+        " lie in configs/. Every field can be set on the command line, such as"
+        " --train.batch_size 4.",
     )
     parser.add_argument("--config", action="config", help="YAML file with fields of these sections")
     parser.add_argument(
