@@ -12,6 +12,7 @@ from runs_in_tests import assert_equal_state, killed_in_step, metrics_of, run_tr
 from tiny import tiny_config
 from torch import Tensor, nn
 
+from cyclegan_style.config import DiscriminatorConfig
 from cyclegan_style.data.images import Pixels, write_image
 from cyclegan_style.data.training_data import open_dataset, open_test_domains
 from cyclegan_style.networks.discriminators import PatchDiscriminator
@@ -84,7 +85,7 @@ class Judging(PatchDiscriminator):
     """A discriminator whose verdicts are a formula."""
 
     def __init__(self, formula: Callable[[Tensor], Tensor]) -> None:
-        super().__init__(3, channels=1, layers=1)
+        super().__init__(3, DiscriminatorConfig(channels=1, layers=1))
         self.model = Painted(formula)  # type: ignore[assignment]
 
 

@@ -650,3 +650,8 @@ def test_mixes_samples_tells_whether_images_of_a_batch_touch(name, norm):
 
     assert mixes_samples(network) == (norm == "batch")
     assert (difference > 1e-6) == mixes_samples(network)
+
+
+def test_a_discriminator_that_there_is_not_is_refused():
+    with pytest.raises(ValueError, match=r"discriminator\.architecture is 'round'"):
+        build_discriminator(DiscriminatorConfig(architecture="round"))

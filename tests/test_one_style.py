@@ -247,6 +247,8 @@ def test_a_run_shows_its_styles_and_says_its_losses(trained):
     rows = metrics_of(run)
     assert all({"content_ab", "style_ab"} <= row.keys() for row in rows)
     assert not any("variation_ab" in row or "discriminator_b" in row for row in rows)
+    measured = {name for name in rows[-1] if name.startswith("health_")}
+    assert measured == {"health_change_ab"}  # pictures of 32 pixels have no grid to speak of
     report = (run / "report.html").read_text(encoding="utf-8")
     assert "Task one_style." in report
     assert "Style loss" in report

@@ -41,6 +41,11 @@ GENERATORS = {
     "unet": UnetGenerator,
     "residual_unet": ResidualUnetGenerator,
 }
+DISCRIMINATORS = {
+    "patch": PatchDiscriminator,
+    "pixel": PixelDiscriminator,
+    "whole": WholeDiscriminator,
+}
 
 
 def build_generator(
@@ -112,31 +117,9 @@ def refuse_unknown_layers(
 
 def build_discriminator(config: DiscriminatorConfig, in_channels: int = 3) -> nn.Module:
     """Discriminator with fresh weights from torch's random generator."""
-    network: nn.Module
-    if config.architecture == "patch":
-        network = PatchDiscriminator(
-            in_channels,
-            channels=config.channels,
-            layers=config.layers,
-            norm=config.norm,
-            feature_layers=config.feature_layers,
-            scales=config.scales,
-        )
-    elif config.architecture == "whole":
-        network = WholeDiscriminator(
-            in_channels,
-            channels=config.channels,
-            layers=config.layers,
-            norm=config.norm,
-            feature_layers=config.feature_layers,
-        )
-    else:
-        network = PixelDiscriminator(
-            in_channels,
-            channels=config.channels,
-            norm=config.norm,
-            feature_layers=config.feature_layers,
-        )
+    if config.architecture not in DISCRIMINATORS:
+        raise ValueError(f"discriminator.architecture is {config.architecture!r}")
+    network = DISCRIMINATORS[config.architecture](in_channels, config)
     initialise(network)
     if config.spectral_norm:
         bound_spectrally(network)

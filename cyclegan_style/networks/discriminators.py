@@ -1,17 +1,17 @@
 """Discriminators: one verdict per patch (PatchGAN), per pixel or per picture.
 
-Each may have heads on features beside it, and a PatchGAN others for coarser pictures. Both are
-called by themselves.
+Each may have heads on features beside it, and a PatchGAN others for coarser pictures. They
+are called by themselves.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cyclegan_style.config import FeatureLayer
+from cyclegan_style.config import DiscriminatorConfig
 from cyclegan_style.networks.feature_heads import FeatureHeads
-from cyclegan_style.networks.layers import NormName, build_norm, has_bias
+from cyclegan_style.networks.layers import build_norm, has_bias
 
 MOST_SCALES = 16
 LAST_SIDE = 4
@@ -23,25 +23,16 @@ SCALES = "scales."
 class PatchDiscriminator(nn.Module):
     """PatchGAN of Isola et al. (2017); three strided layers judge patches of 70×70 pixels."""
 
-    def __init__(
-        self,
-        in_channels: int,
-        *,
-        channels: int = 64,
-        layers: int = 3,
-        norm: NormName = "instance",
-        feature_layers: Sequence[FeatureLayer] = (),
-        scales: int = 1,
-    ) -> None:
+    def __init__(self, in_channels: int, config: DiscriminatorConfig) -> None:
         super().__init__()
-        if scales > MOST_SCALES:
+        if config.scales > MOST_SCALES:
             raise ValueError(
-                f"discriminator.scales is {scales}, and no picture can be halved so often"
+                f"discriminator.scales is {config.scales}, and no picture can be halved so often"
             )
-        self.model = patch_layers(in_channels, channels, layers, norm)
-        self.heads = FeatureHeads(feature_layers)
+        self.model = patch_layers(in_channels, config)
+        self.heads = FeatureHeads(config.feature_layers)
         self.scales = CoarserScales(
-            patch_layers(in_channels, channels, layers, norm) for _ in range(scales - 1)
+            patch_layers(in_channels, config) for _ in range(config.scales - 1)
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -64,8 +55,9 @@ def activations_of(layers: Iterable[nn.Module], x: Tensor) -> tuple[list[Tensor]
     return activations, x
 
 
-def patch_layers(in_channels: int, channels: int, layers: int, norm: NormName) -> nn.Sequential:
+def patch_layers(in_channels: int, config: DiscriminatorConfig) -> nn.Sequential:
     """The convolutions of a PatchGAN."""
+    channels, layers, norm = config.channels, config.layers, config.norm
     modules: list[nn.Module] = [
         nn.Conv2d(in_channels, channels, 4, stride=2, padding=1),
         nn.LeakyReLU(0.2),
@@ -114,15 +106,9 @@ class CoarserScales(nn.ModuleDict):
 class PixelDiscriminator(nn.Module):
     """1×1 convolutions: judges the colours of each pixel alone."""
 
-    def __init__(
-        self,
-        in_channels: int,
-        *,
-        channels: int = 64,
-        norm: NormName = "instance",
-        feature_layers: Sequence[FeatureLayer] = (),
-    ) -> None:
+    def __init__(self, in_channels: int, config: DiscriminatorConfig) -> None:
         super().__init__()
+        channels, norm = config.channels, config.norm
         bias = has_bias(norm)
         self.net = nn.Sequential(
             nn.Conv2d(in_channels, channels, 1),
@@ -132,7 +118,7 @@ class PixelDiscriminator(nn.Module):
             nn.LeakyReLU(0.2),
             nn.Conv2d(2 * channels, 1, 1, bias=bias),
         )
-        self.heads = FeatureHeads(feature_layers)
+        self.heads = FeatureHeads(config.feature_layers)
         self.scales = CoarserScales(())
 
     def forward(self, x: Tensor) -> Tensor:
@@ -148,22 +134,15 @@ class PixelDiscriminator(nn.Module):
 class WholeDiscriminator(nn.Module):
     """Halvings down to a map of 4×4, of which one verdict is made (Radford et al., 2016)."""
 
-    def __init__(
-        self,
-        in_channels: int,
-        *,
-        channels: int = 64,
-        layers: int = 4,
-        norm: NormName = "instance",
-        feature_layers: Sequence[FeatureLayer] = (),
-    ) -> None:
+    def __init__(self, in_channels: int, config: DiscriminatorConfig) -> None:
         super().__init__()
+        channels, norm = config.channels, config.norm
         modules: list[nn.Module] = [
             nn.Conv2d(in_channels, channels, 4, stride=2, padding=1),
             nn.LeakyReLU(0.2),
         ]
         width = channels
-        for depth in range(1, layers):
+        for depth in range(1, config.layers):
             next_width = channels * min(2**depth, 8)
             modules += [
                 nn.Conv2d(width, next_width, 4, stride=2, padding=1, bias=has_bias(norm)),
@@ -172,7 +151,7 @@ class WholeDiscriminator(nn.Module):
             ]
             width = next_width
         self.whole = nn.Sequential(*modules, nn.Conv2d(width, 1, LAST_SIDE))
-        self.heads = FeatureHeads(feature_layers)
+        self.heads = FeatureHeads(config.feature_layers)
         self.scales = CoarserScales(())
 
     def forward(self, x: Tensor) -> Tensor:

@@ -79,15 +79,21 @@ class Health:
         return {PREFIX + name: value for name, value in values.items() if math.isfinite(value)}
 
     def of_translations(self, direction: Direction, fakes: Tensor) -> Values:
-        """Numbers of one direction's translations."""
+        """Numbers of one direction's translations.
+
+        What a painting does to brightness, variety and single places is its style.
+        """
         inputs, targets = self.tests[direction.source][::2], self.tests[direction.target][::2]
         values = {
             "change": health.change(inputs, fakes, targets),
-            "variety": health.variety(inputs, fakes, targets),
-            "brightness": health.brightness_order(inputs, fakes),
             "grid": health.grid(fakes, targets),
-            "spots": health.spots(inputs, fakes, targets),
         }
+        if self.config.task == "cyclegan":
+            values |= {
+                "variety": health.variety(inputs, fakes, targets),
+                "brightness": health.brightness_order(inputs, fakes),
+                "spots": health.spots(inputs, fakes, targets),
+            }
         return {f"{name}_{direction.name}": value for name, value in values.items()}
 
     def of_noise(self, generators: Generators, discriminators: Discriminators) -> Values:
