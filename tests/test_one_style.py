@@ -344,12 +344,16 @@ def test_a_model_of_one_style_has_no_second(tmp_path):
         with_style(generator, "2")
 
 
+@pytest.mark.slow
 def test_a_style_is_exported(trained, tmp_path, capsys):
     path = tmp_path / "style.onnx"
     assert (
         main(["export", str(trained / "run"), "--style", "2", "--onnx", str(path), "--json"]) == 0
     )
     assert json.loads(capsys.readouterr().out)["onnx"]["largest_error"] < 1e-4
+
+
+def test_all_styles_go_into_a_folder(trained, tmp_path):
     folder = tmp_path / "folder"
     assert main(["export", str(trained / "run"), "--folder", str(folder)]) == 0
     assert yaml.safe_load((folder / "config.yaml").read_text())["task"] == "one_style"

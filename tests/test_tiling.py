@@ -190,6 +190,7 @@ def test_the_estimate_grows_with_the_picture_and_holds_no_full_map():
     assert default_stripe_height(6000, 64, torch.bfloat16) >= 8
 
 
+@pytest.mark.slow
 def test_the_benchmark_measures_a_process_of_its_own():
     network = GeneratorConfig(channels=4, blocks=1)
     of_this_process = torch.ones(2**28)  # 1 GB
