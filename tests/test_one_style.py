@@ -21,9 +21,9 @@ from cyclegan_style.commands.main import main
 from cyclegan_style.config import Config, GeneratorConfig
 from cyclegan_style.errors import UserError
 from cyclegan_style.features.squeezenet import SQUEEZENET
-from cyclegan_style.models.model_files import load_generator, load_generators
+from cyclegan_style.models.model_files import LoadedGenerator, load_generator, load_generators
 from cyclegan_style.models.publish import model_card
-from cyclegan_style.models.styles import shares_of, with_style
+from cyclegan_style.models.styles import shares_of, with_strength, with_style
 from cyclegan_style.networks import build_generator
 from cyclegan_style.networks.styles import StyleScales, choose_styles
 from cyclegan_style.stylizing.losses import gram
@@ -393,3 +393,41 @@ def test_a_painter_is_evaluated_like_any_other(trained, capsys):
     metrics = ["--metrics", "swd", "--json", "--style", "2"]
     assert main(["evaluate", "model", "--model", str(trained / "run"), *arguments, *metrics]) == 0
     assert {"swd"} <= json.loads(capsys.readouterr().out.splitlines()[-1])["ab"].keys()
+
+
+@pytest.mark.parametrize("architecture", ["resnet", "unet", "residual_unet"])
+@pytest.mark.parametrize("full_size_channels", [0, 4])
+def test_a_model_with_a_skip_changes_its_input_as_strongly_as_asked(
+    architecture, full_size_channels
+):
+    if architecture == "resnet" and full_size_channels:
+        return
+    config = GeneratorConfig(
+        architecture,
+        channels=4,
+        blocks=1,
+        levels=5,
+        skip=True,
+        upsampling="bilinear",
+        full_size_channels=full_size_channels,
+    )
+    network = build_generator(config).double().eval().requires_grad_(False)
+    enlarge_weights(network)
+    generator = LoadedGenerator(network, config, 3, 3, "ab")
+    x = torch.rand(1, 3, 64, 64, dtype=torch.float64) * 2 - 1
+    change = torch.atanh(network(x)) - torch.atanh(0.96 * x)
+
+    for strength in (0.0, 0.5, 1.5):
+        output = with_strength(generator, strength).network(x)
+        expected = torch.tanh(torch.atanh(0.96 * x) + strength * change)
+        torch.testing.assert_close(output, expected, rtol=0, atol=1e-6)
+    assert change.abs().mean() > 0.05
+    assert with_strength(generator, 1.0) is generator
+    with pytest.raises(UserError, match="must be a number of at least 0, not -1"):
+        with_strength(generator, -1.0)
+
+
+def test_a_model_without_a_skip_has_no_strength(trained, tmp_path, capsys):
+    command = ["translate", "--model", str(trained / "run"), "--input", str(trained / "photos")]
+    assert main([*command, "--output", str(tmp_path / "out"), "--strength", "0.5"]) == 2
+    assert "--strength: is for models with generator.skip" in capsys.readouterr().err

@@ -29,7 +29,7 @@ from cyclegan_style.data.images import (
 from cyclegan_style.data.metadata import Metadata, kept_metadata
 from cyclegan_style.errors import UserError
 from cyclegan_style.models.model_files import DirectionName, LoadedGenerator, load_generator
-from cyclegan_style.models.styles import with_style
+from cyclegan_style.models.styles import with_strength, with_style
 from cyclegan_style.system.hardware import PrecisionName, choose_device
 
 MOST_CHANNELS = 4
@@ -78,6 +78,7 @@ class Predictor:
         working_size: int | None = None,
         keep_alpha: bool = False,
         style: str | None = None,
+        strength: float = 1.0,
     ) -> "Predictor":
         """Load a run folder, an exported folder, a Hub repository or a reference generator file.
 
@@ -87,12 +88,14 @@ class Predictor:
         resized so that this is their shorter side, and their translation back to their own size:
         for models that know only one scale. ``keep_alpha`` hands transparency on; otherwise it is
         laid on white. ``style`` is one of a model with several, such as ``"2"``, or a blend, such
-        as ``"1:0.3,2:0.7"``; by default the first.
+        as ``"1:0.3,2:0.7"``; by default the first. A model with a skip changes its input by
+        ``strength``: not at all at 0, as it has learned at 1.
         """
         if working_size is not None and working_size < 1:
             raise UserError(f"working size must be at least 1, not {working_size}")
         chosen = choose_device(device)
         generator = with_style(load_generator(model, direction), style)
+        generator = with_strength(generator, strength)
         return cls(
             generator,
             chosen,

@@ -124,7 +124,7 @@ def refuse_impossible(recipes: Mapping[str, Config]) -> dict[str, Config]:
     for name, config in recipes.items():
         if config.task != "cyclegan":
             raise UserError(
-                f"--recipes: {name}: task {config.task} has no two domains to be compared on"
+                f"--recipes: {name}: recipes of task cyclegan are compared, not of {config.task}"
             )
         named[name] = name_domains(config)
         try:

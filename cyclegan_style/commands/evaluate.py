@@ -27,7 +27,7 @@ from cyclegan_style.evaluation.ranking import Ranking, rank_folders, rank_models
 from cyclegan_style.evaluation.scores import METRICS, OF_TRANSLATIONS, EvaluationOptions, Scores
 from cyclegan_style.evaluation.statistics import write_statistics
 from cyclegan_style.models.model_files import load_generators
-from cyclegan_style.models.styles import with_style
+from cyclegan_style.models.styles import with_strength, with_style
 from cyclegan_style.synthetic import DEMO_SPECS
 from cyclegan_style.system.hardware import choose_device, join_processes
 
@@ -84,14 +84,19 @@ def model_command(arguments: list[str]) -> int:
         raise UserError("give either --model or, to rank several, --compare")
     if options.compare:
         ranked = _evaluation_options(options, options.a, options.b, ranked=True)
-        models = {model: load_both(model, options.style) for model in options.compare}
+        models = {
+            model: load_both(model, options.style, options.strength) for model in options.compare
+        }
         rankings = rank_models(models, options.a, options.b, ranked)
         shown = {name: _shown(ranking, options.json) for name, ranking in rankings.items()}
         _show(_with_shared(shown, rankings, options.json), options.json)
         return 1 if any(ranking.failed for ranking in rankings.values()) else 0
     evaluation_options = _evaluation_options(options, options.a, options.b)
     scores = evaluate_model(
-        load_both(options.model, options.style), options.a, options.b, evaluation_options
+        load_both(options.model, options.style, options.strength),
+        options.a,
+        options.b,
+        evaluation_options,
     )
     both = {name: score.to_dict() for name, score in scores.items()}
     _show(_with_shared(both, scores, options.json), options.json)
@@ -217,10 +222,13 @@ def _evaluation_options(options: Namespace, *specs: str, ranked: bool = False) -
     )
 
 
-def load_both(model: str, style: str | None = None) -> dict[str, Predictor]:
+def load_both(model: str, style: str | None = None, strength: float = 1.0) -> dict[str, Predictor]:
     """The predictors of a model by direction; a single generator file has just one."""
     device = choose_device("auto")
-    generators = {name: with_style(each, style) for name, each in load_generators(model).items()}
+    generators = {
+        name: with_strength(with_style(each, style), strength)
+        for name, each in load_generators(model).items()
+    }
     return {
         name: Predictor(generator, device, choose_dtype("auto", device, generator))
         for name, generator in generators.items()

@@ -23,12 +23,12 @@ def export_command(arguments: list[str]) -> int:
     from cyclegan_style.models.graph_files import write_onnx, write_torch_export
     from cyclegan_style.models.model_files import load_generator, load_generators
     from cyclegan_style.models.publish import push
-    from cyclegan_style.models.styles import with_style
+    from cyclegan_style.models.styles import with_strength, with_style
 
     written: dict[str, Any] = {}
     if options.onnx or options.torch_export:
         loaded = load_generator(options.model, options.direction)
-        generator = with_style(loaded, options.style)
+        generator = with_strength(with_style(loaded, options.style), options.strength)
         if options.onnx:
             written["onnx"] = asdict(write_onnx(generator, options.onnx))
         if options.torch_export:

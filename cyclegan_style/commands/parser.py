@@ -66,11 +66,18 @@ def add_direction_option(parser: ArgumentParser) -> None:
 
 
 def add_style_option(parser: ArgumentParser) -> None:
-    """Which of a network's styles is meant."""
+    """Which of a network's styles is meant, and how strongly it is painted."""
     parser.add_argument(
         "--style",
         help="of a model with several styles: its number, such as 2, or a blend, such as"
         " 1:0.3,2:0.7; the first by default",
+    )
+    parser.add_argument(
+        "--strength",
+        type=float,
+        default=1.0,
+        help="of a model with generator.skip: how much of what it has learned is done to the input;"
+        " 0: nothing",
     )
 
 

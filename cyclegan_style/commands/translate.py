@@ -47,6 +47,7 @@ def translate_command(arguments: list[str]) -> int:
             working_size=options.working_size,
             keep_alpha=options.keep_alpha,
             style=options.style,
+            strength=options.strength,
         )
     )
     output = Output(options.quality, options.side_by_side, not options.strip_metadata)

@@ -1,4 +1,4 @@
-"""Which of a network's styles is painted: one of them, or a blend."""
+"""Which of a network's styles is painted: one of them, or a blend; and how strongly."""
 
 from copy import deepcopy
 from dataclasses import replace
@@ -8,6 +8,7 @@ from torch import Tensor
 
 from cyclegan_style.errors import UserError, printable
 from cyclegan_style.models.model_files import LoadedGenerator
+from cyclegan_style.networks.resampling import change_by
 from cyclegan_style.networks.styles import settle_style
 
 
@@ -19,6 +20,25 @@ def with_style(generator: LoadedGenerator, style: str | None) -> LoadedGenerator
         return generator
     network = deepcopy(generator.network)
     settle_style(network, shares)
+    return replace(generator, network=network)
+
+
+def with_strength(generator: LoadedGenerator, strength: float) -> LoadedGenerator:
+    """The generator with its change of the input so many times as large: 0 is none, 1 as learned.
+
+    A generator without a skip makes pictures anew and changes nothing: it is a UserError.
+    """
+    if strength == 1:
+        return generator
+    if not 0 <= strength < float("inf"):
+        raise UserError(f"--strength: must be a number of at least 0, not {strength}")
+    if not generator.config.skip:
+        raise UserError(
+            "--strength: is for models with generator.skip, which change their input; this one"
+            " makes its pictures anew"
+        )
+    network = deepcopy(generator.network)
+    change_by(network, strength)
     return replace(generator, network=network)
 
 

@@ -246,6 +246,20 @@ def around(layers: list[nn.Module], config: GeneratorConfig) -> nn.Sequential:
 
 def begin_small(network: nn.Module) -> None:
     """Shrink the last layer's weights; at full size the change would drown the picture."""
-    layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
     with torch.no_grad():
-        layers[-1].weight.mul_(FIRST_CHANGE)
+        last_layer(network).weight.mul_(FIRST_CHANGE)
+
+
+def change_by(network: nn.Module, strength: float) -> None:
+    """Let a network with a skip change its input so many times as much: by its last layer."""
+    last = last_layer(network)
+    with torch.no_grad():
+        last.weight.mul_(strength)
+        if last.bias is not None:
+            last.bias.mul_(strength)
+
+
+def last_layer(network: nn.Module) -> nn.Conv2d | nn.ConvTranspose2d:
+    """What a generator's output comes out of."""
+    layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
+    return layers[-1]
