@@ -61,8 +61,11 @@ def problems_of_style(config: Config) -> list[str]:
         problems.append(f"data.crop_size must be at least {smallest} for task one_style")
     if not style.style_weight:
         problems.append("style.style_weight must be above 0: nothing else is learned")
-    if not style.scale > 0:
-        problems.append(f"style.scale must be above 0, not {style.scale}")
+    if not style.scale * data.load_size >= smallest:
+        problems.append(
+            f"style.scale ({style.scale}) times data.load_size ({data.load_size}) must be at least"
+            f" {smallest}, the shorter side of a painting"
+        )
     return problems
 
 
