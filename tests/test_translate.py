@@ -466,6 +466,7 @@ def test_launched_processes_end_before_python_is_taken_apart(launched):
     assert result.stdout.splitlines() == ["last words"] + ["taken apart"] * (not launched)
 
 
+@pytest.mark.slow
 def test_a_killed_process_costs_only_a_second_run(model, tmp_path, capsys):
     """The processes take every other file: those of the second one are the odd ones."""
     folder = make_pictures(tmp_path / "in", 20, height=128, width=128)
