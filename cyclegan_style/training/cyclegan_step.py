@@ -15,7 +15,6 @@ from torch import nn
 from cyclegan_style.config import Config
 from cyclegan_style.directions import DOMAINS
 from cyclegan_style.training.activations import look_again
-from cyclegan_style.training.compiling import compile_networks
 from cyclegan_style.training.contrastive import Projections
 from cyclegan_style.training.cyclegan import (
     Discriminators,
@@ -55,9 +54,7 @@ class CycleGanStep(TrainingStep):
         self._prepare_generators(config.train)
         if config.train.checkpoint_activations and projections is not None:
             projections.look = look_again
-        # Second derivatives cannot be compiled.
-        if config.train.compile and not config.loss.penalises_gradients:
-            compile_networks(self.discriminators.values(), accelerator.device)
+        self._prepare_discriminators(self.discriminators, config)
         self.wrapped_generators = accelerator.prepare_model(self.generators_in_training)
         self.wrapped_discriminators = accelerator.prepare_model(self.discriminators)
         self.side_by_side = (

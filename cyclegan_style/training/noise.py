@@ -15,7 +15,6 @@ from cyclegan_style.config import Config
 from cyclegan_style.data.images import Pixels
 from cyclegan_style.networks import build_noise_generator
 from cyclegan_style.networks.unfilled import unfilled
-from cyclegan_style.training.compiling import compile_networks
 from cyclegan_style.training.cyclegan import (
     Discriminators,
     Generators,
@@ -63,9 +62,7 @@ class NoiseStep(TrainingStep):
         self.generators = Generators({MADE: network}, config.loss).to(**self.place)
         self.discriminators = build_discriminators(config).to(**self.place)
         self._prepare_generators(config.train)
-        # Second derivatives cannot be compiled.
-        if config.train.compile and not config.loss.penalises_gradients:
-            compile_networks(self.discriminators.values(), accelerator.device)
+        self._prepare_discriminators(self.discriminators, config)
         self.wrapped_maker = accelerator.prepare_model(Maker(self.generators))
         self.wrapped_discriminators = accelerator.prepare_model(self.discriminators)
         self._add_optimizer("generator_optimizer", self.generators, config.optimizer)

@@ -104,6 +104,12 @@ class TrainingStep(ABC):
         if train.compile:
             compile_networks(self.generators.values(), self.accelerator.device)
 
+    def _prepare_discriminators(self, discriminators: Discriminators, config: Config) -> None:
+        """Let the discriminators be computed as is configured."""
+        # Second derivatives cannot be compiled.
+        if config.train.compile and not config.loss.penalises_gradients:
+            compile_networks(discriminators.values(), self.accelerator.device)
+
     def _add_optimizer(self, name: str, module: nn.Module, config: OptimizerConfig) -> None:
         """Update the module's weights from now on, by an optimiser of this name."""
         self.optimizers[name] = self.accelerator.prepare_optimizer(build_optimizer(module, config))
