@@ -17,13 +17,13 @@ from distributed_steps import ONE_SIDED, weights_after_steps
 from runs_in_tests import assert_equal_state
 from safetensors.torch import load_file
 from tiny import equal_tensors, largest_difference, make_pictures, tiny_config
+from two_processes import ROOT, outputs_of_two_processes
 
 from cyclegan_style.config import Config, to_yaml
 from cyclegan_style.data.training_data import open_test_domains
+from cyclegan_style.system.launch import missing_processes
 from cyclegan_style.training.cyclegan import build_generators
 from cyclegan_style.training.validation import Validation
-
-ROOT = Path(__file__).parent.parent
 
 
 def launch(
@@ -56,7 +56,12 @@ def environment() -> dict[str, str]:
 
 def train_until_the_launcher_is_killed(config: Path, run: Path, told: Path) -> None:
     """Kill accelerate's launcher, and it alone, as soon as training has reported a step."""
-    options = ["--cpu", "--num_processes=2"]
+    asked = told.with_suffix(".yaml")
+    asked.write_text(
+        "{compute_environment: LOCAL_MACHINE, distributed_type: MULTI_CPU, use_cpu: true,"
+        " num_processes: 2}"
+    )
+    options = [f"--config_file={asked}"]
     command = command_line(ROOT / "train.py", "--config", config, options=options)
     with told.open("w") as file:
         launcher = subprocess.Popen(command, cwd=ROOT, env=environment(), stderr=file)
@@ -159,7 +164,7 @@ def trained(tmp_path_factory) -> Path:
     """A folder with two runs of two processes, and the steps' weights.
 
     The launcher of the run in parts is killed; three steps later it ends, like the whole one.
-    All in two launches, since starting processes takes longer than what they do here.
+    All in two starts, since starting processes takes longer than what they do here.
     """
     folder = tmp_path_factory.mktemp("distributed")
     make_pictures(folder / "a", 9, seed=1)
@@ -169,23 +174,17 @@ def trained(tmp_path_factory) -> Path:
         config_file(folder, "parts", 100_000), folder / "parts", folder / "told-first"
     )
     step = int(last_checkpoint(folder / "parts").name.removeprefix("step-"))
-    asked = folder / "accelerate.yaml"
-    asked.write_text(
-        "{compute_environment: LOCAL_MACHINE, distributed_type: MULTI_CPU, use_cpu: true,"
-        " num_processes: 2}"
-    )
-    rest = launch(
+    outputs = outputs_of_two_processes(
         Path(__file__).with_name("distributed_steps.py"),
         folder / "weights",
         *(one_style_file(folder, name, end) for name, end in STYLE_RUNS),
         *(noise_file(folder, name, end) for name, end in NOISE_RUNS),
         config_file(folder, "parts", step + 3),
         config_file(folder, "whole", step + 3),
-        options=[f"--config_file={asked}"],
     )
-    assert rest.returncode == 0, rest.stderr
-    assert rest.stderr.count(f"going on from step {step} in") == 1
-    (folder / "told").write_text(rest.stderr, encoding="utf-8")
+    told = "".join(errors for _, errors in outputs)
+    assert told.count(f"going on from step {step} in") == 1
+    (folder / "told").write_text(told, encoding="utf-8")
     return folder
 
 
@@ -218,6 +217,34 @@ def test_processes_whose_launcher_is_killed_finish_their_step_and_save(trained):
     step = int(last_checkpoint(trained / "parts").name.removeprefix("step-")) - 3
     assert told.count("starting in") == 1
     assert told.count(f"stopped by SIGTERM after step {step} of ") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "processes"),
+    [
+        (["--cpu", "--num_processes=2", "train.py", "--config", "x.yaml"], ["2", "1", "0"]),
+        (["--config_file=asked.yaml", "--max_restarts=3", "train.py"], ["3", "1", "3"]),
+        (["--config_file=asked.yaml", "--num_processes=5", "train.py"], ["5", "1", "0"]),
+    ],
+)
+def test_as_many_processes_are_started_as_the_launcher_was_asked_for(
+    words, processes, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    Path("asked.yaml").write_text(
+        "{compute_environment: LOCAL_MACHINE, distributed_type: MULTI_CPU, use_cpu: true,"
+        " num_processes: 3}"
+    )
+    monkeypatch.setattr("cyclegan_style.system.launch.words_for_accelerate", lambda: words)
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    monkeypatch.setenv("MASTER_PORT", "29500")
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+
+    *numbers, alone = missing_processes()
+
+    names = ("--nproc-per-node", "--nnodes", "--max-restarts")
+    assert numbers == [f"{name}={n}" for name, n in zip(names, processes, strict=True)]
+    assert alone == "--standalone"
 
 
 def test_two_processes_leave_one_set_of_files(trained):

@@ -3,9 +3,6 @@
 import json
 import math
 import os
-import socket
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +15,8 @@ from evaluation_processes import FEATURE_COUNT, SmallNetwork
 from inception_weights import soft_picture, write_soft_pictures
 from lpips_weights import distance_of_files, random_lpips, write_alexnet
 from PIL import Image
-from scipy import stats
 from tiny import tiny_config
+from two_processes import outputs_of_two_processes
 
 from cyclegan_style.benchmarks.recipe_scores import truth_readers
 from cyclegan_style.commands.main import main
@@ -46,8 +43,6 @@ from cyclegan_style.models.export import export_model
 from cyclegan_style.synthetic import DEMO_COUNTS, demo_folder
 from cyclegan_style.training.cyclegan import build_generators
 from cyclegan_style.training.demo import known_translations, score
-
-ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture
@@ -383,7 +378,7 @@ def test_models_are_ranked_on_the_same_pictures(sets, network, perceptual, tmp_p
     # Of a mean, leaving out one of three groups in turn is Student's interval of three values.
     left_out = np.array([np.delete(behind, np.s_[group::3]).mean() for group in range(3)])
     values = 3 * behind.mean() - 2 * left_out
-    half = stats.t.ppf(0.975, 2) * values.std(ddof=1) / np.sqrt(3)
+    half = 4.302653 * values.std(ddof=1) / np.sqrt(3)
     low, high = ranking.ranks[1].interval
     assert (high - low) / 2 == pytest.approx(half, rel=1e-4)
     assert ranking.ranks[0].interval is None
@@ -457,35 +452,12 @@ def test_a_ranking(capsys, sets, network, tmp_path):
     assert "the same pictures of each" in told
 
 
-def run_on_two_processes(*arguments: object) -> str:
-    """What the first of two processes says that evaluate together, started without a launcher."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    shared = {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "1"}
-    shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
-    command = [sys.executable, "tests/evaluation_processes.py", *map(str, arguments)]
-    processes = [
-        subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    said, told = zip(*(process.communicate(timeout=200) for process in processes), strict=True)
-    assert [process.returncode for process in processes] == [0, 0], "".join(told)
-    assert not said[1]
-    return said[0]
-
-
 def test_several_processes_count_each_image_once(capsys, tmp_path, sets):
-    said = run_on_two_processes(sets["real"], sets["fake"], tmp_path / "two.npz")
+    script = Path(__file__).with_name("evaluation_processes.py")
+    outputs = outputs_of_two_processes(script, sets["real"], sets["fake"], tmp_path / "two.npz")
+    (said, _), (nothing, _) = outputs
     scores, pairs = map(json.loads, said.splitlines())
+    assert not nothing
     assert scores == run(capsys, *of(sets), "--metrics", "swd", "--no-cache")
     assert (scores["n_real"], pairs["n"]) == (9, 9)
     assert pairs["ssim"] == pytest.approx(1)

@@ -27,7 +27,7 @@ from cyclegan_style.system.memory import reuse_freed_memory
 
 def page_faults() -> int:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(20):
+    for _ in range(5):
         np.ones(2**23)  # 64 MB
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 

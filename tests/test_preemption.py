@@ -29,9 +29,9 @@ def send_after_first_step(run: Path, number: signal.Signals) -> threading.Thread
 
 @pytest.mark.parametrize(("number", "workers"), [(signal.SIGTERM, 2), (signal.SIGINT, 0)])
 def test_a_run_that_was_asked_to_stop_goes_on_bit_for_bit(configured, capsys, number, workers):
-    fields = {"tracking__log_every_steps": 1, "train__max_steps": 40, "train__pool_size": 3}
+    fields = {"tracking__log_every_steps": 1, "train__max_steps": 20, "train__pool_size": 3}
     fields |= {"data__num_workers": workers, "train__ema_decay": 0.9}
-    fields |= {"checkpoint__every_steps": 20, "tracking__sample_every_steps": 20}
+    fields |= {"checkpoint__every_steps": 10, "tracking__sample_every_steps": 10}
     calm = run_training(configured("calm", **fields))
     stopped = configured("stopped", **fields)
 
@@ -39,13 +39,13 @@ def test_a_run_that_was_asked_to_stop_goes_on_bit_for_bit(configured, capsys, nu
     interrupted = run_training(stopped)
     sender.join()
 
-    assert 0 < interrupted.step < 40
+    assert 0 < interrupted.step < 20
     assert f"stopped by {number.name} after step {interrupted.step}" in capsys.readouterr().err
     finished = run_training(stopped)
-    assert finished.step == 40
-    assert_equal_state(calm.run, finished.run, 40)
+    assert finished.step == 20
+    assert_equal_state(calm.run, finished.run, 20)
     steps = [line["step"] for line in metrics_of(finished.run)]
-    assert steps == list(range(1, 41))
+    assert steps == list(range(1, 21))
 
 
 def test_a_second_interrupt_stops_at_once():

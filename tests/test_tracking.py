@@ -3,12 +3,10 @@
 import struct
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
-import wandb
 from runs_in_tests import metrics_of, run_training
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from wandb.proto.wandb_internal_pb2 import Record
 from wandb_server import WandbServer
 
 from cyclegan_style.config import Config
@@ -19,6 +17,8 @@ from cyclegan_style.runs.tracking import (
     wandb_has_key,
 )
 
+# wandb and tensorboard are imported where they are used: they take long, in every worker.
+
 
 @pytest.fixture
 def no_account(monkeypatch, tmp_path):
@@ -26,18 +26,26 @@ def no_account(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("WANDB_API_KEY", "WANDB_MODE", "NETRC"):
         monkeypatch.delenv(name, raising=False)
-    wandb.teardown()  # its service keeps the settings of the test before
+    forget_wandb()  # its service keeps the settings of the test before
+
+
+def forget_wandb() -> None:
+    import wandb
+
+    wandb.teardown()
 
 
 def run_tracked(config: Config) -> Path:
     """Train as a process of its own would, at whose end wandb writes what is left."""
     run = run_training(config).run
-    wandb.teardown()
+    forget_wandb()
     return run
 
 
-def records_of(path: Path) -> list[Record]:
+def records_of(path: Path) -> list[Any]:
     """Records of a .wandb file: a LevelDB log after a header of 7 bytes, in blocks of 32 KB."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
     content, records, parts, position = path.read_bytes(), [], b"", 7
     while position + 7 <= len(content):
         left = 32768 - position % 32768
@@ -53,7 +61,7 @@ def records_of(path: Path) -> list[Record]:
     return records
 
 
-def history_of(records: list[Record]) -> list[dict[str, str]]:
+def history_of(records: list[Any]) -> list[dict[str, str]]:
     """What was logged, by step."""
     return [
         {item.key or ".".join(item.nested_key): item.value_json for item in record.history.item}
@@ -90,7 +98,7 @@ def wandb_server(no_account, monkeypatch):
     yield server
     server.shutdown()
     server.server_close()
-    wandb.teardown()
+    forget_wandb()
 
 
 def test_a_run_that_goes_on_is_one_run_at_the_server(configured, wandb_server):
@@ -181,6 +189,8 @@ def test_tensorboard_has_every_step(configured):
         for path in run.rglob("events.*")
         if len(path.parent.parts) == len(run.parts) + 1
     }
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
     events = EventAccumulator(str(folder)).Reload()
     assert [event.step for event in events.Scalars("cycle_a")] == [2, 4, 6]
     assert [event.step for event in events.Images("samples")] == [4, 6]
@@ -190,9 +200,9 @@ def test_a_tracker_that_breaks_does_not_stop_the_run(configured, no_account, mon
     def fail(*arguments: object, **options: object) -> None:
         raise ConnectionError("the network is gone")
 
-    monkeypatch.setattr(wandb.Run, "log", fail)
+    monkeypatch.setattr("wandb.Run.log", fail)
     result = run_training(configured(tracking__backend="wandb"))
-    wandb.teardown()
+    forget_wandb()
     assert result.step == 6
     assert len(metrics_of(result.run)) == 3
     assert capsys.readouterr().err.count("the network is gone") == 1
@@ -231,7 +241,7 @@ def test_a_project_that_cannot_be_is_told(configured, no_account):
 
     with pytest.raises(UserError, match=r"tracking\.backend: wandb cannot start: .*a/b"):
         run_training(config)
-    wandb.teardown()
+    forget_wandb()
 
 
 def test_a_key_is_found_where_wandb_looks(no_account, monkeypatch, tmp_path):

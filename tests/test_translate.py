@@ -5,7 +5,6 @@ import os
 import re
 import resource
 import signal
-import socket
 import struct
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from PIL import Image
 from PIL.ExifTags import Base
 from test_video import write_video
 from tiny import enlarge_weights, make_pictures, tiny_config
+from two_processes import start_two_processes
 
 from cyclegan_style import Predictor
 from cyclegan_style.applying.jobs import plan
@@ -407,32 +407,10 @@ def test_killed_in_the_middle_the_same_command_goes_on(model, tmp_path, capsys):
     assert [path.name for path in output.glob(".*")] == [ORIGIN_FILE]
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-def two_processes(arguments: list[str]) -> list["subprocess.Popen[str]"]:
-    # What the launcher would set, without the seconds that it takes itself.
-    shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "ACCELERATE_USE_CPU": "true"}
-    shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    return [
-        subprocess.Popen(
-            [sys.executable, str(SCRIPT), *arguments],
-            env={**os.environ, **shared, "RANK": rank, "LOCAL_RANK": rank},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in ("0", "1")
-    ]
-
-
 def test_processes_share_the_files(model, tmp_path):
     folder = make_pictures(tmp_path / "in", 5)
     (folder / "bad.png").write_bytes(b"")
-    processes = two_processes(command(model, folder, tmp_path / "out"))
+    processes = start_two_processes(SCRIPT, *command(model, folder, tmp_path / "out"))
     (printed, errors), (nothing, _) = (process.communicate() for process in processes)
     assert printed, errors
     result = json.loads(printed)
@@ -473,7 +451,7 @@ def test_a_killed_process_costs_only_a_second_run(model, tmp_path, capsys):
     content = never_read(folder / "011.png")
     output = tmp_path / "out"
     arguments = command(model, folder, output)
-    first, second = two_processes(arguments)
+    first, second = start_two_processes(SCRIPT, *arguments)
     while not list(output.glob("*[13579].png")) and second.poll() is None:
         time.sleep(0.002)
     second.send_signal(signal.SIGKILL)

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,9 @@ def train_command(arguments: list[str]) -> int:
     return 0
 
 
-def parse_training_options(arguments: list[str]) -> tuple[Namespace, Config]:
-    """Read ``--config`` and the options that override it; without one, the demo is configured."""
+@cache
+def training_parser() -> ArgumentParser:
+    """Every field of the configuration as an option; to build it takes longer than to parse."""
     parser = ArgumentParser(
         prog="cyclegan-style train",
         exit_on_error=False,
@@ -58,16 +60,21 @@ def parse_training_options(arguments: list[str]) -> tuple[Namespace, Config]:
         "--json", action="store_true", default=SUPPRESS, help="end stdout with one JSON object"
     )
     parser.add_class_arguments(Config)
+    return parser
+
+
+def parse_training_options(arguments: list[str]) -> tuple[Namespace, Config]:
+    """Read ``--config`` and the options that override it; without one, the demo is configured."""
     if not has_option(arguments, "--config"):
         demo = ["--config", str(shipped_config("demo"))]
         if has_option(arguments, "--data.root"):
             demo += ["--data.a=null", "--data.b=null"]  # it names both domains
         arguments = [*demo, *arguments]
     try:
-        options = parser.parse_args(arguments)
+        options = training_parser().parse_args(arguments)
     except UnicodeDecodeError:
         raise UserError("config: not a text file in UTF-8") from None
-    built = parser.instantiate(options)
+    built = training_parser().instantiate(options)
     sections = {name: built[name] for name in Config.__dataclass_fields__}
     return options, Config(**sections)
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import stdtrit
 
 GROUPS = 20
 
@@ -34,7 +34,7 @@ def jackknife_interval(
     )
     # Efron and Stein 1981: the variance of the score from its pseudo-values.
     variance = (groups - 1) / groups * np.square(left_out - left_out.mean()).sum()
-    half = float(stats.t.ppf(0.975, groups - 1) * np.sqrt(variance))
+    half = float(stdtrit(groups - 1, 0.975) * np.sqrt(variance))
     return value - half, value + half
 
 
@@ -43,7 +43,7 @@ def mean_interval(values: NDArray[np.float64]) -> Interval | None:
     if len(values) < 2 or not np.isfinite(values).all():
         return None
     error = values.std(ddof=1) / np.sqrt(len(values))
-    half = float(stats.t.ppf(0.975, len(values) - 1) * error)
+    half = float(stdtrit(len(values) - 1, 0.975) * error)
     mean = float(values.mean())
     return mean - half, mean + half
 
