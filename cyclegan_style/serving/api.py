@@ -17,6 +17,8 @@ from cyclegan_style.serving.problems import MEDIA_TYPE, ProblemError, answer_wit
 from cyclegan_style.serving.service import TranslationService
 
 MEDIA_TYPES = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}
+Responses = dict[int | str, dict[str, Any]]
+"""What the schema says of answers, by status."""
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
 MOST_STRENGTH = 100.0
 
@@ -101,17 +103,14 @@ def add_translation(app: FastAPI, service: TranslationService) -> None:
         },
     }
 
+    pictures = dict.fromkeys(MEDIA_TYPES.values(), picture)
+    answer: Responses = {200: {"description": "The picture", "content": pictures}}
+
     @app.post(
         "/v1/translate",
         summary="Translate a picture to one of the same size",
         response_class=Response,
-        responses={
-            200: {
-                "description": "The picture",
-                "content": dict.fromkeys(MEDIA_TYPES.values(), picture),
-            }
-        }
-        | problems(400, 404, 408, 413, 415, 422, 503, 504),
+        responses=answer | problems(400, 404, 408, 413, 415, 422, 503, 504),
         openapi_extra={"requestBody": body},
     )
     async def translate(
@@ -122,8 +121,8 @@ def add_translation(app: FastAPI, service: TranslationService) -> None:
             work = service.translate_file(
                 await content_of(request), way, f".{wanted.format}", wanted.quality
             )
-            answer = await unless_gone(request, work)
-        return Response(answer, media_type=MEDIA_TYPES[wanted.format])
+            content = await unless_gone(request, work)
+        return Response(content, media_type=MEDIA_TYPES[wanted.format])
 
     example = {
         "models": [
@@ -194,7 +193,7 @@ def refuse_the_rest(app: FastAPI) -> None:
         raise ProblemError(404, "there is nothing here")
 
 
-def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def problems(*statuses: int) -> Responses:
     """What the schema says of refusals."""
     return {
         status: {"description": title_of(status), "content": {MEDIA_TYPE: problem_schema(status)}}
@@ -221,6 +220,6 @@ def problem_schema(status: int) -> dict[str, Any]:
     }
 
 
-def answers(example: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
+def answers(example: dict[str, Any]) -> Responses:
     """What the schema says of a JSON answer."""
     return {200: {"content": {"application/json": {"example": example}}}}
