@@ -14,7 +14,6 @@ CLIENT = httpx.Client(verify=False, timeout=60)
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "JPEG2000")
 NOT_SAID_BY_SCHEMAS = {"positive_data_acceptance", "ignored_auth"}
 """Which bytes are a picture; and there is no token here."""
-SENT_TO_API = "the API of a tiny network"
 
 
 @pytest.fixture(scope="module")
@@ -85,8 +84,8 @@ def fuzz_schema(address: str, examples: int) -> Counter[int]:
                 case.validate_response(response, checks=checks)
                 statuses[response.status_code] += 1
                 assert response.status_code < 500 or response.status_code == 503
-                if case.path != "/openapi.json":
-                    assert not any(leak in response.text for leak in LEAKS)
+                if response.status_code >= 400:
+                    assert not any(leak.encode() in response.content for leak in LEAKS)
 
             try:
                 ask()
@@ -98,8 +97,8 @@ def fuzz_schema(address: str, examples: int) -> Counter[int]:
 
 
 def test_some_damaged_pictures(address):
-    statuses = fuzz_pictures(address, 80, seed=0)
-    assert statuses[422] > 10
+    statuses = fuzz_pictures(address, 48, seed=0)
+    assert statuses[422] > 5
 
 
 def test_some_requests_after_the_schema(address):
