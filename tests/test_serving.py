@@ -27,9 +27,25 @@ from serving_in_tests import (
 
 from cyclegan_style import Predictor
 from cyclegan_style.errors import UserError
+from cyclegan_style.serving.admission import PART_BYTES
 from cyclegan_style.serving.loaded_models import named
 
 URL = "/v1/translate"
+SCOPE = {
+    "type": "http",
+    "asgi": {"version": "3.0"},
+    "http_version": "1.1",
+    "method": "POST",
+    "scheme": "http",
+    "path": URL,
+    "raw_path": URL.encode(),
+    "query_string": b"",
+    "root_path": "",
+    "headers": [],
+    "client": ("x", 1),
+    "server": ("x", 1),
+}
+"""Of a translation without parameters, for a client who does as a test says."""
 
 
 @pytest.fixture(scope="module")
@@ -212,14 +228,8 @@ async def test_a_deadline_of_its_own(model):
 async def test_who_has_gone_is_not_waited_for(model):
     service = service_of({"tiny": model})
     async with client_of(service) as client:
-        app = client._transport.app
         leave = asyncio.Event()
         parts = [{"type": "http.request", "body": file_of(noise()), "more_body": False}]
-        scope = {
-            "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST",
-            "scheme": "http", "path": URL, "raw_path": URL.encode(), "query_string": b"",
-            "root_path": "", "headers": [], "client": ("x", 1), "server": ("x", 1),
-        }  # fmt: skip
 
         async def receive():
             if parts:
@@ -233,7 +243,7 @@ async def test_who_has_gone_is_not_waited_for(model):
         with held(service):
             first = asyncio.create_task(client.post(URL, content=file_of(noise())))
             await until(lambda: service.network._work_queue.qsize() == 1)
-            gone = asyncio.create_task(app(scope, receive, send))
+            gone = asyncio.create_task(client._transport.app(SCOPE, receive, send))
             await until(lambda: service.batcher.waiting == 1)
             leave.set()
             await gone
@@ -241,6 +251,31 @@ async def test_who_has_gone_is_not_waited_for(model):
             assert service.batcher.waiting == 0
         assert (await first).status_code == 200
     assert batches(service)["sum"] == 1
+
+
+@in_a_loop
+async def test_answers_that_nobody_fetches_keep_their_place_for_a_while(model):
+    service = service_of({"tiny": model}, body_seconds=0.3)
+    taken, never = [], asyncio.Event()
+    parts = [{"type": "http.request", "body": file_of(noise(200, 200)), "more_body": False}]
+
+    async def receive():
+        if not parts:
+            await never.wait()
+        return parts.pop()
+
+    async def send(message):
+        taken.append(len(message.get("body", b"")))
+        if len(taken) == 2:
+            await never.wait()
+
+    async with client_of(service) as client:
+        sending = asyncio.create_task(client._transport.app(SCOPE, receive, send))
+        await until(lambda: len(taken) == 2)
+        assert service.inside == 1
+        await sending
+    assert service.inside == 0
+    assert taken == [0, PART_BYTES]
 
 
 @in_a_loop

@@ -2,11 +2,13 @@
 
 import random
 from collections import Counter
+from contextlib import suppress
 
 import httpx
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
+from hypothesis.errors import Unsatisfiable
 from schemathesis.checks import CHECKS, load_all_checks
 from serving_in_tests import LEAKS, PROBLEM, export_tiny, file_of, listening, noise, service_of
 
@@ -87,11 +89,8 @@ def fuzz_schema(address: str, examples: int) -> Counter[int]:
                 if response.status_code >= 400:
                     assert not any(leak.encode() in response.content for leak in LEAKS)
 
-            try:
+            with suppress(Unsatisfiable):  # nothing can be asked against some schemas
                 ask()
-            except Exception as error:
-                if "Unsatisfiable" not in type(error).__name__:
-                    raise
     assert CLIENT.get(f"{address}/readyz").status_code == 200
     return statuses
 

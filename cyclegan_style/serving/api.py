@@ -10,6 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, ConfigDict, Field
 
 from cyclegan_style.serving.access import TokenGuard
+from cyclegan_style.serving.admission import TRANSLATE, Admission
 from cyclegan_style.serving.bodies import FIELD, content_of, unless_gone
 from cyclegan_style.serving.limits import BodyLimits
 from cyclegan_style.serving.metrics import MeasuredRequests
@@ -77,11 +78,13 @@ def build_app(
     add_health(app, service)
     refuse_the_rest(app)
     # A page is mounted here, behind all routes: app = gr.mount_gradio_app(app, page, path="/")
+    # What is added later lies further out.
     limits = service.limits
+    app.add_middleware(Admission, service=service)
     app.add_middleware(BodyLimits, most_bytes=limits.body_bytes, most_seconds=limits.body_seconds)
     if token is not None:
         app.add_middleware(TokenGuard, token=token)
-    app.add_middleware(MeasuredRequests, metrics=service.metrics)  # the outermost
+    app.add_middleware(MeasuredRequests, metrics=service.metrics)
     return app
 
 
@@ -107,7 +110,7 @@ def add_translation(app: FastAPI, service: TranslationService) -> None:
     answer: Responses = {200: {"description": "The picture", "content": pictures}}
 
     @app.post(
-        "/v1/translate",
+        TRANSLATE,
         summary="Translate a picture to one of the same size",
         response_class=Response,
         responses=answer | problems(400, 404, 408, 413, 415, 422, 503, 504),
@@ -116,12 +119,10 @@ def add_translation(app: FastAPI, service: TranslationService) -> None:
     async def translate(
         request: Request, wanted: Annotated[TranslateParameters, Query()]
     ) -> Response:
-        with service.place():
-            way = service.way(wanted.model, wanted.direction, wanted.style, wanted.strength)
-            work = service.translate_file(
-                await content_of(request), way, f".{wanted.format}", wanted.quality
-            )
-            content = await unless_gone(request, work)
+        way = service.way(wanted.model, wanted.direction, wanted.style, wanted.strength)
+        sent = await content_of(request)
+        work = service.translate_file(sent, way, f".{wanted.format}", wanted.quality)
+        content = await unless_gone(request, work)
         return Response(content, media_type=MEDIA_TYPES[wanted.format])
 
     example = {

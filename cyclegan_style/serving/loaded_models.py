@@ -22,6 +22,8 @@ from cyclegan_style.models.model_files import (
     REFERENCE_GENERATORS,
     DirectionName,
     LoadedGenerator,
+    direction_of_name,
+    directions_of,
     find_model_folder,
     load_generators,
     local_path,
@@ -129,6 +131,14 @@ class ServedModel:
         current = self.current
         directions = current.descriptions() if current else []
         return {"name": self.name, "state": self.state, "directions": directions}
+
+    def directions(self) -> list[DirectionName]:
+        """Directions that its files translate, before they are loaded; none if there are none."""
+        if not self.signature() or self.place is None:
+            return []
+        if self.place.is_file():
+            return [direction_of_name(self.place) or "ab"]
+        return directions_of(self.place)
 
     def signature(self) -> Signature | None:
         """Of its files as they are now; None if there are none."""
