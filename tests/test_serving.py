@@ -27,8 +27,10 @@ from serving_in_tests import (
 
 from cyclegan_style import Predictor
 from cyclegan_style.errors import UserError
+from cyclegan_style.serving.access import TokenGuard
 from cyclegan_style.serving.admission import PART_BYTES
 from cyclegan_style.serving.loaded_models import named
+from cyclegan_style.serving.problems import ProblemError
 
 URL = "/v1/translate"
 SCOPE = {
@@ -251,6 +253,19 @@ async def test_who_has_gone_is_not_waited_for(model):
             assert service.batcher.waiting == 0
         assert (await first).status_code == 200
     assert batches(service)["sum"] == 1
+
+
+@in_a_loop
+async def test_pictures_of_a_page_keep_to_the_same_limits(model, predictors):
+    service = service_of({"tiny": model}, requests=1, pixels=2000)
+    image = Image.fromarray(noise())
+    async with client_of(service):
+        translation = await service.translate_image("tiny", "ba", image)
+        assert translation.tobytes() == predictors["ba"].translate(image).tobytes()
+        with pytest.raises(ProblemError, match="more than the limit of 2,000"):
+            await service.translate_image("tiny", "ba", image.resize((50, 50)))
+        with service.place(), pytest.raises(ProblemError, match="which is the limit"):
+            await service.translate_image("tiny", "ba", image)
 
 
 @in_a_loop
@@ -496,3 +511,21 @@ async def test_the_token_guards_all_but_the_probes(model):
             assert await status("/v1/models", wrong) == 401
         for right in ("Bearer tür:secret", "bearer  tür:secret ", basic("tür:secret")):
             assert await status("/v1/models", right) == 200
+
+
+@in_a_loop
+async def test_the_token_guards_sockets_too():
+    passed, sent = [], []
+
+    async def app(scope, receive, send):
+        passed.append(scope)
+
+    async def send(message):
+        sent.append(message["type"])
+
+    guard = TokenGuard(app, "secret")
+    for headers in ([], [(b"authorization", b"Bearer secret")]):
+        scope = {"type": "websocket", "path": "/healthy", "headers": headers}
+        await guard(scope, lambda: None, send)
+    assert len(passed) == 1
+    assert sent == ["websocket.close"]

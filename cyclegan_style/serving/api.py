@@ -77,7 +77,7 @@ def build_app(
     add_translation(app, service)
     add_health(app, service)
     refuse_the_rest(app)
-    # A page is mounted here, behind all routes: app = gr.mount_gradio_app(app, page, path="/")
+    # A page is mounted here, behind all routes: gr.mount_gradio_app(app, page, path="/")
     # What is added later lies further out.
     limits = service.limits
     app.add_middleware(Admission, service=service)
@@ -179,19 +179,21 @@ def add_health(app: FastAPI, service: TranslationService) -> None:
 
 
 def refuse_the_rest(app: FastAPI) -> None:
-    """Answer for all of ``/v1``, so that a page behind it answers for none."""
+    """Answer for other methods and all of ``/v1``, so that a page behind it does not."""
     methods = {
         path: ", ".join(name.upper() for name in operations)
         for path, operations in app.openapi()["paths"].items()
     }
     app.openapi_schema = None
 
-    @app.api_route("/v1/{rest:path}", methods=METHODS, include_in_schema=False)
     async def nothing(request: Request) -> Response:
         allowed = methods.get(request.url.path)
         if allowed:
             raise ProblemError(405, f"{request.url.path} takes {allowed}", {"Allow": allowed})
         raise ProblemError(404, "there is nothing here")
+
+    for path in (*methods, "/v1/{rest:path}"):
+        app.add_api_route(path, nothing, methods=METHODS, include_in_schema=False)
 
 
 def problems(*statuses: int) -> Responses:

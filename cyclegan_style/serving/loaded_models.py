@@ -19,6 +19,7 @@ from cyclegan_style.errors import UserError, printable
 from cyclegan_style.models.export import CONFIG_FILE, MODEL_FOLDER, generator_file
 from cyclegan_style.models.model_files import (
     DIRECTION_NAMES,
+    NOISE_FILE,
     REFERENCE_GENERATORS,
     DirectionName,
     LoadedGenerator,
@@ -240,15 +241,15 @@ def named(models: Sequence[str]) -> dict[str, str]:
                 printable(f"--model: two are named {name}; name them yourself: NAME={source}")
             )
         sources[name] = source
-        if local_path(source).is_dir():
-            refuse_noise_of(source)
+        refuse_noise_of(source)
     return sources
 
 
 def refuse_noise_of(source: str) -> None:
-    """Raise a UserError for a folder on this machine whose model takes no pictures."""
+    """Raise a UserError for a folder or file on this machine whose model takes no pictures."""
     path = local_path(source)
-    for folder in (path / MODEL_FOLDER, path):
+    folders = [path.parent] if path.name == NOISE_FILE else [path / MODEL_FOLDER, path]
+    for folder in folders:
         refuse_noise(folder)
 
 

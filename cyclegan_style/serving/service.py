@@ -140,8 +140,11 @@ class TranslationService:
             output = await self._translated(way, pixels)
             return await self._in_thread(lambda: encoded(output, ending, quality, metadata))
 
-    async def translate_image(self, image: Image.Image, way: Way) -> Image.Image:
-        """Translate a picture that somebody has decoded; it takes a place of its own."""
+    async def translate_image(
+        self, model: str, direction: DirectionName, image: Image.Image
+    ) -> Image.Image:
+        """Translate a picture that somebody has decoded, such as a page; it takes a place too."""
+        way = self.way(model, direction)
         refuse_size(image.width, image.height, way.plain, self.limits.pixels)
         with self.place():
             async with self._deadline():
