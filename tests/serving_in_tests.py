@@ -5,6 +5,7 @@ import io
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import asdict
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,10 @@ from typing import Any
 import httpx
 import numpy as np
 import torch
+import yaml
 from PIL import Image
 from tiny import enlarge_weights, tiny_config
 
-from cyclegan_style.config import to_yaml
 from cyclegan_style.models.export import export_model
 from cyclegan_style.serving.api import build_app
 from cyclegan_style.serving.limits import Limits
@@ -41,10 +42,11 @@ def in_a_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., N
 
 
 def export_tiny(folder: Path, seed: int = 0, **fields: Any) -> Path:
+    """A model of random weights, its configuration as short as it can be, which is read often."""
     config = tiny_config(**fields)
     generators = build_generators(config).eval()
     enlarge_weights(generators, seed)
-    export_model(folder, generators, to_yaml(config))
+    export_model(folder, generators, yaml.safe_dump({"generator": asdict(config.generator)}))
     return folder
 
 

@@ -170,20 +170,20 @@ async def test_other_sizes_and_directions_go_apart(model, predictors):
 
 @in_a_loop
 async def test_stripes_within_the_budget(tmp_path, model):
-    content = file_of(noise(416, 224))
-    striped = Predictor.load(model, "ab", "cpu", "fp32", 4_000_000)
-    assert striped.core.whole_bytes(416, 224) > 4_000_000
-    async with client_of(service_of({"tiny": model}, memory_budget=4_000_000)) as client:
+    content = file_of(noise(208, 112))
+    striped = Predictor.load(model, "ab", "cpu", "fp32", 1_500_000)
+    assert striped.core.whole_bytes(208, 112) > 1_500_000
+    async with client_of(service_of({"tiny": model}, memory_budget=1_500_000)) as client:
         response = await client.post(URL, content=content)
     assert np.array_equal(
-        pixels_in(response.content), np.asarray(striped.translate(noise(416, 224)))
+        pixels_in(response.content), np.asarray(striped.translate(noise(208, 112)))
     )
 
 
 @in_a_loop
 async def test_what_the_memory_does_not_hold_is_refused(model):
-    async with client_of(service_of({"tiny": model}, memory_budget=4_000_000)) as client:
-        response = await client.post(URL, content=file_of(noise(2000, 2000)))
+    async with client_of(service_of({"tiny": model}, memory_budget=1_500_000)) as client:
+        response = await client.post(URL, content=file_of(noise(600, 600)))
     assert_problem(response, 413, "even in stripes")
 
 

@@ -70,7 +70,8 @@ def fuzz_pictures(address: str, count: int, seed: int) -> Counter[int]:
     return statuses
 
 
-def fuzz_schema(address: str, examples: int) -> Counter[int]:
+def fuzz_schema(address: str, examples: int, path: str = "") -> Counter[int]:
+    """Requests to one path of the schema, or to all."""
     load_all_checks()
     checks = [check for check in CHECKS.get_all() if check.__name__ not in NOT_SAID_BY_SCHEMAS]
     schema = schemathesis.openapi.from_url(f"{address}/openapi.json")
@@ -78,6 +79,8 @@ def fuzz_schema(address: str, examples: int) -> Counter[int]:
     for mode in schemathesis.GenerationMode:
         for found in schema.get_all_operations():
             operation = found.ok()
+            if path not in ("", operation.path):
+                continue
 
             @settings(max_examples=examples, suppress_health_check=list(HealthCheck), deadline=None)
             @given(case=operation.as_strategy(generation_mode=mode))
@@ -101,7 +104,7 @@ def test_some_damaged_pictures(address):
 
 
 def test_some_requests_after_the_schema(address):
-    assert fuzz_schema(address, 4)
+    assert fuzz_schema(address, 3, "/v1/translate")
 
 
 @pytest.mark.slow

@@ -33,7 +33,7 @@ from cyclegan_style.models.model_files import (
 from cyclegan_style.models.styles import shares_of, with_strength, with_style
 from cyclegan_style.system.hardware import PrecisionName
 
-WARM_SIDE = 256
+WARM_SIDE = 128
 """Of the picture that a model translates before it counts as ready."""
 MOST_VARIANTS = 4
 """Styles and strengths of a model that are kept ready."""
