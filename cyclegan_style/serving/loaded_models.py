@@ -201,7 +201,7 @@ class LoadedModels:
     def refresh(self) -> None:
         """Load those whose files have changed since they were loaded, but not since last time."""
         for model in self.models.values():
-            if model.place is None and not Path(model.source).expanduser().exists():
+            if model.place is None and not lies_here(model.source):
                 continue  # the Hub is asked once
             signature = model.signature()
             if signature and signature != model.tried and signature == model.seen:
@@ -216,6 +216,14 @@ class LoadedModels:
         for model in self.models.values():
             if signature := model.signature():
                 model.load(self.computing, signature)
+
+
+def lies_here(source: str) -> bool:
+    """Whether a model is a file or folder of this machine that may be looked at."""
+    try:
+        return Path(source).expanduser().exists()
+    except (OSError, RuntimeError):
+        return False
 
 
 def signature_of(place: Path) -> Signature:
