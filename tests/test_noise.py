@@ -301,6 +301,7 @@ def test_bad_options_are_one_line(model, tmp_path, capsys, arguments, complaint)
     ["evaluate", "model", "--a", "x", "--b", "y", "--model"],
     ["export", "--onnx", "x.onnx"],
     ["convert"],
+    ["serve", "--port", "0", "--model"],
 ])  # fmt: skip
 def test_other_commands_refuse_a_model_of_noise_in_one_line(model, capsys, monkeypatch, command,
                                                             tmp_path):  # fmt: skip

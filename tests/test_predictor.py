@@ -115,6 +115,13 @@ def test_mixed_sizes_and_kinds_keep_their_order(predictor):
     assert predictor.translate_batch([]) == []
 
 
+def test_pictures_of_one_fitting_size_go_through_the_network_together(predictor):
+    seen = []
+    predictor.core.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape))
+    predictor.translate_batch([noise(24, 24), noise(21, 22), noise(40, 24), noise(23, 24, 4)])
+    assert [tuple(shape) for shape in seen] == [(3, 3, 24, 24), (1, 3, 40, 24)]
+
+
 def test_grey_models(tmp_path):
     export(
         tmp_path,

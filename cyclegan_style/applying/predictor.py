@@ -100,7 +100,7 @@ class Predictor:
             generator,
             chosen,
             choose_dtype(precision, chosen, generator),
-            _bytes(memory_budget),
+            bytes_of_budget(memory_budget),
             working_size=working_size,
             keep_alpha=keep_alpha,
         )
@@ -114,7 +114,7 @@ class Predictor:
         return self.translate_batch([picture])[0]
 
     def translate_batch(self, pictures: Sequence[Picture]) -> list[Image.Image]:
-        """Translate pictures of any sizes; those of one size go through the network together."""
+        """Translate pictures of any sizes; those that fit go through the network together."""
         if isinstance(pictures, str | Path | Image.Image):
             raise UserError("translate_batch takes a list of pictures; translate takes one")
         inputs = [self.read_with_metadata(picture) for picture in pictures]
@@ -126,15 +126,15 @@ class Predictor:
 
     def translate_pixels(self, pictures: Sequence[Pixels]) -> list[Pixels]:
         """Translate pixels as ``read`` gives them, with the network's channels or alpha beside."""
-        places: dict[tuple[int, ...], list[int]] = defaultdict(list)
+        places: dict[tuple[int, int], list[int]] = defaultdict(list)
         for place, picture in enumerate(pictures):
-            places[picture.shape].append(place)
+            places[self.fitting_size(*picture.shape[:2])].append(place)
         outputs: dict[int, Pixels] = {}
-        for shape, group in places.items():
-            at_once = self.require_memory(*shape[:2])
+        for group in places.values():
+            at_once = min(self.require_memory(*pictures[place].shape[:2]) for place in group)
             for part in (group[i : i + at_once] for i in range(0, len(group), at_once)):
-                inputs = np.stack([self._input(pictures[place]) for place in part])
-                translations = self.core.translate_pixels(inputs)
+                inputs = [self._input(pictures[place]) for place in part]
+                translations = self.core.translate_together(inputs)
                 for place, translation in zip(part, translations, strict=True):
                     outputs[place] = self._output(translation, pictures[place])
         return [outputs[place] for place in range(len(pictures))]
@@ -179,6 +179,10 @@ class Predictor:
             raise UserError(f"{width}×{height} pixels are more than the limit of {MAX_PIXELS:,}")
         return self.core.at_once(height, width)
 
+    def fitting_size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width at which the network sees a picture: equal ones go through together."""
+        return self.core.fitting_size(*self._working_sides(height, width))
+
     def _input(self, pixels: Pixels) -> Pixels:
         """What the network gets to see of a picture."""
         if pixels.shape[2] != self.in_channels:
@@ -204,7 +208,8 @@ class Predictor:
         return np.concatenate([translation, picture[:, :, -1:]], axis=2)
 
 
-def _bytes(budget: str | float | None) -> int | None:
+def bytes_of_budget(budget: str | float | None) -> int | None:
+    """A budget of memory such as ``2GB`` as a number; a UserError if it is none."""
     if budget is None:
         return None
     try:

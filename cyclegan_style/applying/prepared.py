@@ -4,10 +4,11 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -116,6 +117,17 @@ class PreparedGenerator:
         translations: Pixels = quantised(output).permute(0, 2, 3, 1).contiguous().cpu().numpy()
         return translations
 
+    def translate_together(self, pictures: Sequence[Pixels]) -> list[Pixels]:
+        """Translate H×W×C pixels of one fitting size, each reflected to it, in one batch."""
+        padded = [self._padded_pixels(picture) for picture in pictures]
+        translations = self.translate_pixels(np.stack([pixels for pixels, _, _ in padded]))
+        return [
+            translation[top : top + picture.shape[0], left : left + picture.shape[1]]
+            for translation, picture, (_, top, left) in zip(
+                translations, pictures, padded, strict=True
+            )
+        ]
+
     def compile_if_faster(self, batch: int, height: int, width: int) -> bool:
         """Compile the network for batches of one shape; keep that if it is faster and as exact.
 
@@ -164,7 +176,7 @@ class PreparedGenerator:
 
     def at_once(self, height: int, width: int) -> int:
         """How many pictures of a size can be computed at once; a UserError if not even one."""
-        height, width = (self._fitting_side(side) for side in (height, width))
+        height, width = self.fitting_size(height, width)
         budget, needed = self._budget(), self.whole_bytes(height, width)
         if needed > budget:
             self._stripe_height(height, width, budget)
@@ -202,6 +214,17 @@ class PreparedGenerator:
                 batch = batch.index_select(axis, indices)
             offsets.append(offset)
         return batch, offsets[0], offsets[1]
+
+    def _padded_pixels(self, pixels: Pixels) -> tuple[Pixels, int, int]:
+        """The same of pixels."""
+        # A copy: torch.from_numpy takes no mirrored views.
+        picture = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)
+        padded, top, left = self._padded(picture[None])
+        return padded[0].permute(1, 2, 0).numpy(), top, left
+
+    def fitting_size(self, height: int, width: int) -> tuple[int, int]:
+        """The least height and width from these up that the network maps to themselves."""
+        return self._fitting_side(height), self._fitting_side(width)
 
     def _fitting_side(self, side: int) -> int:
         """The least side from this one up that the network maps to itself."""

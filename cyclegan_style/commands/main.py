@@ -17,6 +17,7 @@ from cyclegan_style.commands.generate import generate_command
 from cyclegan_style.commands.parser import Command, readable, run_named
 from cyclegan_style.commands.replay import replay_command
 from cyclegan_style.commands.runs import runs_command
+from cyclegan_style.commands.serve import serve_command
 from cyclegan_style.commands.stylize import stylize_command
 from cyclegan_style.commands.sweep import sweep_command
 from cyclegan_style.commands.train import train_command
@@ -34,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "translate": (translate_command, "translate pictures and videos with a trained model"),
         "stylize": (stylize_command, "paint pictures in the style of another, without training"),
         "generate": (generate_command, "make pictures out of noise with a trained model"),
+        "serve": (serve_command, "translate pictures for others over HTTP"),
         "convert": (convert_command, "turn a model into files of the reference, or back"),
         "export": (export_command, "write a model for other programs, or publish it"),
         "evaluate": (evaluate_command, "score pictures, or what a model makes of them"),

@@ -4,6 +4,7 @@ Pixels are uint8 arrays of height × width × channels: 1 grey, 2 grey with alph
 alpha, in the colours of sRGB. Whatever is wrong with a file is said in one line, by ImageError.
 """
 
+import io
 import os
 import stat
 from collections.abc import Iterator
@@ -62,7 +63,11 @@ class ImageError(UserError):
 
     def __reduce__(self) -> tuple[type["ImageError"], tuple[Path, str]]:
         """Travel between processes, which exceptions of two arguments do not by themselves."""
-        return ImageError, (self.path, self.reason)
+        return type(self), (self.path, self.reason)
+
+
+class TooManyPixelsError(ImageError):
+    """An image whose header tells of more pixels than are allowed."""
 
 
 def read_image(path: str | Path, channels: int = 3) -> Pixels:
@@ -94,10 +99,25 @@ def write_image(
     JPEG and BMP hold no alpha: transparency is laid on white.
     """
     path = Path(path)
-    image_format = _FORMATS_BY_ENDING.get(path.suffix.lower())
-    if image_format is None:
+    if path.suffix.lower() not in WRITABLE_ENDINGS:
         known = ", ".join(sorted(WRITABLE_ENDINGS))
         raise ImageError(path, f"unknown ending; known are {known}")
+    try:
+        with whole_file(path) as stream:
+            save_image(stream, path.suffix, pixels, quality, metadata)
+    except (OSError, ValueError) as error:
+        raise ImageError(path, f"cannot be written: {reason_of(error)}") from error
+
+
+def save_image(
+    stream: BinaryIO,
+    ending: str,
+    pixels: Pixels,
+    quality: int = 95,
+    metadata: Metadata | None = None,
+) -> None:
+    """Write pixels to a stream in the format of an ending, one of ``WRITABLE_ENDINGS``."""
+    image_format = _FORMATS_BY_ENDING[ending.lower()]
     image = to_pillow(pixels, metadata)
     options: dict[str, Any] = {name: image.info.get(name, b"") for name in ("exif", "icc_profile")}
     if image_format in ("JPEG", "BMP") and image.mode in ("LA", "RGBA"):
@@ -106,11 +126,7 @@ def write_image(
         options["quality"] = quality
     if image_format == "PNG":
         options["compress_level"] = PNG_COMPRESSION
-    try:
-        with whole_file(path) as stream:
-            image.save(stream, image_format, **options)
-    except (OSError, ValueError) as error:
-        raise ImageError(path, f"cannot be written: {reason_of(error)}") from error
+    image.save(stream, image_format, **options)
 
 
 def pixels_of(picture: Picture, channels: int = 3) -> Pixels:
@@ -214,25 +230,41 @@ def luminance(images: torch.Tensor) -> torch.Tensor:
 @contextmanager
 def opened_image(path: Path) -> Iterator[Image.Image]:
     """Open an image file, its header read; what goes wrong until it is closed is an ImageError."""
-    try:
+    with _complaints_about(path):
         refuse_irregular(path)
         with path.open("rb") as stream:
-            image = _identify(stream)
-            if image is None:
-                empty = os.fstat(stream.fileno()).st_size == 0
-                raise ImageError(
-                    path, "the file is empty" if empty else "not an image of a known kind"
-                )
-            if image.width * image.height > MAX_PIXELS:
-                size = f"{image.width} × {image.height} pixels"
-                raise ImageError(path, f"{size} are more than the limit of {MAX_PIXELS:,}")
-            yield image
+            yield _header_read(stream, path, MAX_PIXELS)
+
+
+@contextmanager
+def opened_bytes(content: bytes, most_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
+    """Open an image file's content as ``opened_image`` opens a file; its errors have no path."""
+    nowhere = Path()
+    with _complaints_about(nowhere):
+        yield _header_read(io.BytesIO(content), nowhere, most_pixels)
+
+
+@contextmanager
+def _complaints_about(path: Path) -> Iterator[None]:
+    try:
+        yield
     except ImageError:
         raise
     except UserError as error:  # a refusal of ours, not damage
         raise ImageError(path, str(error)) from error
     except Exception as error:  # Pillow's decoders answer damaged files with almost any exception
         raise ImageError(path, reason_of(error)) from error
+
+
+def _header_read(stream: BinaryIO, path: Path, most_pixels: int) -> Image.Image:
+    image = _identify(stream)
+    if image is None:
+        empty = stream.seek(0, os.SEEK_END) == 0
+        raise ImageError(path, "the file is empty" if empty else "not an image of a known kind")
+    if image.width * image.height > most_pixels:
+        size = f"{image.width} × {image.height} pixels"
+        raise TooManyPixelsError(path, f"{size} are more than the limit of {most_pixels:,}")
+    return image
 
 
 def refuse_irregular(path: Path) -> None:

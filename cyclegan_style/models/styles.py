@@ -59,6 +59,8 @@ def shares_of(text: str, count: int) -> Tensor:
         if not 0 <= share < float("inf"):
             raise UserError(printable(f"--style: {text!r}: shares must be numbers of at least 0"))
         shares[0, place] += share
-    if not shares.sum() > 0:
-        raise UserError(printable(f"--style: {text!r}: one of the shares must be above 0"))
+    if not 0 < shares.sum() < float("inf"):
+        raise UserError(
+            printable(f"--style: {text!r}: one of the shares must be above 0, and none endless")
+        )
     return shares / shares.sum()

@@ -1,0 +1,1 @@
+"""Models behind HTTP: pictures in, translations out, for many clients at once."""
