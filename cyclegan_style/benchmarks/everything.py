@@ -177,7 +177,7 @@ def measure_training(config: Config, extent: Extent, limit: float) -> TrainingSp
     speed = TrainingSpeed(
         batch_size=train.batch_size,
         precision=train.mixed_precision,
-        compiled=train.compile,
+        compiled=train.compile is True,
         seconds=seconds,
         images_per_second=train.batch_size / seconds,
         warm_up_seconds=warm_up_seconds,

@@ -78,7 +78,8 @@ def _of_run(config: Config, run: Path, precision: str) -> str:
 
 
 def _takes_winograd(config: Config, precision: str) -> bool:
-    return training_device() == "cpu" and precision == "no" and not config.train.compile
+    compiles = config.train.compile not in (False, "auto")
+    return training_device() == "cpu" and precision == "no" and not compiles
 
 
 def _fastest(config: Config, precision: str) -> tuple[str, Speeds | None]:

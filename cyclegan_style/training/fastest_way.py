@@ -1,6 +1,6 @@
 """What it takes to let a run train in the fastest of several ways, and keep to that one."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import asdict
 from pathlib import Path
 
@@ -87,11 +87,13 @@ def noise(config: Config, channels: int, side: int) -> Tensor:
     return torch.rand(1, channels, side, side).contiguous(memory_format=_layout(config))
 
 
-def train_once(module: nn.Module, inputs: Tensor, dtype: torch.dtype) -> None:
+def train_once(module: Callable[[Tensor], Tensor], inputs: Tensor, dtype: torch.dtype) -> None:
     """One pass forward and backward, as a step of training makes it."""
-    with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-        outputs: Tensor = module(inputs)
+    with torch.autocast(inputs.device.type, dtype, enabled=dtype != torch.float32):
+        outputs = module(inputs)
     outputs.float().square().mean().backward()
+    if inputs.is_cuda:
+        torch.cuda.synchronize()
 
 
 def _channels(config: Config) -> tuple[int, int]:

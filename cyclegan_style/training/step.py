@@ -19,7 +19,7 @@ from cyclegan_style.data.images import Pixels
 from cyclegan_style.networks.winograd import train_by_winograd
 from cyclegan_style.training.activations import recompute_activations
 from cyclegan_style.training.average import MovingAverage
-from cyclegan_style.training.compiling import compile_networks
+from cyclegan_style.training.compiling import compile_blocks, compile_networks
 from cyclegan_style.training.cyclegan import Discriminators, Generators, Images
 from cyclegan_style.training.pool import ImagePool
 from cyclegan_style.training.samples import sample_sheet
@@ -101,13 +101,15 @@ class TrainingStep(ABC):
             self.average = MovingAverage(self.generators, train.ema_decay, train.ema_warmup)
         if train.checkpoint_activations:
             recompute_activations(self.generators.values())
-        if train.compile:
+        if train.compile == "blocks":
+            compile_blocks(self.generators.values(), self.accelerator.device)
+        elif train.compile is True:
             compile_networks(self.generators.values(), self.accelerator.device)
 
     def _prepare_discriminators(self, discriminators: Discriminators, config: Config) -> None:
         """Let the discriminators be computed as is configured."""
         # Second derivatives cannot be compiled.
-        if config.train.compile and not config.loss.penalises_gradients:
+        if config.train.compile is True and not config.loss.penalises_gradients:
             compile_networks(discriminators.values(), self.accelerator.device)
 
     def _add_optimizer(self, name: str, module: nn.Module, config: OptimizerConfig) -> None:

@@ -31,6 +31,7 @@ from cyclegan_style.system.hardware import (
 )
 from cyclegan_style.system.preemption import StopRequest
 from cyclegan_style.system.processes import main_process_first, on_main_process, say
+from cyclegan_style.training.compile_choice import with_compiling_of_run
 from cyclegan_style.training.config_checks import remarks, validate
 from cyclegan_style.training.convolutions import refuse_convolutions, with_convolutions_of_run
 from cyclegan_style.training.cyclegan import Images
@@ -117,7 +118,9 @@ class Trainer:
         self.accelerator = accelerator
         self.run = run
         self.on_step = on_step
-        computing = with_convolutions_of_run(config, run, accelerator.mixed_precision)
+        precision = accelerator.mixed_precision
+        computing = with_convolutions_of_run(config, run, precision)
+        computing = with_compiling_of_run(computing, run, precision, len(dataset))
         self.training_step = build_step(computing, accelerator)
         # From here on chance differs between processes: dropout, augmentations, interpolations.
         set_seed(config.train.seed, device_specific=True)
