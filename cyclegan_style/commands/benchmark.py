@@ -28,6 +28,7 @@ def benchmark_command(arguments: list[str]) -> int:
         "evaluate": (evaluate_command, "FID of two folders"),
         "stylize": (stylize_command, "a painting in the style of another"),
         "all": (all_command, "everything that is timed, in a few minutes and without baselines"),
+        "serve": (serve_command, "a server with many clients at once"),
         "recipes": (recipes_command, "recipes against each other, trained for the same time"),
     }
     if not arguments:
@@ -252,6 +253,31 @@ def stylize_command(arguments: list[str]) -> int:
     return 0
 
 
+def serve_command(arguments: list[str]) -> int:
+    """``benchmark serve``: a server under load against the predictor alone."""
+    parser = command_parser(
+        "benchmark serve",
+        "Start a server on this machine and let clients ask for translations as fast as they are"
+        " answered. Prints its throughput beside that of the predictor's translate_batch, how long"
+        " clients waited, how many answers were wrong, and the server's memory over time.",
+    )
+    parser.add_argument("--clients", type=PositiveInt, default=64, help="at once")
+    parser.add_argument("--seconds", type=PositiveFloat, default=120.0, help="of load")
+    parser.add_argument(
+        "--size", type=PositiveInt, default=128, help="side of the pictures in pixels"
+    )
+    add_network_options(parser)
+    options = parser.parse_args(arguments)
+
+    from cyclegan_style.benchmarks.serving import measure_serving
+
+    figures = measure_serving(
+        options.size, chosen_network(options), options.clients, options.seconds
+    )
+    print_result(asdict(figures), options.json)
+    return 0
+
+
 def chosen_network(options: Namespace) -> GeneratorConfig:
     """The generator that ``add_network_options`` lets choose."""
-    return GeneratorConfig(channels=options.channels, blocks=options.blocks)
+    return GeneratorConfig(channels=int(options.channels), blocks=int(options.blocks))
