@@ -1,0 +1,1 @@
+"""A model for others: the service and the page."""
