@@ -10,6 +10,7 @@ PACKAGE = Path(__file__).parents[1] / "cyclegan_style"
 ROOMS = (
     "commands",
     "benchmarks",
+    "serving",
     "training",
     "stylizing",
     "applying",

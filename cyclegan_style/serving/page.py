@@ -33,14 +33,17 @@ STYLE = """
 #heading { padding: 1rem 0 .25rem; }
 #heading h1 { font-size: 1.9rem; font-weight: 700; letter-spacing: -.02em; margin: 0; }
 #heading p { margin: .25rem 0 0; opacity: .75; }
-.caption p { margin: .25rem 0 -.5rem; font-size: .9rem; opacity: .75; }
+.caption .html-container { padding: 0; }
+.caption p { margin: .5rem 0 0; font-size: .9rem; opacity: .75; }
 .picture img { width: 100%; height: 100%; object-fit: contain; }
-.examples { background: none; border: none; box-shadow: none; }
+.examples { max-width: 600px; margin-left: 0 !important; border-width: 0 !important; background: none; box-shadow: none; }
 .examples .wrap, .examples .grid-wrap { min-height: 0; padding: 0; }
-.examples .grid-container { gap: .5rem; padding: 0; }
+.examples .grid-container {
+  gap: .5rem; padding: 0; grid-template-columns: repeat(4, minmax(0, 1fr)) !important;
+}
 .status progress { width: 100%; height: .6rem; accent-color: var(--primary-500); }
 .status ul { padding-left: 1.2rem; }
-@media (max-width: 600px) { .gradio-container > .main { padding: .75rem !important; } }
+.main.fillable { padding: clamp(.75rem, 3vw, 2rem) !important; }
 """
 
 
@@ -66,7 +69,7 @@ def build_page(
             single_tab(models, translate, most_pixels, AT_ONCE)
         with gr.Tab("Several"):
             several_tab(models, translate, most_pixels)
-        with gr.Tab("Your own painting"):
+        with gr.Tab("Stylize"):
             stylizing_tab(Painter(device), most_pixels)
     # Gradio sets it in launch alone; without it, a mounted page would take any file of the server
     # for an uploaded one.

@@ -48,8 +48,10 @@ def several_tab(models: Models, translate: Translate, most_pixels: int) -> None:
             )
             model, direction = model_choice(models)
             with gr.Row():
-                start = gr.Button("Translate all", variant="primary", elem_id="translate-all")
-                stop = gr.Button("Stop", elem_id="stop-all")
+                start = gr.Button(
+                    "Translate all", min_width=80, variant="primary", elem_id="translate-all"
+                )
+                stop = gr.Button("Stop", min_width=80, elem_id="stop-all")
         with gr.Column(min_width=300):
             status = gr.HTML(elem_id="status", elem_classes="status")
             gallery = gr.Gallery(

@@ -34,7 +34,7 @@ def single_tab(models: Models, translate: Translate, most_pixels: int, at_once: 
             slider = gr.ImageSlider(
                 label="Before and after",
                 type="filepath",
-                height=HEIGHT,
+                max_height=HEIGHT,
                 interactive=False,
                 buttons=["fullscreen"],
                 elem_id="slider",

@@ -38,8 +38,8 @@ def stylizing_tab(painter: Painter, most_pixels: int) -> None:
                 strength = gr.Slider(0.1, MOST_STRENGTH, 1.0, step=0.1, label="Strength of style")
                 keep = gr.Checkbox(label="Keep the picture's colours")
             with gr.Row():
-                start = gr.Button("Paint", variant="primary", elem_id="paint")
-                stop = gr.Button("Stop", elem_id="stop")
+                start = gr.Button("Paint", min_width=80, variant="primary", elem_id="paint")
+                stop = gr.Button("Stop", min_width=80, elem_id="stop")
         with gr.Column(min_width=300):
             result = gr.Image(
                 label="The picture in the painting's style",
