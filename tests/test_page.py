@@ -7,6 +7,7 @@ import socket
 import threading
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -85,14 +86,14 @@ def browser() -> Iterator[Any]:
         pytest.skip("needs chromium")
     with playwright.sync_playwright() as driver:
         started = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield started
+        yield started.new_context(viewport={"width": 390, "height": 844})
         started.close()
 
 
 @pytest.fixture
 def view(browser, address) -> Iterator[Any]:
-    """The page on a phone; nothing is loaded from elsewhere, and no script fails."""
-    opened = browser.new_page(viewport={"width": 390, "height": 844})
+    """The page on a phone, whose tabs share a cache; nothing is loaded from elsewhere, and no script fails."""
+    opened = browser.new_page()
     requests: list[str] = []
     complaints: list[str] = []
     opened.on("request", lambda request: requests.append(request.url))
@@ -147,19 +148,19 @@ def test_what_is_wrong_is_said_on_the_page(view, tmp_path, photos):
     broken.write_bytes(photos[0].read_bytes()[:200])
     view.set_input_files(".picture input[type=file]", broken)
     assert "broken <b>.png: damaged" in message(view)
-    view.reload()
-    view.wait_for_selector("#translate")
+
+
+@pytest.mark.slow
+def test_a_refusal_of_the_queue_is_said_on_the_page(view, photos):
     view.click("#translate")
     assert "choose a picture first" in message(view)
-
-
-def test_a_refusal_of_the_queue_is_said_on_the_page(view, photos):
+    view.click(".toast-close")
     view.get_by_text("to a photograph").first.click()
     view.set_input_files(".picture input[type=file]", photos[0])
-
     assert "the queue is full: try again <later>" in message(view)
 
 
+@pytest.mark.slow
 def test_a_file_of_too_many_bytes_is_refused(view, tmp_path):
     large = tmp_path / "large.png"
     noise = np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8)
@@ -169,6 +170,7 @@ def test_a_file_of_too_many_bytes_is_refused(view, tmp_path):
     assert "size" in message(view)
 
 
+@pytest.mark.slow
 def test_an_example_becomes_the_input(view, translated):
     translated.clear()
     view.locator(".examples:visible button").nth(1).click()
@@ -268,7 +270,8 @@ def test_a_painting_grows_and_ends_when_nobody_waits(photos):
     async def first_stopped_then_all() -> tuple[list[Any], list[Any]]:
         return await stages(1), await stages(99)
 
-    stopped, whole = asyncio.run(first_stopped_then_all())
+    with ThreadPoolExecutor() as another:  # in this one, the browser's loop is running
+        stopped, whole = another.submit(asyncio.run, first_stopped_then_all()).result()
 
     assert [stage.step for stage in stopped] == [1]
     assert [stage.step for stage in whole] == [1, 5, 6]
