@@ -26,7 +26,7 @@ ROOMS = (
 FOUNDATION = ("config", "directions", "errors", "system")
 """What everything may import, and what imports nothing else."""
 MOST_LINES = 450
-MOST_ENTRIES = 18
+MOST_ENTRIES = 19
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 MODULES = {path.relative_to(PACKAGE.parent).with_suffix("").parts: path for path in FILES}

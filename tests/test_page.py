@@ -92,7 +92,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def view(browser, address) -> Iterator[Any]:
-    """The page on a phone, whose tabs share a cache; nothing is loaded from elsewhere, and no script fails."""
+    """The page on a phone; nothing is loaded from elsewhere, and no script fails."""
     opened = browser.new_page()
     requests: list[str] = []
     complaints: list[str] = []

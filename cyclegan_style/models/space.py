@@ -4,13 +4,13 @@ import shutil
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
-import cyclegan_style
 from cyclegan_style.errors import UserError, printable
 from cyclegan_style.models.convert import write_model_folder
 from cyclegan_style.models.export import MODEL_FOLDER
 from cyclegan_style.models.model_files import load_generators
 from cyclegan_style.models.publish import TASKS
 
+PACKAGE = Path(__file__).parents[1]
 GRADIO = "6.31.0"
 """The version that the page is written for, which a Space installs by itself."""
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
@@ -87,8 +87,8 @@ def write_space(model: str, folder: Path) -> list[Path]:
         (folder / "requirements.txt").write_text(requirements, encoding="utf-8")
         shutil.copy(licence, folder / "LICENSE")
         shutil.copytree(
-            Path(cyclegan_style.__file__).parent,
-            folder / "cyclegan_style",
+            PACKAGE,
+            folder / PACKAGE.name,
             ignore=shutil.ignore_patterns("__pycache__"),
         )
     except OSError as error:
@@ -117,9 +117,7 @@ def of_the_package() -> tuple[str, Path]:
             "--space: what the program needs is known where it is installed: pip install -e ."
         ) from None
     needed = [line for line in installed.requires or [] if "extra ==" not in line]
-    licence = next(
-        (file for file in installed.files or [] if file.name == "LICENSE"), None
-    )
+    licence = next((file for file in installed.files or [] if file.name == "LICENSE"), None)
     if licence is None:
         raise UserError("--space: the installed program has no LICENSE: install it once more")
     return "\n".join([f"--extra-index-url {TORCH_INDEX}", *needed, ""]), Path(str(licence.locate()))

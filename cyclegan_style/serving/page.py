@@ -22,7 +22,7 @@ INTRODUCTION = (
 )
 MOST_PIXELS = 40_000_000
 """Of a picture that is taken."""
-MOST_BYTES = 30_000_000
+MOST_BYTES = 32 * 2**20
 """Of a file that is taken."""
 AT_ONCE = 4
 """Pictures that are read, asked for and written at the same time."""
@@ -30,18 +30,28 @@ SECONDS_KEPT = 3600
 """Of files, uploaded or made."""
 STYLE = """
 .gradio-container { width: 100%; max-width: 1180px !important; margin: 0 auto !important; }
-#heading { padding: 1rem 0 .25rem; }
+#heading { padding: .5rem 0 .25rem; }
+#heading .html-container { padding: 0; }
 #heading h1 { font-size: 1.9rem; font-weight: 700; letter-spacing: -.02em; margin: 0; }
 #heading p { margin: .25rem 0 0; opacity: .75; }
 .caption .html-container { padding: 0; }
 .caption p { margin: .5rem 0 0; font-size: .9rem; opacity: .75; }
 .picture img { width: 100%; height: 100%; object-fit: contain; }
-.examples { max-width: 600px; margin-left: 0 !important; border-width: 0 !important; background: none; box-shadow: none; }
+.examples {
+  max-width: 600px; margin-left: 0 !important;
+  border-width: 0 !important; background: none; box-shadow: none;
+}
 .examples .wrap, .examples .grid-wrap { min-height: 0; padding: 0; }
 .examples .grid-container {
   gap: .5rem; padding: 0; grid-template-columns: repeat(4, minmax(0, 1fr)) !important;
 }
-.status progress { width: 100%; height: .6rem; accent-color: var(--primary-500); }
+.status progress {
+  appearance: none; width: 100%; height: .5rem; border: 0; border-radius: 1rem; overflow: hidden;
+  background: var(--border-color-primary); color: var(--primary-500);
+}
+.status progress::-webkit-progress-bar { background: var(--border-color-primary); }
+.status progress::-webkit-progress-value { background: var(--primary-500); }
+.status progress::-moz-progress-bar { background: var(--primary-500); }
 .status ul { padding-left: 1.2rem; }
 .main.fillable { padding: clamp(.75rem, 3vw, 2rem) !important; }
 """

@@ -55,7 +55,7 @@ def several_tab(models: Models, translate: Translate, most_pixels: int) -> None:
         with gr.Column(min_width=300):
             status = gr.HTML(elem_id="status", elem_classes="status")
             gallery = gr.Gallery(
-                label="Translations",
+                show_label=False,
                 columns=3,
                 height="auto",
                 object_fit="contain",

@@ -16,7 +16,7 @@ from cyclegan_style.serving.tabs import HEIGHT, example_gallery, picture_input, 
 SIZES = (128, 192, 256, 384, 512)
 """Longest sides in pixels that can be chosen."""
 USUAL_SIZE = 256
-USUAL_STEPS = 60
+USUAL_STEPS = 100
 MOST_STEPS = 300
 MOST_STRENGTH = 10.0
 
