@@ -179,6 +179,28 @@ def test_an_example_becomes_the_input(view, translated):
     assert translated == [("tiny", "ab", (128, 128))]
 
 
+PASTE = """text => {
+  const bytes = Uint8Array.from(text, (letter) => letter.charCodeAt(0));
+  const clipboardData = new DataTransfer();
+  clipboardData.items.add(new File([bytes], "pasted.png", { type: "image/png" }));
+  document.dispatchEvent(new ClipboardEvent("paste", { clipboardData }));
+}"""
+
+
+@pytest.mark.slow
+def test_a_picture_is_pasted_also_over_another(view, photos, translated):
+    translated.clear()
+    for photo in photos:
+        view.evaluate(PASTE, photo.read_bytes().decode("latin-1"))
+        view.wait_for_selector("#slider img")
+        for _ in range(100):  # the second one's slider is the first one's at first
+            if len(translated) == photos.index(photo) + 1:
+                break
+            view.wait_for_timeout(100)
+
+    assert [size for _, _, size in translated] == [(56, 40), (56, 40)]
+
+
 def test_several_pictures_are_translated_and_the_bad_one_named(view, photos, tmp_path, predictor):
     wrong = tmp_path / "notes.png"
     wrong.write_text("no picture")

@@ -3,6 +3,7 @@
 It asks a function for translations, and so shares whatever queue and limits are behind it.
 """
 
+import html
 from typing import Any
 
 import gradio as gr
@@ -56,6 +57,22 @@ STYLE = """
 .main.fillable { padding: clamp(.75rem, 3vw, 2rem) !important; }
 """
 
+PASTING = """
+<script>
+document.addEventListener("paste", (event) => {
+  const file = [...event.clipboardData.files].find((each) => each.type.startsWith("image/"));
+  const input = [...document.querySelectorAll(".picture input[type=file]")]
+    .find((each) => each.closest(".picture").offsetParent);
+  if (!file || !input) return;
+  const files = new DataTransfer();
+  files.items.add(file);
+  input.files = files.files;
+  input.dispatchEvent(new Event("change", { bubbles: true }));
+});
+</script>
+"""
+"""A pasted picture goes into the first input in sight; Gradio itself wants a button for it."""
+
 
 def build_page(
     models: Models,
@@ -71,10 +88,11 @@ def build_page(
     where paintings in a style of one's own are made.
     """
     own_folder()
-    with gr.Blocks(
+    page = gr.Blocks(
         title=title, analytics_enabled=False, delete_cache=(SECONDS_KEPT // 6, SECONDS_KEPT)
-    ) as page:
-        gr.HTML(f"<h1>{title}</h1><p>{INTRODUCTION}</p>", elem_id="heading")
+    )
+    with page:
+        gr.HTML(f"<h1>{html.escape(title)}</h1><p>{INTRODUCTION}</p>", elem_id="heading")
         with gr.Tab("One picture"):
             single_tab(models, translate, most_pixels, AT_ONCE)
         with gr.Tab("Several"):
@@ -100,6 +118,7 @@ def page_options(most_bytes: int = MOST_BYTES) -> dict[str, Any]:
         "mcp_server": False,
         "theme": theme(),
         "css": STYLE,
+        "head": PASTING,
         "app_kwargs": {"middleware": [Middleware(Guard)]},
     }
 
