@@ -46,7 +46,7 @@ def several_tab(models: Models, translate: Translate, most_pixels: int) -> None:
                 height=220,
                 elem_id="files",
             )
-            model, direction = model_choice(models)
+            model, direction, _ = model_choice(models)
             with gr.Row():
                 start = gr.Button(
                     "Translate all", min_width=80, variant="primary", elem_id="translate-all"

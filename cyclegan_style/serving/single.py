@@ -28,7 +28,7 @@ def single_tab(models: Models, translate: Translate, most_pixels: int, at_once: 
     with gr.Row(equal_height=False):
         with gr.Column(min_width=300):
             picture = picture_input("Picture")
-            model, direction = model_choice(models)
+            model, direction, switched = model_choice(models)
             start = gr.Button("Translate", variant="primary", elem_id="translate")
         with gr.Column(min_width=300):
             slider = gr.ImageSlider(
@@ -63,7 +63,8 @@ def single_tab(models: Models, translate: Translate, most_pixels: int, at_once: 
         "show_progress_on": slider,
     }
     start.click(translated, **usual)
-    gr.on([picture.upload, model.input, direction.input], translated_if_any, **usual)
+    gr.on([picture.upload, direction.input], translated_if_any, **usual)
+    switched.then(translated_if_any, **usual)
     picture.clear(cleared, outputs=[slider, download], api_visibility="private")
     gallery.select(chosen_example, direction, picture, api_visibility="private").success(
         translated, **usual

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import gradio as gr
+from gradio.events import Dependency
 from PIL import Image
 
 from cyclegan_style.errors import UserError
@@ -28,8 +29,8 @@ def shown_errors() -> Iterator[None]:
         raise gr.Error(html.escape(str(error)), print_exception=False) from None
 
 
-def model_choice(models: Models) -> tuple[gr.Dropdown, gr.Radio]:
-    """Inputs for a model, hidden where there is one alone, and for its direction."""
+def model_choice(models: Models) -> tuple[gr.Dropdown, gr.Radio, Dependency]:
+    """Inputs for a model, hidden where there is one alone, and its direction; when they change."""
     first = next(iter(models))
     model = gr.Dropdown(
         list(models), value=first, label="Model", visible=len(models) > 1, filterable=False
@@ -39,14 +40,14 @@ def model_choice(models: Models) -> tuple[gr.Dropdown, gr.Radio]:
         value=models[first][0],
         label="Direction",
     )
-    model.input(
+    switched = model.input(
         lambda name, chosen: direction_of(models, name, chosen),
         [model, direction],
         direction,
         api_visibility="private",
         show_progress="hidden",
     )
-    return model, direction
+    return model, direction, switched
 
 
 def direction_of(models: Models, model: str, chosen: str) -> gr.Radio:
