@@ -73,6 +73,7 @@ def single_tab(models: Models, translate: Translate, most_pixels: int, at_once: 
         lambda way: gr.Gallery(examples(way)),
         direction,
         gallery,
+        preprocess=False,  # of a model just left, it can be one that the new one lacks
         api_visibility="private",
         show_progress="hidden",
     )
