@@ -44,6 +44,7 @@ def model_choice(models: Models) -> tuple[gr.Dropdown, gr.Radio, Dependency]:
         lambda name, chosen: direction_of(models, name, chosen),
         [model, direction],
         direction,
+        preprocess=False,  # the direction can be one that the model lacks: that is mended here
         api_visibility="private",
         show_progress="hidden",
     )
