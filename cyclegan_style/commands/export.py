@@ -1,4 +1,4 @@
-"""``export``: a model as an ONNX file, a torch.export file, a folder or on the Hub."""
+"""``export``: a model as an ONNX file, a torch.export file, a folder, a page or on the Hub."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -23,6 +23,7 @@ def export_command(arguments: list[str]) -> int:
     from cyclegan_style.models.graph_files import write_onnx, write_torch_export
     from cyclegan_style.models.model_files import load_generator, load_generators
     from cyclegan_style.models.publish import push
+    from cyclegan_style.models.space import write_space
     from cyclegan_style.models.styles import with_strength, with_style
 
     written: dict[str, Any] = {}
@@ -38,6 +39,8 @@ def export_command(arguments: list[str]) -> int:
             options.model, options.folder, load_generators(options.model), {}
         )
         written["folder"] = [str(path) for path in paths]
+    if options.space:
+        written["space"] = [str(path) for path in write_space(options.model, options.space)]
     if options.push:
         written["push"] = push(options.model, options.push, private=options.private)
     if options.json:
@@ -71,11 +74,19 @@ def parse_export_options(arguments: list[str]) -> Namespace:
     parser.add_argument("--onnx", type=Path, help="ONNX file to write")
     parser.add_argument("--torch-export", type=Path, help="torch.export file (.pt2) to write")
     parser.add_argument("--folder", type=Path, help="model folder to write, with all generators")
+    parser.add_argument(
+        "--space",
+        type=Path,
+        help="folder to write for a Hugging Face Space: a page that serves the model",
+    )
     parser.add_argument("--push", help="Hub repository (user/name) to make or to update")
     parser.add_argument("--private", action="store_true", help="make that repository a private one")
     options = parser.parse_args(arguments)
-    if not (options.onnx or options.torch_export or options.folder or options.push):
-        raise UserError("export: name what to write: --onnx, --torch-export, --folder or --push")
+    written = ("onnx", "torch_export", "folder", "space", "push")
+    if not any(getattr(options, name) for name in written):
+        raise UserError(
+            "export: name what to write: --onnx, --torch-export, --folder, --space or --push"
+        )
     for option, path in (("--onnx", options.onnx), ("--torch-export", options.torch_export)):
         if path is not None and (path.is_dir() or not path.name):
             raise UserError(f"{option}: {path} is a folder; name the file to write")

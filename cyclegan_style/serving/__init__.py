@@ -1,1 +1,1 @@
-"""Models behind HTTP: pictures in, translations out, for many clients at once."""
+"""Models for others: the service and the page."""
