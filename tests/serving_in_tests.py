@@ -104,11 +104,13 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 @contextmanager
-def listening(service: TranslationService, token: str | None = None) -> Iterator[str]:
+def listening(
+    service: TranslationService, token: str | None = None, *, page: bool = False
+) -> Iterator[str]:
     """The address of a server in a thread, once its models are loaded."""
     settled = threading.Event()
     with listening_socket("127.0.0.1", 0) as socket:
-        server = server_of(build_app(service, token, settled.set), service.limits)
+        server = server_of(build_app(service, token, settled.set, page=page), service)
         server.capture_signals = lambda: contextmanager(lambda: iter([None]))()  # type: ignore
         thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[socket])))
         thread.start()

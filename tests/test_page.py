@@ -28,6 +28,8 @@ gr = pytest.importorskip("gradio")
 httpx = pytest.importorskip("httpx")
 uvicorn = pytest.importorskip("uvicorn")
 
+from serving_in_tests import held, listening, service_of  # noqa: E402
+
 from cyclegan_style.serving.files import UploadedFile, own_folder  # noqa: E402
 from cyclegan_style.serving.page import build_page, page_options  # noqa: E402
 from cyclegan_style.serving.painter import Painter, page_recipe  # noqa: E402
@@ -143,6 +145,40 @@ def test_a_picture_is_translated_compared_and_downloaded(view, photos, predictor
     np.testing.assert_array_equal(result, np.asarray(predictor.translate(photos[0])))
 
 
+def test_the_page_of_a_server_downloads_what_its_api_answers(browser, model, photos):
+    service = service_of({"tiny": model}, pixels=MOST_PIXELS, body_bytes=MOST_BYTES)
+    view = browser.new_page()
+    with listening(service, page=True) as address:
+        view.goto(address)
+        view.wait_for_selector("#translate")
+        assert view.url == f"{address}/page/"
+        view.set_input_files(".picture input[type=file]", photos[1])
+        view.wait_for_selector("#download:not([disabled])")
+        found = read_image(downloaded(view, "#download"))
+        answer = httpx.post(f"{address}/v1/translate", content=photos[1].read_bytes())
+    # The server has ended although somebody was looking at its page.
+    view.close()
+    np.testing.assert_array_equal(found, np.asarray(Image.open(io.BytesIO(answer.content))))
+
+
+def test_a_token_guards_the_page_and_the_queue_is_one(model, photos):
+    service = service_of({"tiny": model}, requests=1)
+    with listening(service, "secret", page=True) as address:
+        for path in ("/", "/page/", f"{API}/info"):
+            assert httpx.get(address + path).status_code == 401
+        known = httpx.Client(base_url=address, auth=("anybody", "secret"), timeout=60)
+        assert known.get("/", follow_redirects=True).url == f"{address}/page/"
+        assert "content-security-policy" in known.get("/page/").headers
+        assert known.get("/healthz").json() == {"status": "ok"}
+        with ThreadPoolExecutor(1) as other, held(service):
+            content = photos[0].read_bytes()
+            first = other.submit(known.post, "/v1/translate", content=content)
+            while not service.batcher.waiting and service.inside == 0:
+                pass
+            assert known.post("/v1/translate", content=content).status_code == 503
+        assert first.result().status_code == 200
+
+
 def test_what_is_wrong_is_said_on_the_page(view, tmp_path, photos):
     broken = tmp_path / "broken <b>.png"
     broken.write_bytes(photos[0].read_bytes()[:200])
@@ -246,7 +282,8 @@ def request_of(file: dict[str, Any]) -> dict[str, Any]:
 
 def translating() -> int:
     """The number that Gradio has given the button: that of its function in the page."""
-    (page,) = (each for each in gr.Blocks.get_instances() if each.title == "cyclegan_style")
+    pages = (each for each in gr.Blocks.get_instances() if each.title == "cyclegan_style")
+    page = next(pages)  # all have the same
     return next(n for n, fn in page.fns.items() if fn.name == "translated")
 
 
@@ -265,6 +302,21 @@ def test_a_file_of_the_server_is_not_taken_for_an_uploaded_one(address, photos, 
 
 def test_files_of_the_page_are_for_its_process_alone(address):
     assert own_folder().stat().st_mode & 0o077 == 0
+
+
+def test_files_fill_no_more_than_their_room(address, photos, monkeypatch):
+    def upload() -> int:
+        content = photos[0].read_bytes()
+        return httpx.post(f"{address}{API}/upload", files={"files": content}).status_code
+
+    assert upload() == 200
+    monkeypatch.setattr("cyclegan_style.serving.files.MOST_KEPT_BYTES", 1)
+    assert upload() == 507
+    monkeypatch.undo()
+    monkeypatch.setattr("cyclegan_style.serving.files.MOST_KEPT_FILES", 1)
+    assert upload() == 507
+    monkeypatch.undo()
+    assert upload() == 200
 
 
 def test_a_picture_of_too_many_pixels_is_refused():

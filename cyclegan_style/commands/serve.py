@@ -47,6 +47,7 @@ def serve_command(arguments: list[str]) -> int:
         options.port,
         token,
         public=options.public,
+        page=not options.no_page,
     )
     print(f"{translated} translated", file=sys.stderr)
     if options.json:
@@ -58,8 +59,8 @@ def parse_serve_options(arguments: list[str]) -> Namespace:
     """Read the options of ``serve``."""
     parser = command_parser(
         "serve",
-        "Translate pictures for others over HTTP: POST /v1/translate. SIGTERM and Ctrl-C let it"
-        " finish what it has begun.",
+        "Translate pictures for others: a page for the browser, POST /v1/translate for programs."
+        " SIGTERM and Ctrl-C let it finish what it has begun.",
     )
     parser.add_argument(
         "--model",
@@ -78,6 +79,9 @@ def parse_serve_options(arguments: list[str]) -> Namespace:
     )
     parser.add_argument(
         "--public", action="store_true", help="let everybody in who reaches --host, without a token"
+    )
+    parser.add_argument(
+        "--no-page", action="store_true", help="serve nothing but the API; starts sooner"
     )
     parser.add_argument("--max-body", default="32MB", help="of a request")
     parser.add_argument("--max-pixels", type=int, default=16_000_000, help="of a picture")

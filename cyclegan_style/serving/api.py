@@ -56,6 +56,8 @@ def build_app(
     service: TranslationService,
     token: str | None = None,
     when_settled: Callable[[], None] = lambda: None,
+    *,
+    page: bool = False,
 ) -> FastAPI:
     """The whole application; ``when_settled`` is called once all models are loaded or failed."""
 
@@ -77,7 +79,10 @@ def build_app(
     add_translation(app, service)
     add_health(app, service)
     refuse_the_rest(app)
-    # A page is mounted here, behind all routes: gr.mount_gradio_app(app, page, path="/")
+    if page:
+        from cyclegan_style.serving.mounting import mount_page  # Gradio takes seconds to load
+
+        mount_page(app, service)
     # What is added later lies further out.
     limits = service.limits
     app.add_middleware(Admission, service=service)

@@ -11,6 +11,7 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,9 @@ MOST_SHOWN = 1600
 """Longest side in pixels of a preview; what is downloaded has all of them."""
 LONGEST_NAME = 80
 """Characters of a file's name that are kept."""
+MOST_KEPT_BYTES = 2 * 2**30
+MOST_KEPT_FILES = 20_000
+"""Of everybody's files together; Gradio deletes those that have become old."""
 FOLDER_VARIABLE = "GRADIO_TEMP_DIR"
 
 
@@ -41,6 +45,17 @@ def own_folder() -> Path:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     os.environ[FOLDER_VARIABLE] = str(folder)  # Gradio looks there with every request
     return folder
+
+
+def is_full() -> bool:
+    """Whether there is room for no other upload."""
+    files = size = 0
+    for place, _, names in os.walk(own_folder()):
+        files += len(names)
+        for name in names:
+            with suppress(OSError):  # it has just been deleted
+                size += Path(place, name).stat().st_size
+    return files >= MOST_KEPT_FILES or size >= MOST_KEPT_BYTES
 
 
 def new_file(name: str) -> Path:

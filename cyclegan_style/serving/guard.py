@@ -1,10 +1,13 @@
 """What of Gradio's server a page needs, and nothing more."""
 
+import asyncio
 import json
 from typing import Any
 
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from cyclegan_style.serving.files import is_full
 
 PREFIX = "/gradio_api/"
 NEEDED = (
@@ -37,13 +40,16 @@ class Guard:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer with 403 or 413, or hand the request on."""
+        """Answer with 403, 413 or 507, or hand the request on."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         _, inside, route = scope["path"].partition(PREFIX)
         if inside and not is_needed(route):
             await PlainTextResponse("Not part of this page.", 403)(scope, receive, send)
+            return
+        if inside and route == "upload" and await asyncio.to_thread(is_full):
+            await PlainTextResponse("No room for files now; try later.", 507)(scope, receive, send)
             return
         if inside and scope["method"] == "POST" and not route.startswith("upload"):
             body = await body_of(receive)

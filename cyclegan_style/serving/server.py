@@ -27,6 +27,15 @@ class GracefulServer(uvicorn.Server):
     uvicorn's own raises the signal once more in the end, of which the process dies.
     """
 
+    def __init__(self, config: uvicorn.Config, service: TranslationService) -> None:
+        super().__init__(config)
+        self.service = service
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let what has no end of its own end, and wait for the rest."""
+        self.service.stopping.set()
+        await super().shutdown(sockets)
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Listen to signals for as long as the server runs."""
@@ -46,6 +55,7 @@ def serve(
     token: str | None = None,
     *,
     public: bool = False,
+    page: bool = True,
 ) -> int:
     """Answer requests until asked to stop, and return how many pictures were translated."""
     refuse_open_door(host, token, public=public)
@@ -59,7 +69,7 @@ def serve(
         names = ", ".join(name for name, model in models.models.items() if model.current)
         print(f"serving {names} at {address_of(listening)}", file=sys.stderr, flush=True)
 
-    server = server_of(build_app(service, token, tell), limits)
+    server = server_of(build_app(service, token, tell, page=page), service)
     with listening:
         asyncio.run(server.serve(sockets=[listening]))
     if models.settled and not models.ready:
@@ -68,8 +78,9 @@ def serve(
     return service.translated
 
 
-def server_of(app: FastAPI, limits: Limits) -> GracefulServer:
+def server_of(app: FastAPI, service: TranslationService) -> GracefulServer:
     """The server of an application, which says nothing but what goes wrong."""
+    limits = service.limits
     config = uvicorn.Config(
         app,
         loop="asyncio",
@@ -82,7 +93,7 @@ def server_of(app: FastAPI, limits: Limits) -> GracefulServer:
         proxy_headers=False,
         timeout_graceful_shutdown=round(limits.body_seconds + limits.seconds) + 1,
     )
-    return GracefulServer(config)
+    return GracefulServer(config, service)
 
 
 def listening_socket(host: str, port: int) -> socket.socket:

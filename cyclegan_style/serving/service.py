@@ -68,6 +68,8 @@ class TranslationService:
         self.limits = limits
         self.metrics = metrics
         self.seconds_between_looks = seconds_between_looks
+        self.stopping = asyncio.Event()
+        """Set when the server is to end: nothing new comes, and what is begun is finished."""
         self.inside = 0
         self.translated = 0
         self.network = ThreadPoolExecutor(1, "network")
