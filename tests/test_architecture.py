@@ -23,10 +23,10 @@ ROOMS = (
     "synthetic",
 )
 """From top to bottom: each imports from those after it."""
-FOUNDATION = ("config", "directions", "errors", "system")
+FOUNDATION = ("config", "errors", "system")
 """What everything may import, and what imports nothing else."""
 MOST_LINES = 450
-MOST_ENTRIES = 19
+MOST_ENTRIES = 18
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 MODULES = {path.relative_to(PACKAGE.parent).with_suffix("").parts: path for path in FILES}

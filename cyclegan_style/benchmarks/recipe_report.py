@@ -12,8 +12,8 @@ from cyclegan_style.benchmarks.recipe_scores import (
 from cyclegan_style.benchmarks.recipe_table import Difference, Estimate, RecipeTable
 from cyclegan_style.benchmarks.tables import ARROWS, Cell, Row, html, markdown, number
 from cyclegan_style.config import to_dict
+from cyclegan_style.config.directions import Direction
 from cyclegan_style.data.images import Pixels, to_pillow, write_image
-from cyclegan_style.directions import Direction
 from cyclegan_style.evaluation.intervals import Interval
 from cyclegan_style.runs.report import duration
 from cyclegan_style.runs.report_page import page_of, template, tiles_of

@@ -12,10 +12,10 @@ from accelerate import PartialState
 
 from cyclegan_style.applying.predictor import Predictor
 from cyclegan_style.config import Config
+from cyclegan_style.config.directions import DIRECTIONS, Direction
 from cyclegan_style.data.domains import ImageDomain, list_images
 from cyclegan_style.data.images import Pixels, to_tensor
 from cyclegan_style.data.training_data import open_test_domains, spread
-from cyclegan_style.directions import DIRECTIONS, Direction
 from cyclegan_style.evaluation.collect import Read
 from cyclegan_style.evaluation.evaluator import Evaluator
 from cyclegan_style.evaluation.grid import FEWEST_PERIODS, grid_strength

@@ -15,7 +15,7 @@ from cyclegan_style.benchmarks.recipe_scores import (
 )
 from cyclegan_style.benchmarks.several_runs import RunOutcome
 from cyclegan_style.config import Config
-from cyclegan_style.directions import DIRECTIONS, Direction
+from cyclegan_style.config.directions import DIRECTIONS, Direction
 from cyclegan_style.evaluation.intervals import Interval, mean_interval
 
 NOT_APART = "not told apart"

@@ -21,9 +21,9 @@ from cyclegan_style.benchmarks.timing import (
     time_in_turns,
 )
 from cyclegan_style.config import Config, DataConfig, GeneratorConfig, TrainConfig
+from cyclegan_style.config.directions import DOMAINS
 from cyclegan_style.data.sampling import UnpairedBatchSampler, training_loader
 from cyclegan_style.data.training_data import open_dataset
-from cyclegan_style.directions import DOMAINS
 from cyclegan_style.errors import UserError
 from cyclegan_style.system.hardware import build_accelerator, format_of
 from cyclegan_style.training.cyclegan import build_discriminators, build_generators

@@ -7,7 +7,7 @@ The defaults are the recipe of the CycleGAN paper. A YAML file and dotted option
 from dataclasses import dataclass, field
 from typing import Literal
 
-from cyclegan_style.directions import DIRECTIONS, DOMAINS, Direction
+from cyclegan_style.config.directions import DIRECTIONS, DOMAINS, Direction
 
 FeatureLayer = Literal[
     "conv1", "fire2", "fire3", "fire4", "fire5", "fire6", "fire7", "fire8", "fire9"

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cyclegan_style.config.directions import DIRECTIONS
 from cyclegan_style.data.images import ImageError, Pixels, luminance, to_tensor
-from cyclegan_style.directions import DIRECTIONS
 from cyclegan_style.evaluation.collect import values_of_all
 from cyclegan_style.evaluation.distances import Distances
 from cyclegan_style.evaluation.evaluator import Evaluator

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cyclegan_style.config.directions import DIRECTIONS
 from cyclegan_style.data.images import ImageError
-from cyclegan_style.directions import DIRECTIONS
 from cyclegan_style.errors import UserError
 from cyclegan_style.evaluation.evaluator import Evaluator
 from cyclegan_style.evaluation.image_sets import ImageSet, errors_of

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from cyclegan_style.config import DataConfig, DiscriminatorConfig
-from cyclegan_style.directions import DOMAINS
+from cyclegan_style.config.directions import DOMAINS
 from cyclegan_style.models.discriminator_files import (
     OUR_DISCRIMINATORS,
     REFERENCE_DISCRIMINATORS,

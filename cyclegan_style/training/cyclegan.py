@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from cyclegan_style.config import Config, DiscriminatorConfig, LossConfig
-from cyclegan_style.directions import DIRECTIONS, Direction
+from cyclegan_style.config.directions import DIRECTIONS, Direction
 from cyclegan_style.networks import build_discriminator, build_generator, mixes_samples
 from cyclegan_style.networks.discriminators import (
     PatchDiscriminator,

@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from cyclegan_style.config import Config
-from cyclegan_style.directions import DOMAINS
+from cyclegan_style.config.directions import DOMAINS
 from cyclegan_style.training.activations import look_again
 from cyclegan_style.training.contrastive import Projections
 from cyclegan_style.training.cyclegan import (

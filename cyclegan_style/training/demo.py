@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from cyclegan_style.config import DataConfig
+from cyclegan_style.config.directions import DIRECTIONS, Direction
 from cyclegan_style.data.images import Pixels, read_image, to_pixels, to_tensor
-from cyclegan_style.directions import DIRECTIONS, Direction
 from cyclegan_style.evaluation.paired import psnr, sharpness, ssim
 from cyclegan_style.synthetic import DEMO_PARTNERS, DEMO_SPECS, Domain, demo_folder
 from cyclegan_style.training.cyclegan import Generators

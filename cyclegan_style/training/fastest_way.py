@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cyclegan_style.config import Config
-from cyclegan_style.directions import DIRECTIONS
+from cyclegan_style.config.directions import DIRECTIONS
 from cyclegan_style.networks import build_generator, build_noise_generator
 from cyclegan_style.networks.sizes import size_divisor
 from cyclegan_style.runs.run_folder import has_begun, keep_choice, kept_choice

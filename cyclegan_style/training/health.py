@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from cyclegan_style.config import Config
+from cyclegan_style.config.directions import Direction
 from cyclegan_style.data.domains import ImageDomain, enlarged
 from cyclegan_style.data.images import to_tensor
 from cyclegan_style.data.sampling import UnpairedDataset
 from cyclegan_style.data.training_data import spread
-from cyclegan_style.directions import Direction
 from cyclegan_style.evaluation import health
 from cyclegan_style.runs.best import BestScores
 from cyclegan_style.runs.checkpoint import chance_untouched

@@ -7,8 +7,8 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from cyclegan_style.config.directions import DIRECTIONS
 from cyclegan_style.data.images import Pixels, to_pillow, to_pixels
-from cyclegan_style.directions import DIRECTIONS
 from cyclegan_style.training.cyclegan import Generators
 
 MARGIN = 4

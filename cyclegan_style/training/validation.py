@@ -8,10 +8,10 @@ from torch import nn
 
 from cyclegan_style.applying.predictor import Predictor
 from cyclegan_style.config import Config
+from cyclegan_style.config.directions import Direction
 from cyclegan_style.data.domains import ImageDomain
 from cyclegan_style.data.images import Pixels
 from cyclegan_style.data.training_data import spread
-from cyclegan_style.directions import Direction
 from cyclegan_style.evaluation.evaluator import Evaluator
 from cyclegan_style.evaluation.image_sets import ImageSet
 from cyclegan_style.evaluation.model import Translation, as_rgb
