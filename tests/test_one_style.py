@@ -284,6 +284,19 @@ def test_several_styles_need_an_instance_norm(tmp_path):
         run_training(config)
 
 
+@pytest.mark.parametrize(
+    ("fields", "complaint"),
+    [
+        ({"generator__styles": 4}, "generator.styles: 3 are counted in data.b, not 4"),
+        ({"style__weights": "nowhere.pth"}, "style.weights: nowhere.pth: no such file"),
+    ],
+)
+def test_what_a_painter_learns_from_is_looked_at_before_there_is_a_run(tmp_path, fields, complaint):
+    with pytest.raises(UserError, match=complaint):
+        run_training(style_config(tmp_path, **fields))
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_painting_that_cannot_be_read_is_named(tmp_path):
     config = style_config(tmp_path)
     (tmp_path / "paintings/001.png").write_bytes(b"no picture")
@@ -327,12 +340,17 @@ def test_a_style_or_a_blend_is_chosen_where_a_model_is_applied(trained, tmp_path
         ("1:-1", "shares must be numbers of at least 0"),
         ("1:nan", "shares must be numbers"),
         ("1:0", "one of the shares must be above 0"),
+        ("1:", "is neither a number"),
         ("", "is neither a number"),
     ],
 )
 def test_a_style_that_there_is_not_is_refused(style, complaint):
     with pytest.raises(UserError, match=f"--style: .*{complaint}"):
         shares_of(style, 3)
+
+
+def test_shares_of_any_size_have_the_sum_one():
+    assert shares_of("1:3e38,2:1e308,3:1e308", 3).tolist() == [[0.0, 0.5, 0.5]]
 
 
 def test_a_model_of_one_style_has_no_second(tmp_path):
@@ -384,9 +402,10 @@ def test_a_painter_goes_to_the_reference_and_is_trained_further(tmp_path):
     assert [path.name for path in (tmp_path / "reference").iterdir()] == ["latest_net_G_A.pth"]
 
 
-def test_several_styles_are_no_model_of_the_reference(trained, tmp_path, capsys):
+def test_several_styles_are_no_model_of_the_reference(trained, tmp_path, capsys, caplog):
     assert main(["convert", str(trained / "run"), str(tmp_path / "reference")]) == 2
     assert "generator.styles 3" in capsys.readouterr().err
+    assert not caplog.messages
 
 
 def test_a_painter_is_evaluated_like_any_other(trained, capsys):

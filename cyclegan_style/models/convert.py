@@ -47,10 +47,11 @@ def convert(
     if output.exists() and output.resolve() in (local_path(model).resolve(), folder.resolve()):
         raise UserError(printable(f"{output}: holds the model itself; choose another folder"))
     generators = load_generators(model)
+    if is_ours(folder):
+        refuse_beyond_the_reference(model, generators)
     if not discriminators:
         logger.warning("%s", printable(f"{model}: has no discriminators; generators are written"))
     if is_ours(folder):
-        refuse_beyond_the_reference(model, generators)
         return write_reference_files(output, generators, discriminators)
     return write_model_folder(model, output, generators, discriminators)
 

@@ -15,7 +15,7 @@ from cyclegan_style.networks.styles import settle_style
 def with_style(generator: LoadedGenerator, style: str | None) -> LoadedGenerator:
     """The generator in one style, such as ``2`` or ``1:0.3,2:0.7``; without one, the first."""
     count = generator.config.styles
-    shares = shares_of(style or "1", count)
+    shares = shares_of("1" if style is None else style, count)
     if count == 1:
         return generator
     network = deepcopy(generator.network)
@@ -44,11 +44,11 @@ def with_strength(generator: LoadedGenerator, strength: float) -> LoadedGenerato
 
 def shares_of(text: str, count: int) -> Tensor:
     """1×S shares, whose sum is 1, of the styles that a text names by numbers from 1 on."""
-    shares = torch.zeros(1, count)
+    shares = torch.zeros(1, count, dtype=torch.float64)
     for part in text.split(","):
-        number, _, weight = part.partition(":")
+        number, colon, weight = part.partition(":")
         try:
-            place, share = int(number) - 1, float(weight or 1)
+            place, share = int(number) - 1, float(weight if colon else 1)
         except ValueError:
             raise UserError(
                 printable(f"--style: {text!r} is neither a number such as 2 nor 1:0.3,2:0.7")
@@ -59,8 +59,7 @@ def shares_of(text: str, count: int) -> Tensor:
         if not 0 <= share < float("inf"):
             raise UserError(printable(f"--style: {text!r}: shares must be numbers of at least 0"))
         shares[0, place] += share
-    if not 0 < shares.sum() < float("inf"):
-        raise UserError(
-            printable(f"--style: {text!r}: one of the shares must be above 0, and none endless")
-        )
-    return shares / shares.sum()
+    if not shares.sum() > 0:
+        raise UserError(printable(f"--style: {text!r}: one of the shares must be above 0"))
+    shares /= shares.max()  # whose sum could otherwise be infinite
+    return (shares / shares.sum()).float()

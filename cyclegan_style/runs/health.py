@@ -37,7 +37,8 @@ DETECTORS = (
         "change",
         "Change by translation",
         "translations of {A} equal their input",
-        "lower loss.identity_{b}, loss.cycle_{a} or loss.contrastive; raise discriminator.channels",
+        "lower loss.identity_{b}, loss.cycle_{a} or loss.contrastive; raise discriminator.channels;"
+        " with task one_style, raise style.style_weight",
         "above",
         0.1,
     ),

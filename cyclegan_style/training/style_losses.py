@@ -117,8 +117,13 @@ class StyleLosses:
 
 def recipe_of(style: StyleConfig, seed: int) -> Recipe:
     """The recipe of a single painting that has the same features and losses."""
-    weights = None if style.weights is None else Path(style.weights).expanduser()
-    return Recipe(style.features, weights, style_loss=style.loss, seed=seed)
+    return Recipe(style.features, weights_of(style), style_loss=style.loss, seed=seed)
+
+
+def weights_of(style: StyleConfig) -> Path:
+    """The file of the features' network: the given one, or what there is or is to be downloaded."""
+    given = None if style.weights is None else Path(style.weights).expanduser()
+    return NETWORKS[style.features].find(given, "style.weights")
 
 
 def paintings_of(config: Config) -> list[Painting]:
