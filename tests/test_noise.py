@@ -23,6 +23,7 @@ from cyclegan_style.models.discriminator_files import read_discriminator_file
 from cyclegan_style.models.export import export_model
 from cyclegan_style.models.model_files import load_generator
 from cyclegan_style.models.noise_files import load_noise_generator
+from cyclegan_style.models.publish import noise_card
 from cyclegan_style.networks import build_discriminator, build_noise_generator
 from cyclegan_style.networks.noise import doublings_to
 from cyclegan_style.training.config_checks import ConfigError, validate
@@ -211,6 +212,20 @@ def test_a_way_on_the_sphere_keeps_the_length_and_turns_evenly():
         expected = 2 * torch.stack([angle.cos(), angle.sin()])
         assert torch.allclose(between(first, second, share), expected, atol=1e-6)
     assert torch.allclose(between(first, 2 * first, 0.5), 1.5 * first)  # no turn at all
+
+
+def test_a_model_is_exported_as_a_folder_that_makes_the_same(model, tmp_path, capsys):
+    folder = tmp_path / "exported"
+    assert main(["export", str(model), "--folder", str(folder), "--json"]) == 0
+    written = json.loads(capsys.readouterr().out.splitlines()[-1])["folder"]
+    assert sorted(written) == sorted(str(path) for path in folder.iterdir())
+    before, after = (NoisePainter.load(each, "cpu").numbered([3, 4]) for each in (model, folder))
+    np.testing.assert_array_equal(np.stack(list(before)), np.stack(list(after)))
+    assert main(["export", str(model), "--onnx", str(tmp_path / "m.onnx")]) == 2
+    assert "use cyclegan-style generate" in capsys.readouterr().err
+    card = noise_card("somebody/dreams", load_noise_generator(folder))
+    assert "generate --model somebody/dreams" in card
+    assert "RGB pictures of 32 × 32" in card
 
 
 def test_truncation_makes_pictures_more_alike(model):

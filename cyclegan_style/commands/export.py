@@ -22,6 +22,11 @@ def export_command(arguments: list[str]) -> int:
     from cyclegan_style.models.convert import write_model_folder
     from cyclegan_style.models.graph_files import write_onnx, write_torch_export
     from cyclegan_style.models.model_files import load_generator, load_generators
+    from cyclegan_style.models.noise_files import (
+        is_noise_model,
+        load_noise_generator,
+        write_noise_folder,
+    )
     from cyclegan_style.models.publish import push
     from cyclegan_style.models.space import write_space
     from cyclegan_style.models.styles import with_strength, with_style
@@ -35,9 +40,11 @@ def export_command(arguments: list[str]) -> int:
         if options.torch_export:
             written["torch_export"] = asdict(write_torch_export(generator, options.torch_export))
     if options.folder:
-        paths = write_model_folder(
-            options.model, options.folder, load_generators(options.model), {}
-        )
+        if is_noise_model(options.model):
+            paths = write_noise_folder(options.folder, load_noise_generator(options.model))
+        else:
+            generators = load_generators(options.model)
+            paths = write_model_folder(options.model, options.folder, generators, {})
         written["folder"] = [str(path) for path in paths]
     if options.space:
         written["space"] = [str(path) for path in write_space(options.model, options.space)]

@@ -19,6 +19,7 @@ from cyclegan_style.config.fields import (
 from cyclegan_style.config.values import (
     flat_fields,
     model_yaml,
+    noise_model_yaml,
     parse_bytes,
     to_dict,
     to_yaml,
@@ -43,6 +44,7 @@ __all__ = [
     "TrainConfig",
     "flat_fields",
     "model_yaml",
+    "noise_model_yaml",
     "parse_bytes",
     "to_dict",
     "to_yaml",

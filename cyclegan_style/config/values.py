@@ -82,6 +82,16 @@ def model_yaml(
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
 
+def noise_model_yaml(generator: GeneratorConfig, side: int, channels: int) -> str:
+    """The same of a generator that makes pictures of this size out of noise."""
+    values = {
+        "task": "noise",
+        "data": {"crop_size": side, "channels_b": channels},
+        "generator": to_dict(Config(generator=generator))["generator"],
+    }
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+
+
 def to_dict(config: Config) -> dict[str, Any]:
     """The whole configuration as nested dictionaries of plain values."""
     values = asdict(config)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from torch import nn
 
-from cyclegan_style.config import DataConfig, GeneratorConfig
+from cyclegan_style.config import DataConfig, GeneratorConfig, noise_model_yaml
 from cyclegan_style.errors import UserError, printable
-from cyclegan_style.models.export import CONFIG_FILE
+from cyclegan_style.models.export import CONFIG_FILE, export_model
 from cyclegan_style.models.model_files import (
     NOISE_FILE,
     find_folder,
@@ -33,6 +33,27 @@ class LoadedNoiseGenerator:
     config: GeneratorConfig
     side: int
     channels: int
+
+
+def is_noise_model(model: str) -> bool:
+    """Whether a model on this machine or the Hub makes pictures out of noise."""
+    path = local_path(model)
+    if path.is_file():
+        return path.name == NOISE_FILE
+    return makes_from_noise(find_folder(path if path.is_dir() else model))
+
+
+def write_noise_folder(output: Path, loaded: LoadedNoiseGenerator) -> list[Path]:
+    """Write a model folder of ours, which holds all that ``generate`` needs and no more."""
+    try:
+        export_model(
+            output,
+            {"b": loaded.network},
+            noise_model_yaml(loaded.config, loaded.side, loaded.channels),
+        )
+    except OSError as error:
+        raise UserError(printable(f"{output}: cannot be written: {error.strerror}")) from None
+    return [output / CONFIG_FILE, output / NOISE_FILE]
 
 
 def load_noise_generator(model: str | Path) -> LoadedNoiseGenerator:

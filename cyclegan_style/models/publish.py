@@ -9,6 +9,12 @@ from cyclegan_style.models.convert import write_model_folder
 from cyclegan_style.models.export import CARD_FILE
 from cyclegan_style.models.hub import upload_model
 from cyclegan_style.models.model_files import LoadedGenerator, load_generators
+from cyclegan_style.models.noise_files import (
+    LoadedNoiseGenerator,
+    is_noise_model,
+    load_noise_generator,
+    write_noise_folder,
+)
 
 CARD = """\
 ---
@@ -42,6 +48,26 @@ What the model was trained on, how good it is and under which terms it may be us
 in its files: whoever published it can say so here.
 """
 
+NOISE_CARD = """\
+---
+pipeline_tag: unconditional-image-generation
+tags:
+- gan
+---
+
+# {name}
+
+Makes pictures out of noise: {kind} of {side} × {side}. The architecture is {architecture}, with
+{channels} filters in its last layer and {norm} as normalisation; the weights are float32.
+
+```bash
+cyclegan-style generate --model {repository} --count 64 --seed 0 --output pictures/
+```
+
+What the model was trained on, how good it is and under which terms it may be used is not recorded
+in its files: whoever published it can say so here.
+"""
+
 TAGS = {"cyclegan": "cyclegan", "one_style": "style-transfer"}
 TASKS = {
     "cyclegan": "Unpaired image translation (CycleGAN).",
@@ -52,11 +78,18 @@ KINDS = {1: "grey pictures", 2: "grey pictures with alpha", 3: "RGB pictures", 4
 
 def push(model: str, repository: str, *, private: bool) -> str:
     """Upload the generators, their configuration and a model card; return the address."""
-    generators = load_generators(model)
-    with tempfile.TemporaryDirectory() as folder:
-        write_model_folder(model, Path(folder), generators, {})
-        (Path(folder) / CARD_FILE).write_text(model_card(repository, generators), encoding="utf-8")
-        return upload_model(Path(folder), repository, private=private)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if is_noise_model(model):
+            loaded = load_noise_generator(model)
+            write_noise_folder(folder, loaded)
+            card = noise_card(repository, loaded)
+        else:
+            generators = load_generators(model)
+            write_model_folder(model, folder, generators, {})
+            card = model_card(repository, generators)
+        (folder / CARD_FILE).write_text(card, encoding="utf-8")
+        return upload_model(folder, repository, private=private)
 
 
 def model_card(repository: str, generators: Mapping[str, LoadedGenerator]) -> str:
@@ -81,6 +114,19 @@ def model_card(repository: str, generators: Mapping[str, LoadedGenerator]) -> st
         architecture=layers,
         channels=config.channels,
         norm=config.norm,
+    )
+
+
+def noise_card(repository: str, loaded: LoadedNoiseGenerator) -> str:
+    """The same of a generator that makes pictures out of noise."""
+    return NOISE_CARD.format(
+        name=repository.rpartition("/")[2],
+        repository=repository,
+        kind=kind(loaded.channels),
+        side=loaded.side,
+        architecture=", ".join([loaded.config.architecture, *beyond_the_reference(loaded.config)]),
+        channels=loaded.config.channels,
+        norm=loaded.config.norm,
     )
 
 
