@@ -4,6 +4,7 @@ Pixels are uint8 arrays of height × width × channels: 1 grey, 2 grey with alph
 alpha, in the colours of sRGB. Whatever is wrong with a file is said in one line, by ImageError.
 """
 
+import io
 import os
 import stat
 from collections.abc import Iterator
@@ -65,9 +66,12 @@ class ImageError(UserError):
         return ImageError, (self.path, self.reason)
 
 
-def read_image(path: str | Path, channels: int = 3) -> Pixels:
-    """Decode the first picture of a file, upright, as 8-bit pixels of the given channels."""
-    with opened_image(Path(path)) as image:
+def read_image(path: str | Path, channels: int = 3, content: bytes | None = None) -> Pixels:
+    """Decode the first picture of a file, upright, as 8-bit pixels of the given channels.
+
+    A file whose ``content`` is given is only called by its path.
+    """
+    with opened_image(Path(path), content) as image:
         return from_pillow(image, channels)
 
 
@@ -80,9 +84,9 @@ def read_stored_rgb(path: str | Path) -> Pixels:
         return np.array(image.convert("RGB"))
 
 
-def read_size(path: str | Path) -> tuple[int, int]:
+def read_size(path: str | Path, content: bytes | None = None) -> tuple[int, int]:
     """Height and width by the file's header alone, before its orientation is applied."""
-    with opened_image(Path(path)) as image:
+    with opened_image(Path(path), content) as image:
         return image.height, image.width
 
 
@@ -212,14 +216,13 @@ def luminance(images: torch.Tensor) -> torch.Tensor:
 
 
 @contextmanager
-def opened_image(path: Path) -> Iterator[Image.Image]:
+def opened_image(path: Path, content: bytes | None = None) -> Iterator[Image.Image]:
     """Open an image file, its header read; what goes wrong until it is closed is an ImageError."""
     try:
-        refuse_irregular(path)
-        with path.open("rb") as stream:
+        with _opened_file(path) if content is None else io.BytesIO(content) as stream:
             image = _identify(stream)
             if image is None:
-                empty = os.fstat(stream.fileno()).st_size == 0
+                empty = stream.seek(0, os.SEEK_END) == 0
                 raise ImageError(
                     path, "the file is empty" if empty else "not an image of a known kind"
                 )
@@ -233,6 +236,11 @@ def opened_image(path: Path) -> Iterator[Image.Image]:
         raise ImageError(path, str(error)) from error
     except Exception as error:  # Pillow's decoders answer damaged files with almost any exception
         raise ImageError(path, reason_of(error)) from error
+
+
+def _opened_file(path: Path) -> BinaryIO:
+    refuse_irregular(path)
+    return path.open("rb")
 
 
 def refuse_irregular(path: Path) -> None:

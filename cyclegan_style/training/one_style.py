@@ -19,7 +19,7 @@ from cyclegan_style.stylizing.place import Place
 from cyclegan_style.training.cyclegan import Generators, Images, build_generators
 from cyclegan_style.training.samples import sheet, translate_each
 from cyclegan_style.training.step import Losses, TrainingStep, means_of, total
-from cyclegan_style.training.style_losses import StyleLosses, paths_of_paintings
+from cyclegan_style.training.style_losses import StyleLosses, numbered_paintings
 
 
 class Painter(nn.Module):
@@ -105,7 +105,7 @@ def with_styles(config: Config) -> Config:
     """With as many styles in the network as data.b has, where the task trains styles."""
     if config.task != "one_style":
         return config
-    count = 1 if config.style.together else len(paths_of_paintings(config))
+    count = 1 if config.style.together else len(numbered_paintings(config)[1])
     if count > 1 and config.generator.norm != "instance":
         raise UserError(
             f"generator.norm must be instance for the {count} styles of data.b; with style.together"
