@@ -191,7 +191,7 @@ def test_the_demo_and_a_chosen_recipe_need_no_word(options, empty_folder):
 TRANSLATION_NEEDS_NONE_OF = {
     *("torch._dynamo", "torch._inductor", "sympy"),
     *("torchvision", "scipy", "matplotlib", "pandas"),
-    *("wandb", "tensorboard", "huggingface_hub", "onnx", "onnxruntime", "av"),
+    *("wandb", "tensorboard", "huggingface_hub", "datasets", "onnx", "onnxruntime", "av"),
 }
 
 

@@ -89,19 +89,21 @@ def test_splits_may_be_joined_and_cut(root):
     assert len(open_pictures(f"hf://{root}/set?split=train[1:3]&column=imageA")) == 2
 
 
-def test_rows_without_a_picture_are_named_and_skipped(root, tmp_path, caplog):
+def test_rows_without_a_picture_are_left_out_and_damaged_ones_named(root, tmp_path, caplog):
     paths = list_images(str(root / "a"))
     broken = tmp_path / "broken.png"
     broken.write_bytes(paths[0].read_bytes()[:-600])
-    place = write_set(tmp_path / "set", image=[paths[0], None, broken, *paths[1:]])
+    place = write_set(tmp_path / "set", image=[paths[0], None, broken, None, *paths[1:]])
 
-    domain = open_domain(f"hf://{place}", min_readable=0.5)
+    domain = open_domain(f"hf://{place}", min_readable=0.8)
 
-    assert [path.name for path in domain.paths] == ["000000", *(f"00000{n}" for n in "3456")]
-    assert (domain.pixels(1) == open_domain(root / "a").pixels(1)).all()
+    assert [path.name for path in domain.paths] == ["000000", *(f"00000{n}" for n in "4567")]
+    files = open_domain(root / "a")
+    assert all((domain.pixels(n) == files.pixels(n)).all() for n in range(5))
     (record,) = caplog.records
-    assert f"{place}/train/image/000001: no picture in this row" in record.getMessage()
+    assert "skipping 1 of 6 images" in record.getMessage()
     assert f"{place}/train/image/000002: damaged" in record.getMessage()
+    assert fingerprint(f"hf://{place}", "data.a")["pictures"] == 6
 
 
 def test_addresses():

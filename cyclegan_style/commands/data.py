@@ -9,12 +9,12 @@ from cyclegan_style.errors import UserError
 
 
 def data_command(arguments: list[str]) -> int:
-    """Run the action that the first argument names."""
-    actions: dict[str, tuple[Command, str]] = {
+    """Run the part that the first argument names."""
+    parts: dict[str, tuple[Command, str]] = {
         "list": (list_command, "the data sets that can be had by name"),
         "get": (get_command, "download one, check it and unpack it"),
     }
-    return run_named("cyclegan-style data", "action", actions, arguments)
+    return run_named("cyclegan-style data", "part", parts, arguments)
 
 
 def list_command(arguments: list[str]) -> int:

@@ -3,6 +3,7 @@
 They come through the library's local cache, from which any row is read by its number.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,12 +61,19 @@ class HubAddress:
 
 
 class HubPictures:
-    """A column of pictures."""
+    """A column of pictures, without the rows that hold none.
+
+    A data set of two domains has such rows where one domain has more pictures than the other.
+    """
 
     def __init__(self, rows: Any, column: str, place: Path) -> None:
         self._rows = rows
         self._column = column
         self._place = place
+        stored = rows.data.column(column)
+        self._held: Sequence[int] = range(len(rows))
+        if stored.null_count:
+            self._held = [row for row, held in enumerate(stored.is_valid().to_pylist()) if held]
 
     @classmethod
     def open(cls, spec: str) -> "HubPictures":
@@ -76,18 +84,19 @@ class HubPictures:
         from datasets import Image
 
         rows = rows.select_columns([column]).cast_column(column, Image(decode=False))
-        if not len(rows):
-            raise HubError(f"split {address.split} is empty")
         place = Path(address.place, address.config or "", address.split, column)
-        return cls(rows, column, place)
+        pictures = cls(rows, column, place)
+        if not len(pictures):
+            raise HubError(f"no picture in column {column} of split {address.split}")
+        return pictures
 
     def __len__(self) -> int:
-        """Number of rows."""
-        return len(self._rows)
+        """Number of rows with a picture."""
+        return len(self._held)
 
     def name(self, number: int) -> Path:
         """The data set's name, split, column and the row's number."""
-        return self._place / f"{number:06}"
+        return self._place / f"{self._held[number]:06}"
 
     def size(self, number: int) -> tuple[int, int]:
         """Height and width by the picture's header."""
@@ -102,7 +111,7 @@ class HubPictures:
         """File name and size of each, without reading the pictures themselves."""
         from pyarrow import compute
 
-        column = self._rows.data.column(self._column)
+        column = self._rows.data.column(self._column).drop_null()
         paths = compute.struct_field(column, "path").to_pylist()
         sizes = compute.binary_length(compute.struct_field(column, "bytes")).to_pylist()
         return [
@@ -112,12 +121,12 @@ class HubPictures:
 
     def _content(self, number: int) -> tuple[Path, bytes | None]:
         """What to call a row's picture, and its bytes; without them it is a file."""
-        row = self._rows[number][self._column] or {}
+        row = self._rows[self._held[number]][self._column]
         if row.get("bytes") is not None:
             return self.name(number), row["bytes"]
         if row.get("path"):
             return Path(row["path"]), None
-        raise ImageError(self.name(number), "no picture in this row")
+        raise ImageError(self.name(number), "neither content nor path in this row")
 
 
 def _loaded(address: HubAddress) -> Any:
