@@ -11,7 +11,7 @@ from pictures import make_images, open_domain
 from runs_in_tests import assert_equal_state, killed_in_step, metrics_of, run_training
 
 from cyclegan_style.data.domains import DomainError, list_images, open_pictures
-from cyclegan_style.data.hub_pictures import HubAddress, HubError
+from cyclegan_style.data.hub_pictures import HubAddress, HubError, loaded_rows
 from cyclegan_style.errors import UserError
 from cyclegan_style.runs.origins import fingerprint
 from cyclegan_style.runs.run_folder import claim_run_folder
@@ -149,6 +149,7 @@ def test_what_gives_no_pictures_is_said_in_one_line(root, place, reason):
 
 
 def test_without_the_extra_the_error_says_what_to_install(root, monkeypatch):
+    loaded_rows.cache_clear()
     monkeypatch.setitem(sys.modules, "datasets", None)
 
     with pytest.raises(DomainError, match=r"pip install 'cyclegan-style\[hub-data\]'"):
@@ -189,7 +190,7 @@ def test_a_run_goes_on_bit_for_bit_where_it_was_killed(root, configured, monkeyp
         **{f"data__{domain}": f"hf://{root}/set?column=image{domain.upper()}" for domain in "ab"},
         "data__test_a": f"hf://{root}/set?split=test&column=imageA",
         "data__memory_budget": "0MB",  # rows are read when they are needed
-        "evaluation__every_steps": 3,
+        "evaluation__every_steps": 6,
         "evaluation__metrics": ("swd",),
         "train__pool_size": 2,
     }
@@ -214,6 +215,7 @@ def test_a_set_that_has_changed_under_its_name_is_refused(root, configured, tmp_
     claim_run_folder(config)
 
     write_set(place, image=paths[::-1])
+    loaded_rows.cache_clear()  # as a new process begins
 
     with pytest.raises(UserError, match=r"data\.a was hf://.* which has other pictures"):
         claim_run_folder(config)

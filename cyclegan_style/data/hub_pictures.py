@@ -4,7 +4,8 @@ They come through the library's local cache, from which any row is read by its n
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -79,7 +80,7 @@ class HubPictures:
     def open(cls, spec: str) -> "HubPictures":
         """Find the column, downloading the data set if it is not in the cache yet."""
         address = HubAddress.parse(spec)
-        rows = _loaded(address)
+        rows = loaded_rows(replace(address, column=None))
         column = _column_of_pictures(rows, address.column)
         from datasets import Image
 
@@ -129,8 +130,9 @@ class HubPictures:
         raise ImageError(self.name(number), "neither content nor path in this row")
 
 
-def _loaded(address: HubAddress) -> Any:
-    """All columns of the split."""
+@lru_cache(maxsize=8)
+def loaded_rows(address: HubAddress) -> Any:
+    """All columns of a split, for which the Hub is asked once in a process."""
     try:
         import datasets
     except ImportError:
