@@ -191,7 +191,7 @@ def test_the_demo_and_a_chosen_recipe_need_no_word(options, empty_folder):
 TRANSLATION_NEEDS_NONE_OF = {
     *("torch._dynamo", "torch._inductor", "sympy"),
     *("torchvision", "scipy", "matplotlib", "pandas"),
-    *("wandb", "tensorboard", "huggingface_hub", "onnx", "onnxruntime", "av"),
+    *("wandb", "tensorboard", "huggingface_hub", "datasets", "onnx", "onnxruntime", "av"),
 }
 
 
@@ -213,6 +213,8 @@ def test_every_command_explains_itself(command, capsys):
         "generate",
         "convert",
         "export",
+        "data list",
+        "data get",
         "runs",
         "replay",
         "benchmark all",
@@ -249,6 +251,7 @@ def test_no_command_waits_for_what_it_does_not_need(empty_folder):
     tries += [["stylize", "--help"], ["stylize", *wrong]]
     tries += [["sweep", "--help"], ["sweep", "--train.seed", "0,none"], ["sweep", "--train.seed=0"]]
     tries += [["generate", "--help"], ["generate", *wrong[4:6], "--model", "m", "--count", "0"]]
+    tries += [["data", "list"], ["data", "get", "nothing"]]
     tries += [["convert"], ["replay", "--help"], ["benchmark", "train", "--size", "wide"]]
     program = f"""
 import contextlib, sys

@@ -13,7 +13,7 @@ from accelerate import PartialState
 from cyclegan_style.applying.predictor import Predictor
 from cyclegan_style.config import Config
 from cyclegan_style.config.directions import DIRECTIONS, Direction
-from cyclegan_style.data.domains import ImageDomain, list_images
+from cyclegan_style.data.domains import ImageDomain, open_pictures
 from cyclegan_style.data.images import Pixels, to_tensor
 from cyclegan_style.data.training_data import open_test_domains, spread
 from cyclegan_style.evaluation.collect import Read
@@ -198,10 +198,9 @@ class HeldOut:
         tests = self.paths[target]
         spec = {"a": self.config.data.a, "b": self.config.data.b}[target]
         known = set(self.domains[target].paths)
-        others = [
-            path for path in list_images(str(spec), "train", f"data.{target}") if path not in known
-        ]
-        reader = Noting(DomainReader(self.domains[target]))
+        trained = self.domains[target].like(open_pictures(str(spec), "train", f"data.{target}"))
+        others = [path for path in trained.paths if path not in known]
+        reader = Noting(DomainReader(trained if len(others) > 1 else self.domains[target]))
         if len(others) > 1:
             others = spread(others, len(self.paths[direction.source]))
             reals, fakes = self.real[target], self.measure(target, others, reader)
@@ -257,5 +256,5 @@ def truth_readers(config: Config, domains: Mapping[str, ImageDomain]) -> dict[st
 def truth_reader(source: Domain, target: ImageDomain) -> Callable[[Path], Pixels]:
     """A reader of the true translations of a demo domain's test pictures."""
     folder = demo_folder(source, "truth")
-    read = DomainReader(target)
+    read = DomainReader(target.like(open_pictures(str(folder))))
     return lambda path: read(folder / path.name)

@@ -3,24 +3,25 @@
 import logging
 import os
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from math import prod
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Literal, TypeVar
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
+from cyclegan_style.data.hub_pictures import SCHEME, HubError, HubPictures
 from cyclegan_style.data.images import (
     IMAGE_ENDINGS,
     ImageError,
     Pixels,
-    read_image,
-    read_size,
     resize,
     to_tensor,
 )
+from cyclegan_style.data.pictures import PictureFiles, Pictures
+from cyclegan_style.data.pixel_cache import PixelCache
 from cyclegan_style.errors import UserError, printable
 from cyclegan_style.synthetic import DEMO_SPECS, demo_folder
 
@@ -75,6 +76,18 @@ def list_images(
     return images
 
 
+def open_pictures(
+    spec: str, split: Split = "train", field: str = "data.a", progress: bool = True
+) -> Pictures:
+    """A domain's pictures by number: of a data set as ``hf://datasets/user/name``, or in files."""
+    if not spec.startswith(SCHEME):
+        return PictureFiles(list_images(spec, split, field, progress))
+    try:
+        return HubPictures.open(spec)
+    except HubError as error:
+        raise DomainError.about(field, spec, str(error)) from None
+
+
 def reference_layout(root: str | Path) -> dict[str, Path]:
     """Domains of a folder laid out for the reference: a, b and, where present, test_a, test_b."""
     root = Path(root).expanduser()
@@ -100,6 +113,8 @@ def _find_images(
         if spec not in DEMO_SPECS:
             raise DomainError.about(field, spec, f"there are {', '.join(DEMO_SPECS)}")
         return _images_below(demo_folder(DEMO_SPECS[spec], split, progress=progress), endings)
+    if spec.startswith(SCHEME):
+        raise DomainError.about(field, spec, "a data set for training; name files or a folder here")
     path = Path(spec).expanduser()
     if spec and path.is_dir():
         return _images_below(path, endings, closed_folders)
@@ -151,35 +166,6 @@ def _is_image(path: Path, endings: frozenset[str]) -> bool:
     return path.suffix.lower() in endings and not path.name.startswith(".")
 
 
-class PixelCache:
-    """Pictures of any sizes, end to end in one flat tensor.
-
-    One tensor, because workers then share it: forked ones inherit its pages and never write to
-    them, and for spawned ones torch moves it into shared memory. A list of arrays would be copied.
-    """
-
-    def __init__(self, lengths: Sequence[int], channels: int) -> None:
-        self._ends = torch.tensor(lengths, dtype=torch.int64).cumsum(0)
-        self._starts = self._ends - torch.tensor(lengths, dtype=torch.int64)
-        self._shapes = torch.full((len(lengths), 3), channels)
-        self._store = torch.empty(sum(lengths), dtype=torch.uint8)
-
-    def put(self, index: int, pixels: Pixels) -> None:
-        """Store a picture in the space that was reserved for it."""
-        self._shapes[index] = torch.tensor(pixels.shape)
-        np.copyto(self.get(index), pixels)
-
-    def get(self, index: int) -> Pixels:
-        """Return the picture itself, not a copy."""
-        flat: Pixels = self._store[self._starts[index] : self._ends[index]].numpy()
-        return flat.reshape(self._shapes[index].tolist())
-
-    def keep(self, indices: Sequence[int]) -> None:
-        """Renumber so that only these pictures are left."""
-        self._starts, self._ends = self._starts[indices], self._ends[indices]
-        self._shapes = self._shapes[indices]
-
-
 class ImageDomain:
     """The readable pictures of one domain, brought to size as far as chance has no part in it.
 
@@ -188,17 +174,25 @@ class ImageDomain:
     """
 
     def __init__(
-        self, spec: str, field: str, paths: list[Path], channels: int, resize: ResizeMode, size: int
+        self,
+        spec: str,
+        field: str,
+        pictures: Pictures,
+        channels: int,
+        resize: ResizeMode,
+        size: int,
     ) -> None:
         self.spec = spec
         self.field = field
-        self.paths = paths
+        self.pictures = pictures
+        """All that were found, the unreadable included."""
+        self._readable = list(range(len(pictures)))
         self.channels = channels
         self.resize = resize
         self.size = size
         self._cache: PixelCache | None = None
         self._skipped = 0
-        self._went_bad = torch.zeros(len(paths), dtype=torch.bool)
+        self._went_bad = torch.zeros(len(pictures), dtype=torch.bool)
 
     @classmethod
     def open(
@@ -219,15 +213,17 @@ class ImageDomain:
         A domain that would take more than ``memory_budget`` bytes is decoded on access instead.
         Less than the share ``min_readable`` of readable files, or none, is a DomainError.
         """
-        found = list_images(spec, split, field, progress)
-        headers = _try_each(read_size, found, f"{field}: finding images", progress)
+        found = open_pictures(spec, split, field, progress)
+        label = f"{field}: finding images"
+        headers = _try_each(found.size, range(len(found)), label, progress)
         sizes = {
-            path: header
-            for path, header in zip(found, headers, strict=True)
+            number: header
+            for number, header in enumerate(headers)
             if not isinstance(header, ImageError)
         }
         errors = [header for header in headers if isinstance(header, ImageError)]
-        domain = cls(spec, field, list(sizes), channels, resize, size)
+        domain = cls(spec, field, found, channels, resize, size)
+        domain._readable = list(sizes)
         # By area, since an orientation in the metadata may yet swap the sides.
         lengths = [
             channels * prod(_fitted_size(*stored, resize, size)) for stored in sizes.values()
@@ -241,7 +237,16 @@ class ImageDomain:
 
     def __len__(self) -> int:
         """Number of readable pictures."""
-        return len(self.paths)
+        return len(self._readable)
+
+    @property
+    def paths(self) -> list[Path]:
+        """What the readable pictures are called."""
+        return [self.pictures.name(number) for number in self._readable]
+
+    def like(self, pictures: Pictures) -> "ImageDomain":
+        """Other pictures, brought to size as these."""
+        return ImageDomain(self.spec, self.field, pictures, self.channels, self.resize, self.size)
 
     @property
     def in_memory(self) -> bool:
@@ -263,7 +268,7 @@ class ImageDomain:
         for offset in range(len(self)):
             candidate = (index + offset) % len(self)
             try:
-                return self.read(self.paths[candidate])
+                return self._fitted(self._readable[candidate])
             except ImageError as error:
                 if not self._went_bad[candidate]:
                     logger.warning("%s: using another image for %s", self.field, error)
@@ -281,28 +286,37 @@ class ImageDomain:
         height, width = (side - side % divisor for side in pixels.shape[:2])
         return to_tensor(pixels[top : top + height, left : left + width])
 
-    def read(self, path: Path) -> Pixels:
-        """Decode a file and resize it as this domain's pictures are."""
-        pixels = read_image(path, self.channels)
+    def read(self, name: Path) -> Pixels:
+        """Decode the picture of this name and resize it."""
+        return self._fitted(self._numbers[name])
+
+    @cached_property
+    def _numbers(self) -> dict[Path, int]:
+        return {self.pictures.name(number): number for number in range(len(self.pictures))}
+
+    def _fitted(self, number: int) -> Pixels:
+        pixels = self.pictures.read(number, self.channels)
         height, width = pixels.shape[:2]
         size = _fitted_size(height, width, self.resize, self.size)
         return pixels if size == (height, width) else resize(pixels, size)
 
     def _decode_into_cache(self, index: int) -> None:
-        pixels = self.read(self.paths[index])
+        number = self._readable[index]
+        pixels = self._fitted(number)
         if self._cache is None:
             return
         try:
             self._cache.put(index, pixels)
         except ValueError as error:
-            raise ImageError(self.paths[index], "larger or smaller than its header said") from error
+            reason = "larger or smaller than its header said"
+            raise ImageError(self.pictures.name(number), reason) from error
 
     def _keep_readable(self, progress: bool) -> list[ImageError]:
         """Decode every picture, into the cache if there is one, and drop those that fail."""
         label = f"{self.field}: {'loading' if self._cache else 'checking'} images"
         outcomes = _try_each(self._decode_into_cache, range(len(self)), label, progress)
         readable = [index for index, outcome in enumerate(outcomes) if outcome is None]
-        self.paths = [self.paths[index] for index in readable]
+        self._readable = [self._readable[index] for index in readable]
         if self._cache is not None:
             self._cache.keep(readable)
         return [outcome for outcome in outcomes if outcome is not None]
@@ -314,7 +328,7 @@ class ImageDomain:
         if errors:
             lines = "".join(f"\n  {error}" for error in errors)
             logger.warning("%s: skipping %d of %d images:%s", self.field, len(errors), found, lines)
-        if not self.paths or len(self) < min_readable * found:
+        if not len(self) or len(self) < min_readable * found:
             reason = f"only {len(self)} of {found} images are readable (such as {errors[0]})"
             advice = f"mend or remove the others, or lower data.min_readable ({min_readable:g})"
             raise DomainError.about(self.field, self.spec, f"{reason}; {advice}")

@@ -70,9 +70,12 @@ class TooManyPixelsError(ImageError):
     """An image whose header tells of more pixels than are allowed."""
 
 
-def read_image(path: str | Path, channels: int = 3) -> Pixels:
-    """Decode the first picture of a file, upright, as 8-bit pixels of the given channels."""
-    with opened_image(Path(path)) as image:
+def read_image(path: str | Path, channels: int = 3, content: bytes | None = None) -> Pixels:
+    """Decode the first picture of a file, upright, as 8-bit pixels of the given channels.
+
+    A file whose ``content`` is given is only called by its path.
+    """
+    with opened_image(Path(path), content) as image:
         return from_pillow(image, channels)
 
 
@@ -85,9 +88,9 @@ def read_stored_rgb(path: str | Path) -> Pixels:
         return np.array(image.convert("RGB"))
 
 
-def read_size(path: str | Path) -> tuple[int, int]:
+def read_size(path: str | Path, content: bytes | None = None) -> tuple[int, int]:
     """Height and width by the file's header alone, before its orientation is applied."""
-    with opened_image(Path(path)) as image:
+    with opened_image(Path(path), content) as image:
         return image.height, image.width
 
 
@@ -228,32 +231,27 @@ def luminance(images: torch.Tensor) -> torch.Tensor:
 
 
 @contextmanager
-def opened_image(path: Path) -> Iterator[Image.Image]:
-    """Open an image file, its header read; what goes wrong until it is closed is an ImageError."""
-    with _complaints_about(path):
-        refuse_irregular(path)
-        with path.open("rb") as stream:
-            yield _header_read(stream, path, MAX_PIXELS)
+def opened_image(
+    path: Path, content: bytes | None = None, most_pixels: int = MAX_PIXELS
+) -> Iterator[Image.Image]:
+    """Open an image file, its header read; what goes wrong until it is closed is an ImageError.
 
-
-@contextmanager
-def opened_bytes(content: bytes, most_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
-    """Open an image file's content as ``opened_image`` opens a file; its errors have no path."""
-    nowhere = Path()
-    with _complaints_about(nowhere):
-        yield _header_read(io.BytesIO(content), nowhere, most_pixels)
-
-
-@contextmanager
-def _complaints_about(path: Path) -> Iterator[None]:
+    A file whose ``content`` is given is only called by its path.
+    """
     try:
-        yield
+        with _opened_file(path) if content is None else io.BytesIO(content) as stream:
+            yield _header_read(stream, path, most_pixels)
     except ImageError:
         raise
     except UserError as error:  # a refusal of ours, not damage
         raise ImageError(path, str(error)) from error
     except Exception as error:  # Pillow's decoders answer damaged files with almost any exception
         raise ImageError(path, reason_of(error)) from error
+
+
+def _opened_file(path: Path) -> BinaryIO:
+    refuse_irregular(path)
+    return path.open("rb")
 
 
 def _header_read(stream: BinaryIO, path: Path, most_pixels: int) -> Image.Image:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from cyclegan_style.config import Config, parse_bytes
-from cyclegan_style.data.domains import ImageDomain, list_images, reference_layout
+from cyclegan_style.data.domains import ImageDomain, open_pictures, reference_layout
 from cyclegan_style.data.sampling import (
     Batch,
     UnpairedBatchSampler,
@@ -47,7 +47,7 @@ def open_dataset(config: Config, processes: Accelerator | PartialState) -> Unpai
     data = config.data
     specs = {name: spec for name, spec in data.specs.items() if name in config.trained_domains}
     for domain, spec in specs.items():  # who comes first renders the demo's pictures
-        main_process_first(partial(list_images, spec, field=f"data.{domain}"))
+        main_process_first(partial(open_pictures, spec, field=f"data.{domain}"))
     domains = {
         domain: ImageDomain.open(
             spec,
@@ -92,7 +92,7 @@ def open_test_domains(config: Config) -> dict[str, ImageDomain]:
     }
     return {
         name: ImageDomain(
-            spec, field, list_images(spec, "test", field), channels, data.resize, data.crop_size
+            spec, field, open_pictures(spec, "test", field), channels, data.resize, data.crop_size
         )
         for name, (field, spec, channels) in chosen.items()
     }

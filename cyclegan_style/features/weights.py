@@ -3,35 +3,20 @@
 A small network's weights lie beside this file, and need neither.
 """
 
-import os
 import pickle
-import sys
-import urllib.request
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from dataclasses import dataclass
-from http import HTTPStatus
-from http.client import HTTPException, HTTPResponse
 from pathlib import Path
-from typing import BinaryIO, TypeVar
-from urllib.error import HTTPError
+from typing import TypeVar
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
-from tqdm import tqdm
 
 from cyclegan_style.errors import UserError
-from cyclegan_style.system.processes import say
+from cyclegan_style.system.download import DownloadErrors, fetch, held_alone, reason_of_download
 from cyclegan_style.system.whole_files import checksum
-
-if sys.platform != "win32":
-    import fcntl
-
-_BLOCK = 1 << 20
-_TIMEOUT = 20.0  # seconds without a byte
-
 
 SHIPPED_FOLDER = Path(__file__).parent
 """Holds the weights that come with this package."""
@@ -121,15 +106,14 @@ def download(published: Published, folder: Path) -> Path:
     target, part = folder / name, folder / f"{name}.part"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _held_alone(part, published.what):
+        with held_alone(part, published.what):
             if not target.is_file():  # another process may have finished meanwhile
-                _fetch(published, part)
+                fetch(published.url, part, published.what)
                 _take(published, part, target)
-    except (OSError, HTTPException) as error:
-        reason = getattr(error, "reason", None) or str(error) or type(error).__name__
+    except DownloadErrors as error:
         raise WeightsError(
             f"no {published.what}: put {name} into {folder} or {published.or_else};"
-            f" {published.url} cannot be downloaded ({reason})"
+            f" {published.url} cannot be downloaded ({reason_of_download(error)})"
         ) from error
     return target
 
@@ -144,77 +128,3 @@ def _take(published: Published, part: Path, target: Path) -> None:
             f" {published.sha256[:8]}; try again, or put {target.name} into {target.parent}"
         )
     part.replace(target)
-
-
-@contextmanager
-def _held_alone(part: Path, what: str) -> Iterator[None]:
-    """Let one process at a time append to the file, where there are locks."""
-    if sys.platform == "win32":  # which renames no open file
-        yield
-        return
-    while True:
-        with part.open("ab") as stream:
-            _wait_for(stream, what)
-            if not _is_there(stream, part):  # whoever had it has finished or removed it
-                continue
-            try:
-                yield
-            finally:
-                if _is_there(stream, part) and not part.stat().st_size:
-                    part.unlink()
-            return
-
-
-def _wait_for(stream: BinaryIO, what: str) -> None:
-    """Lock the file for as long as it is open."""
-    if sys.platform == "win32":
-        return
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        say(f"waiting for another process that downloads the {what}")
-        fcntl.flock(stream, fcntl.LOCK_EX)
-    except OSError:  # a file system without locks
-        pass
-
-
-def _is_there(stream: BinaryIO, path: Path) -> bool:
-    """Whether an open file still has this path."""
-    with suppress(FileNotFoundError):
-        return os.path.samestat(os.fstat(stream.fileno()), path.stat())
-    return False
-
-
-def _fetch(published: Published, part: Path) -> None:
-    present = part.stat().st_size if part.exists() else 0
-    headers = {"Range": f"bytes={present}-"} if present else {}
-    request = urllib.request.Request(published.url, headers=headers)
-    try:
-        response: HTTPResponse = urllib.request.urlopen(request, timeout=_TIMEOUT)
-    except HTTPError as error:
-        if error.code != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-            raise
-        return  # nothing is missing; the checksum tells whether it is the file
-    with response:
-        if response.status != HTTPStatus.PARTIAL_CONTENT:
-            present = 0  # this server sends everything again
-        _write(response, part, present, published.what)
-
-
-def _write(response: HTTPResponse, part: Path, present: int, what: str) -> None:
-    length = response.headers.get("Content-Length")
-    total = None if length is None else present + int(length)
-    bar = tqdm(
-        desc=what,
-        total=total,
-        initial=present,
-        unit="B",
-        unit_scale=True,
-        file=sys.stderr,
-    )
-    with part.open("ab" if present else "wb") as stream, bar:
-        while block := response.read1(_BLOCK):
-            stream.write(block)
-            bar.update(len(block))
-    if total is not None and part.stat().st_size < total:
-        raise OSError("the connection broke off; the next attempt goes on from there")

@@ -7,13 +7,12 @@ alone.
 
 import hashlib
 import json
-import os
-from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
 
 from cyclegan_style.config import Config
-from cyclegan_style.data.domains import list_images
+from cyclegan_style.data.domains import open_pictures
+from cyclegan_style.data.hub_pictures import SCHEME
 from cyclegan_style.system.processes import say
 from cyclegan_style.system.whole_files import write_durably
 
@@ -58,7 +57,8 @@ def difference(name: str, was: str, spec: str, before: Origin) -> str | None:
     It may be spelled in another way, and pictures may lie elsewhere if they are the same.
     """
     old, new = before.get("path", place(was)), place(spec)
-    if old == new or (name == WEIGHTS_FIELD and was == spec):
+    others_may_change = new.startswith(SCHEME) and "sha256" in before
+    if (old == new and not others_may_change) or (name == WEIGHTS_FIELD and was == spec):
         return None
     change = f"{name} was {was} and is now {spec}"
     if old != place(was):  # the words mean another place by now
@@ -68,13 +68,14 @@ def difference(name: str, was: str, spec: str, before: Origin) -> str | None:
     pictures = fingerprint(spec, name)
     if pictures.get("sha256") != before["sha256"]:
         return f"{change}, which has other pictures"
-    say(f"{name}: going on with {spec}, which has the same {pictures['pictures']} pictures")
+    if old != new:
+        say(f"{name}: going on with {spec}, which has the same {pictures['pictures']} pictures")
     return None
 
 
 def place(spec: str) -> str:
-    """The absolute path of a folder, file or glob pattern; a demo is in no place."""
-    if spec.startswith("demo:"):
+    """The absolute path of a folder, file or glob pattern; demos and data sets have none."""
+    if spec.startswith(("demo:", SCHEME)):
         return spec
     try:
         return str(Path(spec).expanduser().resolve())
@@ -90,19 +91,8 @@ def fingerprint(spec: str, field: str) -> Origin:
     """
     if spec.startswith("demo:"):
         return {}
-    pictures = list_images(spec, "train", field)
-    folder = os.path.commonpath([pictures[0].parent, pictures[-1].parent])  # they are sorted
-    with ThreadPool(8) as pool:  # disks on the network take their time
-        sizes = pool.map(_size, pictures, chunksize=64)
+    contents = open_pictures(spec, "train", field).contents()
     digest = hashlib.sha256()
-    for picture, size in zip(pictures, sizes, strict=True):
-        line = f"{picture.relative_to(folder).as_posix()}\0{size}\n"
-        digest.update(line.encode("utf-8", "surrogatepass"))
-    return {"pictures": len(pictures), "sha256": digest.hexdigest()}
-
-
-def _size(picture: Path) -> int:
-    try:
-        return picture.stat().st_size
-    except OSError:  # a link to nothing
-        return -1
+    for label, size in contents:
+        digest.update(f"{label}\0{size}\n".encode("utf-8", "surrogatepass"))
+    return {"pictures": len(contents), "sha256": digest.hexdigest()}

@@ -1,13 +1,14 @@
 """A picture's file as it is sent ⇄ its pixels, within a server's limits."""
 
 import io
+from pathlib import Path
 
 from cyclegan_style.applying.predictor import Predictor
 from cyclegan_style.data.images import (
     ImageError,
     Pixels,
     TooManyPixelsError,
-    opened_bytes,
+    opened_image,
     save_image,
 )
 from cyclegan_style.data.metadata import Metadata, kept_metadata
@@ -26,10 +27,10 @@ def decoded(content: bytes, predictor: Predictor, most_pixels: int) -> tuple[Pix
     How large the picture is, its header tells before anything else is decoded.
     """
     try:
-        with opened_bytes(content, most_pixels) as image:
+        with opened_image(Path(), content, most_pixels) as image:
             width, height = image.size
         refuse_size(width, height, predictor, most_pixels)
-        with opened_bytes(content, most_pixels) as image:
+        with opened_image(Path(), content, most_pixels) as image:
             return predictor.read(image), kept_metadata(image)
     except TooManyPixelsError as error:
         raise ProblemError(413, error.reason) from None

@@ -50,7 +50,7 @@ class Health:
         self.trained = dataset.domains
         self.test_domains = {
             name: ImageDomain(
-                *(domain.spec, domain.field, domain.paths),
+                *(domain.spec, domain.field, domain.pictures),
                 *(domain.channels, domain.resize, config.data.load_size),
             )
             for name, domain in test_domains.items()

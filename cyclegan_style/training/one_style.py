@@ -19,7 +19,7 @@ from cyclegan_style.stylizing.place import Place
 from cyclegan_style.training.cyclegan import Generators, Images, build_generators
 from cyclegan_style.training.samples import sheet, translate_each
 from cyclegan_style.training.step import Losses, TrainingStep, means_of, total
-from cyclegan_style.training.style_losses import StyleLosses, paths_of_paintings, weights_of
+from cyclegan_style.training.style_losses import StyleLosses, numbered_paintings, weights_of
 
 
 class Painter(nn.Module):
@@ -106,7 +106,7 @@ def with_styles(config: Config) -> Config:
     if config.task != "one_style":
         return config
     weights_of(config.style)  # a missing file is told, or fetched, before there is a run
-    count = 1 if config.style.together else len(paths_of_paintings(config))
+    count = 1 if config.style.together else len(numbered_paintings(config)[1])
     if config.generator.styles not in (1, count):
         raise UserError(
             f"generator.styles: {count} are counted in data.b, not {config.generator.styles}: leave"

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from cyclegan_style.config import Config, StyleConfig
-from cyclegan_style.data.domains import DomainError, list_images
-from cyclegan_style.data.images import ImageError, read_image, resize, to_tensor
+from cyclegan_style.data.domains import DomainError, open_pictures
+from cyclegan_style.data.images import ImageError, resize, to_tensor
+from cyclegan_style.data.pictures import Pictures
 from cyclegan_style.data.training_data import spread
 from cyclegan_style.stylizing.losses import StyleLoss, squared_difference, total_variation
 from cyclegan_style.stylizing.network import (
@@ -129,19 +130,24 @@ def weights_of(style: StyleConfig) -> Path:
 def paintings_of(config: Config) -> list[Painting]:
     """What is painted like, its shorter side brought to the size of training."""
     side = config.data.load_size * config.style.scale
-    return [Painting(path.stem, _picture(path, side)) for path in paths_of_paintings(config)]
+    pictures, numbers = numbered_paintings(config)
+    return [
+        Painting(pictures.name(number).stem, _picture(pictures, number, side)) for number in numbers
+    ]
 
 
-def paths_of_paintings(config: Config) -> list[Path]:
-    """Pictures of data.b, as many as are asked for."""
-    return spread(list_images(str(config.data.b), "train", "data.b"), config.style.paintings)
+def numbered_paintings(config: Config) -> tuple[Pictures, list[int]]:
+    """Pictures of data.b, and the numbers of as many of them as are asked for."""
+    pictures = open_pictures(str(config.data.b), "train", "data.b")
+    return pictures, spread(range(len(pictures)), config.style.paintings)
 
 
-def _picture(path: Path, shorter_side: float) -> Tensor:
+def _picture(pictures: Pictures, number: int, shorter_side: float) -> Tensor:
     try:
-        pixels = read_image(path, 3)
+        pixels = pictures.read(number, 3)
     except ImageError as error:
-        raise DomainError.about("data.b", path, f"{error}; mend or remove it") from None
+        name = pictures.name(number)
+        raise DomainError.about("data.b", name, f"{error}; mend or remove it") from None
     factor = shorter_side / min(pixels.shape[:2])
     height, width = (max(1, round(side * factor)) for side in pixels.shape[:2])
     return to_tensor(resize(pixels, (height, width)))[None]
