@@ -156,7 +156,9 @@ def test_print_colours(tmp_path, ink, profile, ending):
 
 @pytest.mark.parametrize("mode", ["LAB", "YCbCr"])
 def test_other_colour_spaces(tmp_path, mode):
-    Image.new("RGB", (8, 8), (200, 120, 40)).convert(mode).save(tmp_path / "a.tif")
+    picture = Image.new("RGB", (8, 8), (200, 120, 40)).convert(mode)
+    # Pillow 12.3 cannot read its own YCbCr without compression.
+    picture.save(tmp_path / "a.tif", compression="tiff_lzw")
     assert np.abs(read_image(tmp_path / "a.tif").astype(int) - (200, 120, 40)).max() <= 3
 
 

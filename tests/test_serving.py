@@ -345,7 +345,7 @@ async def test_styles_and_strengths(tmp_path):
                 folder, "ab", "cpu", "fp32", style=style, strength=strength
             ).translate(picture)
             assert np.array_equal(pixels_in(response.content), np.asarray(expected))
-        for asked in ({"style": "4"}, {"style": "x"}, {"style": "1:1e308,2:1e308"}):
+        for asked in ({"style": "4"}, {"style": "x"}, {"style": "1:0,2:0"}):
             assert_problem(await client.post(URL, params=asked, content=b""), 422, "style: ")
         for asked in ({"strength": "nan"}, {"strength": -1}, {"strength": "1e300"}):
             assert_problem(await client.post(URL, params=asked, content=b""), 422, "strength")
