@@ -12,6 +12,7 @@ from jsonargparse import ArgumentError
 
 from cyclegan_style.commands.benchmark import benchmark_command
 from cyclegan_style.commands.convert import convert_command
+from cyclegan_style.commands.data import data_command
 from cyclegan_style.commands.export import export_command
 from cyclegan_style.commands.generate import generate_command
 from cyclegan_style.commands.parser import Command, readable, run_named
@@ -37,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "convert": (convert_command, "turn a model into files of the reference, or back"),
         "export": (export_command, "write a model for other programs, or publish it"),
         "evaluate": (evaluate_command, "score pictures, or what a model makes of them"),
+        "data": (data_command, "check the pictures of two domains"),
         "runs": (runs_command, "list runs, show how one stands, check its checkpoints"),
         "replay": (replay_command, "compare the training step with a recorded reference"),
         "benchmark": (

@@ -1,0 +1,115 @@
+"""What one picture looks like, in a few kilobytes: what copies, colours and faults are found by."""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.fft import dctn
+
+from cyclegan_style.data.images import Pixels, to_pillow
+
+BINS = 32
+"""Of each distribution."""
+COEFFICIENTS = 16
+"""Per side, of the lowest frequencies of a picture."""
+
+_SIDE = 256  # of what colours and borders are looked for in
+_HASHED_SIDE = 32
+_LEAST_COEFFICIENT = 1.0  # what is less is rounding, whose sign says nothing
+_LEVELS_OF_BLANK = 8
+_LEVELS_OF_GREY = 8
+_LEVELS_OF_BORDER = 6
+_LEAST_BORDER = 0.02
+_MOST_BORDER = 0.4
+
+Shares = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Look:
+    """What is kept of a picture."""
+
+    width: int
+    height: int
+    digest: bytes
+    """Of the decoded pixels: equal for equal pictures, whatever their files."""
+    signs: NDArray[np.int8]
+    """Of the lowest frequencies of its brightness (a perceptual hash), 0 where there is nothing."""
+    brightness: Shares
+    """Share of the pixels in each of the bins, from black to white."""
+    saturation: Shares
+    hue: Shares
+    """From red over green and blue back to red, by how colourful the pixels are."""
+    grey: bool
+    """Without any colour."""
+    blank: bool
+    """A single colour."""
+    border: bool
+    """Framed by one colour, at least at two opposite sides."""
+
+
+def look_at(pixels: Pixels) -> Look:
+    """Look at an RGB picture."""
+    height, width = pixels.shape[:2]
+    image = to_pillow(pixels)
+    small = image.copy()
+    small.thumbnail((_SIDE, _SIDE), Image.Resampling.BICUBIC, reducing_gap=3.0)
+    colours = np.asarray(small)
+    hue, saturation, _ = np.moveaxis(np.asarray(small.convert("HSV")), 2, 0)
+    darkest, lightest = np.percentile(colours, (0.5, 99.5), axis=(0, 1))
+    blank = bool((lightest - darkest).max() <= _LEVELS_OF_BLANK)
+    return Look(
+        width,
+        height,
+        hashlib.blake2b(np.ascontiguousarray(pixels), digest_size=16).digest()
+        + np.array([height, width], np.int32).tobytes(),
+        signs_of(image),
+        shares(np.asarray(small.convert("L"))),
+        shares(saturation),
+        shares(hue, weights=saturation),
+        grey=bool(np.percentile(np.ptp(colours, axis=2), 99.5) <= _LEVELS_OF_GREY),
+        blank=blank,
+        border=not blank and has_border(colours),
+    )
+
+
+def signs_of(image: Image.Image) -> NDArray[np.int8]:
+    """Signs of the lowest frequencies, vertical × horizontal; the mean, at 0, 0, left out."""
+    grey = image.convert("L").resize(
+        (_HASHED_SIDE, _HASHED_SIDE), Image.Resampling.BICUBIC, reducing_gap=3.0
+    )
+    waves = dctn(np.asarray(grey, np.float32), norm="ortho")[:COEFFICIENTS, :COEFFICIENTS]
+    signs = np.sign(np.where(np.abs(waves) > _LEAST_COEFFICIENT, waves, 0)).astype(np.int8)
+    signs[0, 0] = 0
+    return signs
+
+
+def shares(levels: NDArray[np.uint8], weights: NDArray[np.uint8] | None = None) -> Shares:
+    """How levels from 0 to 255 are distributed over the bins."""
+    flat = None if weights is None else weights.ravel().astype(np.float64)
+    counts = np.bincount(levels.ravel() // (256 // BINS), flat, BINS)
+    return (counts / max(counts.sum(), 1)).astype(np.float32)
+
+
+def has_border(colours: NDArray[np.uint8]) -> bool:
+    """Whether rows above and below, or columns left and right, are all of one colour."""
+    rows = [_uniform_lines(colours), _uniform_lines(colours[::-1])]
+    columns = np.swapaxes(colours, 0, 1)
+    sides = [rows, [_uniform_lines(columns), _uniform_lines(columns[::-1])]]
+    lengths = (colours.shape[0], colours.shape[1])
+    for (first, second), length in zip(sides, lengths, strict=True):
+        alike = np.abs(first[1] - second[1]).max() <= _LEVELS_OF_BORDER
+        counts = (first[0] / length, second[0] / length)
+        if alike and min(counts) >= _LEAST_BORDER and max(counts) <= _MOST_BORDER:
+            return True
+    return False
+
+
+def _uniform_lines(colours: NDArray[np.uint8]) -> tuple[int, NDArray[np.float64]]:
+    """How many lines from the first on are of its colour, and that colour."""
+    colour = np.median(colours[0], axis=0)
+    strays = np.abs(colours - colour).max(2) > _LEVELS_OF_BORDER
+    uniform = strays.mean(1) <= 0.01
+    return int(uniform.size if uniform.all() else uniform.argmin()), colour
