@@ -3,7 +3,9 @@
 The hash is the signs of a picture's lowest frequencies. Those of 16 × 16 frequencies agree by
 themselves for copies that were stored anew, made smaller or larger, lighter or grey. Where a border
 was cut off, only those of 8 × 8 still resemble each other; so do some unrelated pictures', unless
-the network sees the same in both. How often either errs is told in docs/data.md.
+the network sees the same in both. All limits are shares of what unrelated pictures of the set
+differ by, since faces all alike differ by less than landscapes. How often this errs is told in
+docs/data.md.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,21 +15,26 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from cyclegan_style.data.training_data import spread
 from cyclegan_style.evaluation.checking.examined import Examined
 from cyclegan_style.evaluation.checking.looks import COEFFICIENTS
 
-CERTAIN = 48.0
-"""Of 255 signs, how many may differ in a copy by the hash alone; of unrelated pictures about 128
-do, in the nearest of 700,000 pairs 84."""
-LIKELY = 18.0
-"""Of 63 signs, how many may differ in a copy if the network agrees."""
-LEAST_COSINE = 0.9
-"""Between the features of such a copy and of its original."""
+CERTAIN = 0.375
+"""In fine signs: the largest difference of a copy that is one by the hash alone."""
+LIKELY = 0.58
+"""In coarse signs: that of a copy if the network agrees."""
+AGREED = 0.2
+"""In features: that at which the network agrees."""
 
 _COARSE = 8
+_FINE_APART, _COARSE_APART, _FEATURES_APART = 127.5, 31.5, 0.5
+"""What unrelated photographs differ by; a set may differ by less, and counts as no more."""
+_LEAST_FINE_APART = 40.0  # what is stored anew differs by up to 15
+_LEAST_KNOWN = 0.3  # of the signs
+_SAMPLE = 300
 _ROWS = 256
 
-Signs = NDArray[np.float32]
+Numbers = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -40,23 +47,48 @@ class Copy:
 
 
 @dataclass(frozen=True)
-class _Hashes:
-    """The signs of some pictures: all, and those of the lowest frequencies."""
+class _Prints:
+    """What pictures are compared by, a row for each."""
 
-    fine: Signs
-    coarse: Signs
+    fine: Numbers
+    coarse: Numbers
+    features: Numbers
 
     @classmethod
-    def of(cls, signs: NDArray[np.int8]) -> "_Hashes":
-        coarse = signs[:, :_COARSE, :_COARSE].reshape(len(signs), -1)
-        return cls(
-            signs.reshape(len(signs), -1).astype(np.float32), np.ascontiguousarray(coarse, "f4")
-        )
+    def of(cls, signs: NDArray[np.int8], features: Numbers) -> "_Prints":
+        coarse = signs[:, :_COARSE, :_COARSE]
+        flat = [each.reshape(len(signs), -1).astype(np.float32) for each in (signs, coarse)]
+        return cls(flat[0], flat[1], features)
 
-    def distances(self, rows: "_Hashes", end: int) -> tuple[Signs, Signs]:
-        """Of rows to the first pictures: signs that differ; one that is missing counts half."""
-        fine = (COEFFICIENTS**2 - 1 - rows.fine @ self.fine[:end].T) / 2
-        return fine, (_COARSE**2 - 1 - rows.coarse @ self.coarse[:end].T) / 2
+    def __getitem__(self, rows: slice | list[int]) -> "_Prints":
+        return _Prints(self.fine[rows], self.coarse[rows], self.features[rows])
+
+    def fine_distances(self, others: "_Prints") -> Numbers:
+        """How many of the signs differ."""
+        return _differing(self.fine, others.fine, COEFFICIENTS**2 - 1)
+
+    def coarse_distances(self, others: "_Prints") -> Numbers:
+        """How many of those of the lowest frequencies differ."""
+        return _differing(self.coarse, others.coarse, _COARSE**2 - 1)
+
+
+@dataclass(frozen=True)
+class _Apart:
+    """What unrelated pictures of a set differ by, for each picture the one of its set."""
+
+    fine: Numbers
+    coarse: Numbers
+    features: Numbers
+
+    @classmethod
+    def of_sets(cls, prints: _Prints, sizes: Sequence[int]) -> "_Apart":
+        medians, start = [], 0
+        for size in sizes:
+            sample = prints[[start + place for place in spread(range(size), _SAMPLE)]]
+            medians.append(_medians(sample))
+            start += size
+        fine, coarse, features = np.repeat(np.array(medians, np.float32), sizes, axis=0).T
+        return cls(fine, coarse, features)
 
 
 def find_copies(sets: Sequence[Examined], progress: bool = True) -> list[Copy]:
@@ -68,50 +100,84 @@ def find_copies(sets: Sequence[Examined], progress: bool = True) -> list[Copy]:
     looks = [look for part in sets for look in part.looks]
     if not looks:
         return []
-    features = np.concatenate([part.features for part in sets if len(part)])
     set_of = np.repeat(np.arange(len(sets)), [len(part) for part in sets])
-    seen: dict[bytes, int] = {}
-    digests = np.array([seen.setdefault(look.digest, len(seen)) for look in looks])
-    signs = np.stack([look.signs for look in looks])
     original = np.array([not look.blank for look in looks])
-    parity = np.where(np.arange(COEFFICIENTS) % 2, -1, 1).astype(np.int8)
-    plain, mirrored = _Hashes.of(signs), _Hashes.of(signs * parity)
     copies: list[Copy] = []
-    for rows in _blocks(len(looks), progress):
-        end = rows.stop
-        likeness = np.full((2, end - rows.start, end), np.inf, np.float32)
-        for way, hashes in enumerate((plain, mirrored)):
-            block = _Hashes(hashes.fine[rows], hashes.coarse[rows])
-            likeness[way] = _likeness(block, plain, features, rows)
-        same = digests[rows, None] == digests[None, :end]
-        likeness[0][same] = 0
-        best = likeness.min(0)
-        for place in np.flatnonzero(np.isfinite(best).any(1)):
-            index = rows.start + int(place)
-            if original[index]:
-                matches = np.flatnonzero(np.isfinite(best[place, :index]) & original[:index])
-                for number in np.unique(set_of[matches]):
-                    among = matches[set_of[matches] == number]
-                    nearest = int(among[best[place, among].argmin()])
-                    way = bool(likeness[1, place, nearest] < likeness[0, place, nearest])
-                    copies.append(Copy(nearest, index, way))
-                    if number == set_of[index]:
-                        original[index] = False
+    for start, plain, mirrored in _compared(sets, progress):
+        nearest = np.minimum(plain, mirrored)
+        for row in np.flatnonzero(np.isfinite(nearest).any(1)):
+            index, distances = start + int(row), nearest[row]
+            if not original[index]:
+                continue
+            matches = np.flatnonzero(np.isfinite(distances[:index]) & original[:index])
+            for number in np.unique(set_of[matches]):
+                among = matches[set_of[matches] == number]
+                found = int(among[distances[among].argmin()])
+                copies.append(Copy(found, index, bool(mirrored[row, found] < plain[row, found])))
+                if number == set_of[index]:
+                    original[index] = False
     return copies
 
 
-def _likeness(rows: _Hashes, plain: _Hashes, features: Signs, places: slice) -> Signs:
-    """Distance of rows to all pictures up to them; infinite where it is no copy."""
-    fine, coarse = plain.distances(rows, places.stop)
-    copy = fine <= CERTAIN
-    first, second = np.nonzero((coarse <= LIKELY) & ~copy)
-    agree = np.einsum("nd,nd->n", features[places.start + first], features[second]) >= LEAST_COSINE
-    copy[first[agree], second[agree]] = True
+def _compared(sets: Sequence[Examined], progress: bool) -> Iterator[tuple[int, Numbers, Numbers]]:
+    """Distances of a few pictures to all up to them, as they are and mirrored; ∞ if no copies."""
+    looks = [look for part in sets for look in part.looks]
+    signs = np.stack([look.signs for look in looks])
+    features = np.concatenate([part.features for part in sets if len(part)])
+    prints = _Prints.of(signs, features)
+    parity = np.where(np.arange(COEFFICIENTS) % 2, -1, 1).astype(np.int8)
+    mirrored = _Prints.of(signs * parity, features)
+    apart = _Apart.of_sets(prints, [len(part) for part in sets])
+    numbers: dict[bytes, int] = {}
+    contents = np.array([numbers.setdefault(look.digest, len(numbers)) for look in looks])
+    hidden = None if progress else True  # None: hidden unless on a terminal
+    starts = range(0, len(looks), _ROWS)
+    for start in tqdm(starts, "comparing images", delay=1, disable=hidden, leave=False):
+        rows, others = slice(start, start + _ROWS), slice(0, start + _ROWS)
+        found = [_distances(each, prints, apart, rows, others) for each in (prints, mirrored)]
+        found[0][contents[rows, None] == contents[None, others]] = 0
+        yield start, found[0], found[1]
+
+
+def _distances(of: _Prints, to: _Prints, apart: _Apart, rows: slice, others: slice) -> Numbers:
+    fine = of[rows].fine_distances(to[others])
+    copy = fine <= CERTAIN * np.minimum(apart.fine[rows, None], apart.fine[None, others])
+    likely = of[rows].coarse_distances(to[others]) <= LIKELY * np.minimum(
+        apart.coarse[rows, None], apart.coarse[None, others]
+    )
+    first, second = np.nonzero(likely & ~copy)
+    cosines = np.einsum("nd,nd->n", of.features[rows][first], to.features[second])
+    agreed = 1 - cosines <= AGREED * np.minimum(apart.features[rows][first], apart.features[second])
+    copy[first[agreed], second[agreed]] = True
     return np.where(copy, fine, np.inf).astype(np.float32)
 
 
-def _blocks(count: int, progress: bool) -> Iterator[slice]:
-    starts = range(0, count, _ROWS)
-    hidden = None if progress else True
-    for start in tqdm(starts, "comparing images", delay=1, disable=hidden, leave=False):
-        yield slice(start, min(start + _ROWS, count))
+def _differing(signs: Numbers, others: Numbers, count: int) -> Numbers:
+    """By those that both pictures have, as if they had all; ∞ where that would be a guess."""
+    both = np.abs(signs) @ np.abs(others).T
+    differing = (both - signs @ others.T) / 2
+    distances: Numbers = np.where(
+        both >= _LEAST_KNOWN * count, count * differing / np.maximum(both, 1), np.float32(np.inf)
+    )
+    return distances
+
+
+def _medians(sample: _Prints) -> tuple[float, float, float]:
+    """Of the differences of all pairs; of too few to tell, those of photographs."""
+    count = len(sample.fine)
+    if count < 3:
+        return _FINE_APART, _COARSE_APART, _FEATURES_APART
+    pairs = np.triu_indices(count, 1)
+    fine, coarse, features = (
+        float(np.median(differences[pairs]))
+        for differences in (
+            sample.fine_distances(sample),
+            sample.coarse_distances(sample),
+            1 - sample.features @ sample.features.T,
+        )
+    )
+    return (
+        min(max(fine, _LEAST_FINE_APART), _FINE_APART),
+        min(coarse, _COARSE_APART),
+        min(features, _FEATURES_APART),
+    )

@@ -43,7 +43,7 @@ def _card(quantity: Quantity, sets: Sequence[Examined]) -> str:
     means = [np.mean([quantity.of(look) for look in part.looks], axis=0) for part in sets]
     highest = max(float(mean.max()) for mean in means) or 1.0
     curves = "".join(
-        f'<g class="{COLOURS[part.name]}">{_curve(mean, highest)}</g>'
+        f'<g class="{COLOURS[part.name]}">{_curve(part.name, mean, highest)}</g>'
         for part, mean in zip(sets, means, strict=True)
     )
     legend = "".join(
@@ -54,7 +54,9 @@ def _card(quantity: Quantity, sets: Sequence[Examined]) -> str:
     if quantity.title == "Hue":
         ticks[1:1] = _HUES
     labels = "".join(
-        f'<span class="x" style="left:{100 * place:.1f}%">{name}</span>' for name, place in ticks
+        f'<span class="x" style="left:{100 * place:.1f}%;'
+        f'transform:translateX({-100 * place:.0f}%)">{name}</span>'
+        for name, place in ticks
     )
     return (
         f'<section class="card"><h3>{quantity.title}</h3><ul class="legend">{legend}</ul>'
@@ -64,18 +66,16 @@ def _card(quantity: Quantity, sets: Sequence[Examined]) -> str:
     )
 
 
-def _curve(mean: Shares, highest: float) -> str:
-    """The bins' centres joined, filled down to the axis."""
+def _curve(name: str, mean: Shares, highest: float) -> str:
+    """The bins' centres joined; for training sets filled down to the axis."""
     points = [
         f"{1000 * (place + 0.5) / BINS:.1f} {1000 - 960 * float(share) / highest:.1f}"
         for place, share in enumerate(mean)
     ]
     line = "L".join(points)
     start, end = 500 / BINS, 1000 - 500 / BINS
-    return (
-        f'<path class="area" d="M{start:.1f} 1000L{line}L{end:.1f} 1000Z"/>'
-        f'<path class="bold" d="M{line}"/>'
-    )
+    area = f'<path class="area" d="M{start:.1f} 1000L{line}L{end:.1f} 1000Z"/>'
+    return f'{area if name in ("a", "b") else ""}<path class="bold" d="M{line}"/>'
 
 
 def _mean_of(quantity: Quantity, mean: Shares) -> str:

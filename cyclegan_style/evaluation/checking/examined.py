@@ -85,10 +85,8 @@ def examine(name: str, spec: str, split: Split, field: str, network: nn.Module) 
         found, network, _prepared, read=read, progress=f"{field}: examining images"
     )
     paths = [found[index] for index in collected.indices]
-    features = collected.features.reshape(len(paths), -1)
-    return Examined(
-        name, spec, paths, [looks[path] for path in paths], features, list(collected.errors)
-    )
+    looks_in_order = [looks[path] for path in paths]
+    return Examined(name, spec, paths, looks_in_order, collected.features, collected.errors)
 
 
 def _prepared(pixels: Pixels) -> torch.Tensor:

@@ -123,8 +123,9 @@ def facts_of(part: Examined) -> dict[str, Any]:
         "sizes": dict(sizes.most_common(10)),
     }
     if part.looks:
-        facts["smallest"] = list(min(((k.width, k.height) for k in part.looks), key=np.prod))
-        facts["largest"] = list(max(((k.width, k.height) for k in part.looks), key=np.prod))
+        by_area = sorted(part.looks, key=lambda look: look.width * look.height)
+        facts["smallest"] = [by_area[0].width, by_area[0].height]
+        facts["largest"] = [by_area[-1].width, by_area[-1].height]
         facts["brightness"] = round(mean_level(part, lambda look: look.brightness), 1)
         facts["saturation"] = round(mean_level(part, lambda look: look.saturation), 1)
         facts["grey"] = sum(look.grey for look in part.looks)
@@ -169,8 +170,8 @@ def _say_copies(findings: Findings) -> None:
             findings.shared.append(pair)
     say = findings.problems.append
     for (title, _), pairs in _by_sets(findings.duplicates):
-        verb = "copies others" if len(pairs) == 1 else "copy others"
-        say(f"{_pictures(len(pairs))} of {title} {verb} of it, such as {_shown(pairs[0])}.")
+        what = "is a copy of another" if len(pairs) == 1 else "are copies of others"
+        say(f"{_pictures(len(pairs))} of {title} {what}, such as {_shown(pairs[0])}.")
     for (train, test), pairs in _by_sets(findings.leaks):
         also = f"{_pictures(len(pairs))} of {test} {_be(pairs)} also in {train}"
         say(f"{also}, such as {_shown(pairs[0])}: scores on them say little about others.")
@@ -211,7 +212,8 @@ def _say_shapes(findings: Findings, part: Examined) -> None:
 
 def _say_outliers(findings: Findings, part: Examined) -> None:
     if part.name in ("a", "b"):
-        outliers = [part.paths[place] for place in odd_ones(part.features)]
+        odd = odd_ones(part.features)
+        outliers = [part.paths[place] for place in odd if not part.looks[place].blank]
         findings.outliers += outliers
         if outliers:
             verb = "lies" if len(outliers) == 1 else "lie"

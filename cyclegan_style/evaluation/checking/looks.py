@@ -63,8 +63,7 @@ def look_at(pixels: Pixels) -> Look:
     return Look(
         width,
         height,
-        hashlib.blake2b(np.ascontiguousarray(pixels), digest_size=16).digest()
-        + np.array([height, width], np.int32).tobytes(),
+        hashlib.blake2b(f"{width}x{height} ".encode() + pixels.tobytes(), digest_size=16).digest(),
         signs_of(image),
         shares(np.asarray(small.convert("L"))),
         shares(saturation),
@@ -90,7 +89,8 @@ def shares(levels: NDArray[np.uint8], weights: NDArray[np.uint8] | None = None) 
     """How levels from 0 to 255 are distributed over the bins."""
     flat = None if weights is None else weights.ravel().astype(np.float64)
     counts = np.bincount(levels.ravel() // (256 // BINS), flat, BINS)
-    return (counts / max(counts.sum(), 1)).astype(np.float32)
+    normalised: Shares = (counts / max(counts.sum(), 1)).astype(np.float32)
+    return normalised
 
 
 def has_border(colours: NDArray[np.uint8]) -> bool:
