@@ -227,6 +227,7 @@ def test_every_command_explains_itself(command, capsys):
         "evaluate paired",
         "evaluate compare",
         "evaluate stats",
+        "data check",
     ],
 )
 def test_help_explains_every_option(command, capsys):
@@ -249,6 +250,7 @@ def test_no_command_waits_for_what_it_does_not_need(empty_folder):
     tries += [["stylize", "--help"], ["stylize", *wrong]]
     tries += [["sweep", "--help"], ["sweep", "--train.seed", "0,none"], ["sweep", "--train.seed=0"]]
     tries += [["generate", "--help"], ["generate", *wrong[4:6], "--model", "m", "--count", "0"]]
+    tries += [["data", "check", "--help"], ["data", "check", "--output", "c"]]
     tries += [["convert"], ["replay", "--help"], ["benchmark", "train", "--size", "wide"]]
     program = f"""
 import contextlib, sys

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from runs_in_tests import run_training
 
 from cyclegan_style.commands.main import main
 from cyclegan_style.evaluation.checking.content import neighbours_share, odd_ones
@@ -61,7 +62,7 @@ def test_clean_sets_are_clean(root, tmp_path, capsys):
     status, found = check(capsys, "--root", root, "--output", tmp_path / "page")
 
     assert (status, found["problems"]) == (0, [])
-    assert found["a"] | {"brightness": 0, "saturation": 0} == {
+    assert found["a"] | {"brightness": 0, "chroma": 0} == {
         "spec": str(root / "trainA"),
         "count": 22,
         "unreadable": 0,
@@ -69,7 +70,7 @@ def test_clean_sets_are_clean(root, tmp_path, capsys):
         "smallest": [48, 48],
         "largest": [48, 48],
         "brightness": 0,
-        "saturation": 0,
+        "chroma": 0,
         "grey": 0,
     }
     assert (found["b"]["count"], found["test_a"]["count"], found["test_b"]["count"]) == (20, 4, 3)
@@ -197,6 +198,23 @@ def test_a_mistake_is_one_line(arguments, said, tmp_path, monkeypatch, capsys):
     assert main(["data", "check", *arguments]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert said in line
+
+
+def test_training_and_scores_take_lists(root, tmp_path, configured, capsys):
+    lists = {}
+    for name in ("trainA", "trainB"):
+        lists[name] = tmp_path / f"{name}.txt"
+        names = sorted(f"data/{name}/{path.name}" for path in (root / name).iterdir())
+        lists[name].write_text("\n".join(names[:3]))
+    config = configured(
+        data__a=str(lists["trainA"]), data__b=str(lists["trainB"]), train__max_steps=1
+    )
+
+    assert run_training(config).step == 1
+    scored = ["--fake", str(lists["trainA"]), "--metrics", "swd", "--json"]
+    assert main(["evaluate", "folders", "--real", str(lists["trainB"]), *scored]) == 0
+    scores = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (scores["n_real"], scores["n_fake"]) == (3, 3)
 
 
 # The parts

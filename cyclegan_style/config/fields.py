@@ -34,9 +34,9 @@ class DataConfig:
     root: str | None = None
     """Folder with trainA, trainB and, if present, testA and testB; instead of a and b."""
     a: str | None = None
-    """Training pictures of domain A: a folder, a glob pattern or a demo such as demo:photo."""
+    """Training pictures of domain A: a folder, a glob, a list of files (.txt) or demo:photo."""
     b: str | None = None
-    """Training pictures of domain B: a folder, a glob pattern or a demo such as demo:painting."""
+    """Training pictures of domain B: a folder, a glob, a list of files (.txt) or demo:painting."""
     test_a: str | None = None
     """Pictures of A for samples and scores; the demo's own test set, else those of a."""
     test_b: str | None = None

@@ -130,12 +130,21 @@ def _images_listed(path: Path, spec: str, field: str) -> list[Path]:
         if not line.strip():
             continue
         image = Path(os.path.normpath(path.parent.absolute() / line.removesuffix("\r")))
-        if not image.is_file():
+        if reason := _why_no_file(image):
             shown = line.strip() if len(line) <= _SHOWN_OF_A_LINE else f"{line[:_SHOWN_OF_A_LINE]}…"
-            reason = "is a folder" if image.is_dir() else "no such file"
             raise DomainError.about(field, spec, f"line {number}: {shown}: {reason}")
         images.add(image)
     return sorted(images)
+
+
+def _why_no_file(path: Path) -> str:
+    """What is wrong with a path that a list names, nothing if it is a file."""
+    try:
+        if path.is_file():
+            return ""
+        return "is a folder" if path.is_dir() else "no such file"
+    except OSError:  # such as a name too long
+        return "no such file"
 
 
 def _images_below(

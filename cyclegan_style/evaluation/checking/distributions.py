@@ -24,7 +24,7 @@ class Quantity:
 
 QUANTITIES = (
     Quantity("Brightness", lambda look: look.brightness, "black", "white"),
-    Quantity("Saturation", lambda look: look.saturation, "grey", "full colour"),
+    Quantity("Chroma", lambda look: look.chroma, "grey", "pure colours"),
     Quantity("Hue", lambda look: look.hue, "red", "red"),
 )
 _HUES = (("yellow", 1 / 6), ("green", 1 / 3), ("cyan", 1 / 2), ("blue", 2 / 3), ("magenta", 5 / 6))
@@ -55,7 +55,7 @@ def _card(quantity: Quantity, sets: Sequence[Examined]) -> str:
         ticks[1:1] = _HUES
     labels = "".join(
         f'<span class="x" style="left:{100 * place:.1f}%;'
-        f'transform:translateX({-100 * place:.0f}%)">{name}</span>'
+        f'transform:translateX({_shift(place)}%)">{name}</span>'
         for name, place in ticks
     )
     return (
@@ -84,3 +84,8 @@ def _mean_of(quantity: Quantity, mean: Shares) -> str:
         return ""
     level = float(mean @ (np.arange(BINS) + 0.5)) / BINS
     return f" <b>{level:.0%}</b>"
+
+
+def _shift(place: float) -> int:
+    """How far a label moves, in percent of its width, to stay below the axis."""
+    return {0.0: 0, 1.0: -100}.get(place, -50)

@@ -127,7 +127,7 @@ def facts_of(part: Examined) -> dict[str, Any]:
         facts["smallest"] = [by_area[0].width, by_area[0].height]
         facts["largest"] = [by_area[-1].width, by_area[-1].height]
         facts["brightness"] = round(mean_level(part, lambda look: look.brightness), 1)
-        facts["saturation"] = round(mean_level(part, lambda look: look.saturation), 1)
+        facts["chroma"] = round(mean_level(part, lambda look: look.chroma), 1)
         facts["grey"] = sum(look.grey for look in part.looks)
     return facts
 
@@ -236,14 +236,14 @@ def _compare(findings: Findings) -> None:
                 " must invent."
             )
     for name, distribution in (
-        ("bright", lambda look: look.brightness),
-        ("saturated", lambda look: look.saturation),
+        ("brighter", lambda look: look.brightness),
+        ("more colourful", lambda look: look.chroma),
     ):
         difference = mean_level(a, distribution) - mean_level(b, distribution)
         if abs(difference) > _FAR_APART:
             more, less = ("A", "B") if difference > 0 else ("B", "A")
             findings.remarks.append(
-                f"{more} is more {name} than {less} by {abs(difference):.0f} of 255 levels, which a"
+                f"{more} is {name} than {less} by {abs(difference):.0f} of 255 levels, which a"
                 " translation learns as part of the style."
             )
 

@@ -39,9 +39,10 @@ class Look:
     """Of the lowest frequencies of its brightness (a perceptual hash), 0 where there is nothing."""
     brightness: Shares
     """Share of the pixels in each of the bins, from black to white."""
-    saturation: Shares
+    chroma: Shares
+    """Strongest less weakest of red, green and blue: from grey to pure colours."""
     hue: Shares
-    """From red over green and blue back to red, by how colourful the pixels are."""
+    """From red over green and blue back to red, by the pixels' chroma."""
     grey: bool
     """Without any colour."""
     blank: bool
@@ -57,7 +58,7 @@ def look_at(pixels: Pixels) -> Look:
     small = image.copy()
     small.thumbnail((_SIDE, _SIDE), Image.Resampling.BICUBIC, reducing_gap=3.0)
     colours = np.asarray(small)
-    hue, saturation, _ = np.moveaxis(np.asarray(small.convert("HSV")), 2, 0)
+    chroma, hue = np.ptp(colours, axis=2), np.asarray(small.convert("HSV"))[:, :, 0]
     darkest, lightest = np.percentile(colours, (0.5, 99.5), axis=(0, 1))
     blank = bool((lightest - darkest).max() <= _LEVELS_OF_BLANK)
     return Look(
@@ -66,9 +67,9 @@ def look_at(pixels: Pixels) -> Look:
         hashlib.blake2b(f"{width}x{height} ".encode() + pixels.tobytes(), digest_size=16).digest(),
         signs_of(image),
         shares(np.asarray(small.convert("L"))),
-        shares(saturation),
-        shares(hue, weights=saturation),
-        grey=bool(np.percentile(np.ptp(colours, axis=2), 99.5) <= _LEVELS_OF_GREY),
+        shares(chroma),
+        shares(hue, weights=chroma),
+        grey=bool(np.percentile(chroma, 99.5) <= _LEVELS_OF_GREY),
         blank=blank,
         border=not blank and has_border(colours),
     )
