@@ -23,6 +23,8 @@ _LEVELS_OF_GREY = 8
 _LEVELS_OF_BORDER = 6
 _LEAST_BORDER = 0.02
 _MOST_BORDER = 0.4
+_LEAST_EDGE = 0.3
+_LINES_OF_EDGE = 8  # a block of JPEG, over which it rings
 
 Shares = NDArray[np.float32]
 
@@ -95,22 +97,26 @@ def shares(levels: NDArray[np.uint8], weights: NDArray[np.uint8] | None = None) 
 
 
 def has_border(colours: NDArray[np.uint8]) -> bool:
-    """Whether rows above and below, or columns left and right, are all of one colour."""
-    rows = [_uniform_lines(colours), _uniform_lines(colours[::-1])]
-    columns = np.swapaxes(colours, 0, 1)
-    sides = [rows, [_uniform_lines(columns), _uniform_lines(columns[::-1])]]
-    lengths = (colours.shape[0], colours.shape[1])
-    for (first, second), length in zip(sides, lengths, strict=True):
+    """Whether rows above and below, or columns left and right, are of one colour and end sharply."""
+    for lines in (colours, np.swapaxes(colours, 0, 1)):
+        first, second = _uniform_lines(lines), _uniform_lines(lines[::-1])
+        if first is None or second is None:
+            continue
+        shares_of_side = (first[0] / len(lines), second[0] / len(lines))
         alike = np.abs(first[1] - second[1]).max() <= _LEVELS_OF_BORDER
-        counts = (first[0] / length, second[0] / length)
-        if alike and min(counts) >= _LEAST_BORDER and max(counts) <= _MOST_BORDER:
+        if alike and min(shares_of_side) >= _LEAST_BORDER and max(shares_of_side) <= _MOST_BORDER:
             return True
     return False
 
 
-def _uniform_lines(colours: NDArray[np.uint8]) -> tuple[int, NDArray[np.float64]]:
-    """How many lines from the first on are of its colour, and that colour."""
+def _uniform_lines(colours: NDArray[np.uint8]) -> tuple[int, NDArray[np.float64]] | None:
+    """How many lines from the first on are of its colour, and that; None if they fade out.
+
+    A thing before a black sky ends in a few pixels, what is framed in a line of them.
+    """
     colour = np.median(colours[0], axis=0)
-    strays = np.abs(colours - colour).max(2) > _LEVELS_OF_BORDER
-    uniform = strays.mean(1) <= 0.01
-    return int(uniform.size if uniform.all() else uniform.argmin()), colour
+    strays = (np.abs(colours - colour).max(2) > _LEVELS_OF_BORDER).mean(1)
+    uniform = strays <= 0.01
+    count = int(uniform.size if uniform.all() else uniform.argmin())
+    sharp = strays[count : count + _LINES_OF_EDGE].max(initial=0) >= _LEAST_EDGE
+    return (count, colour) if sharp else None
