@@ -23,8 +23,8 @@ _LEVELS_OF_GREY = 8
 _LEVELS_OF_BORDER = 6
 _LEAST_BORDER = 0.02
 _MOST_BORDER = 0.4
-_LEAST_EDGE = 0.3
-_LINES_OF_EDGE = 8  # a block of JPEG, over which it rings
+_LEAST_EDGE = 0.4
+_LINES_OF_EDGE = 10  # of 256: JPEG rings over a block of 8
 
 Shares = NDArray[np.float32]
 
@@ -97,7 +97,7 @@ def shares(levels: NDArray[np.uint8], weights: NDArray[np.uint8] | None = None) 
 
 
 def has_border(colours: NDArray[np.uint8]) -> bool:
-    """Whether rows above and below, or columns left and right, are of one colour and end sharply."""
+    """Whether rows above and below, or columns left and right, have one colour and end sharply."""
     for lines in (colours, np.swapaxes(colours, 0, 1)):
         first, second = _uniform_lines(lines), _uniform_lines(lines[::-1])
         if first is None or second is None:
