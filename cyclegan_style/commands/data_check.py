@@ -35,7 +35,8 @@ def check_command(arguments: list[str]) -> int:
     )
     options = parser.parse_args(arguments)
     specs = _specs_of(options)
-    page = options.output if options.output.suffix == ".html" else options.output / PAGE_FILE
+    named = options.output.suffix == ".html" and not options.output.is_dir()
+    page = options.output if named else options.output / PAGE_FILE
     if options.write_list is not None and options.write_list.suffix.lower() != ".txt":
         raise UserError(f"--write-list: {options.write_list}: must end in .txt")
 
