@@ -65,11 +65,14 @@ def pixels_in(content: bytes) -> np.ndarray:
 
 
 def service_of(
-    sources: Mapping[str, Path], memory_budget: int | None = None, **limits: Any
+    sources: Mapping[str, Path],
+    memory_budget: int | None = None,
+    workers: int = 1,
+    **limits: Any,
 ) -> TranslationService:
     computing = Computing(torch.device("cpu"), "fp32", memory_budget)
     models = LoadedModels({name: str(path) for name, path in sources.items()}, computing)
-    return TranslationService(models, Limits(**limits), Metrics(), seconds_between_looks=0.02)
+    return TranslationService(models, Limits(**limits), Metrics(), 0.02, workers)
 
 
 @asynccontextmanager
@@ -89,9 +92,10 @@ async def client_of(
 
 @contextmanager
 def held(service: TranslationService) -> Iterator[None]:
-    """Keep the networks' thread busy."""
+    """Keep the networks' threads busy."""
     gate = threading.Event()
-    service.network.submit(gate.wait)
+    for _ in range(service.workers):
+        service.network.submit(gate.wait)
     try:
         yield
     finally:

@@ -229,6 +229,7 @@ def test_every_command_explains_itself(command, capsys):
         "evaluate paired",
         "evaluate compare",
         "evaluate stats",
+        "data check",
     ],
 )
 def test_help_explains_every_option(command, capsys):
@@ -252,6 +253,7 @@ def test_no_command_waits_for_what_it_does_not_need(empty_folder):
     tries += [["sweep", "--help"], ["sweep", "--train.seed", "0,none"], ["sweep", "--train.seed=0"]]
     tries += [["generate", "--help"], ["generate", *wrong[4:6], "--model", "m", "--count", "0"]]
     tries += [["data", "list"], ["data", "get", "nothing"]]
+    tries += [["data", "check", "--help"], ["data", "check", "--output", "c"]]
     tries += [["convert"], ["replay", "--help"], ["benchmark", "train", "--size", "wide"]]
     program = f"""
 import contextlib, sys

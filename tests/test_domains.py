@@ -76,6 +76,34 @@ def test_nothing_found_is_said_in_one_line(tmp_path, monkeypatch, spec, reason):
     assert str(caught.value).startswith(f"data.test_b: {spec}: ")
 
 
+def test_a_list_of_files_is_a_domain(tmp_path, monkeypatch):
+    first, second, third = make_images(tmp_path / "pictures", 3)
+    renamed = first.rename(tmp_path / "no ending")
+    lines = ["\ufeffpictures/002.png", "", f"{second}\r", "lists/../pictures/001.png", "no ending"]
+    (tmp_path / "fine.TXT").write_text("\n".join(lines))
+    monkeypatch.chdir(tmp_path / "pictures")
+    assert list_images("../fine.TXT") == [renamed, second, third]
+    assert len(open_domain("../fine.TXT")) == 3
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("gone.png", "line 3: gone.png: no such file"),
+        ("..", "line 3: ..: is a folder"),
+        ("x" * 9999, f"line 3: {'x' * 200}…: no such file"),
+        ("\0\x1b[2J", r"line 3: \x00\x1b[2J: no such file"),
+        ("", "no image there"),
+    ],
+)
+def test_a_list_of_what_is_not_there_names_the_line(tmp_path, line, reason):
+    (tmp_path / "list.txt").write_text(f"\n\n{line}")
+    with pytest.raises(DomainError) as caught:
+        list_images(str(tmp_path / "list.txt"), field="data.b")
+    assert f"data.b: {tmp_path / 'list.txt'}: {reason}" in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
 def test_demo_domains(tmp_path, monkeypatch):
     monkeypatch.setenv("CYCLEGAN_STYLE_CACHE", str(tmp_path))
     monkeypatch.setitem(synthetic.DEMO_COUNTS, "test", 2)

@@ -545,6 +545,16 @@ def test_a_file_in_place_of_a_folder_is_refused(tmp_path):
         plan([str(tmp_path / "in")], tmp_path / "out", "jpg")
 
 
+def test_files_of_a_list_keep_their_folders(tmp_path):
+    for name in ("in/deep/a.png", "in/b.jpg", "lists/c.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    chosen = tmp_path / "lists" / "chosen.txt"
+    chosen.write_text("../in/deep/a.png\n../in/b.jpg\n")
+    below = [str(job.target) for job in plan([str(chosen)], Path("out"), "png")]
+    assert below == ["out/b.png", "out/deep/a.png"]
+
+
 @pytest.mark.skipif(not hasattr(os, "seteuid"), reason="Windows has other permissions")
 def test_a_closed_folder_costs_no_other_file():
     with tempfile.TemporaryDirectory() as name:

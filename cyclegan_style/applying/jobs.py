@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cyclegan_style.applying.video import VIDEO_ENDINGS, is_video
-from cyclegan_style.data.domains import list_images
+from cyclegan_style.data.domains import is_list, list_images
 from cyclegan_style.data.images import IMAGE_ENDINGS
 from cyclegan_style.errors import UserError, printable
 
@@ -69,7 +69,7 @@ def _found(spec: str, output: Path, field: str, videos: bool) -> Iterator[tuple[
     if files == [path]:
         yield path, Path(path.name)
         return
-    root = _root(path) if not spec.startswith("demo:") else files[0].parent
+    root = _root(path, files) if not spec.startswith("demo:") else files[0].parent
     finished, searched = _real(output), _real(root)
     if path.is_dir() and finished == searched:
         raise UserError(
@@ -85,9 +85,11 @@ def _found(spec: str, output: Path, field: str, videos: bool) -> Iterator[tuple[
             yield file, file.relative_to(root)
 
 
-def _root(path: Path) -> Path:
+def _root(path: Path, files: Sequence[Path]) -> Path:
     if path.is_dir():
         return path
+    if is_list(str(path)):  # whose files may lie elsewhere
+        return Path(os.path.commonpath([file.parent for file in files]))
     fixed = Path(path.anchor)
     for part in path.relative_to(path.anchor).parts[:-1]:
         if any(sign in part for sign in "*?["):

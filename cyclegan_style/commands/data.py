@@ -1,9 +1,10 @@
-"""``data``: data sets by name."""
+"""``data``: data sets by name, and what is wrong with pictures."""
 
 import shlex
 import sys
 from pathlib import Path
 
+from cyclegan_style.commands.data_check import check_command
 from cyclegan_style.commands.parser import Command, command_parser, print_result, run_named
 from cyclegan_style.errors import UserError
 
@@ -13,6 +14,7 @@ def data_command(arguments: list[str]) -> int:
     parts: dict[str, tuple[Command, str]] = {
         "list": (list_command, "the data sets that can be had by name"),
         "get": (get_command, "download one, check it and unpack it"),
+        "check": (check_command, "find what is wrong with the pictures of two domains"),
     }
     return run_named("cyclegan-style data", "part", parts, arguments)
 

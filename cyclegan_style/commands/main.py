@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "convert": (convert_command, "turn a model into files of the reference, or back"),
         "export": (export_command, "write a model for other programs, or publish it"),
         "evaluate": (evaluate_command, "score pictures, or what a model makes of them"),
-        "data": (data_command, "get the classic data sets by name"),
+        "data": (data_command, "get data sets by name, check the pictures of two domains"),
         "runs": (runs_command, "list runs, show how one stands, check its checkpoints"),
         "replay": (replay_command, "compare the training step with a recorded reference"),
         "benchmark": (

@@ -34,6 +34,9 @@ FULLY_CHECKED = 20_000
 """A domain too large for memory is decoded once to check it if it has no more pictures than this;
 beyond that, which would take hours, only the headers are read."""
 
+LIST_ENDING = ".txt"
+
+_SHOWN_OF_A_LINE = 200
 _REFERENCE_FOLDERS = {"a": "trainA", "b": "trainB", "test_a": "testA", "test_b": "testB"}
 _THREADS = min(8, max(2, os.cpu_count() or 2))
 
@@ -58,8 +61,9 @@ def list_images(
     *,
     closed_folders: bool = False,
 ) -> list[Path]:
-    """Files of a domain, sorted: a folder searched recursively, a glob pattern, a file or a demo.
+    """Files of a domain, sorted: a folder searched recursively, a glob, a list, a file or a demo.
 
+    A list is a text file that ends in .txt, of one path a line, relative to the list's folder.
     ``split`` chooses a part of a demo such as ``demo:photo``, whose pictures are made on first use,
     with a progress bar if wanted; ``field`` is the option that errors name; ``endings`` are
     those of the files that count. A folder inside that may not be entered is an error, or, with
@@ -118,11 +122,44 @@ def _find_images(
     path = Path(spec).expanduser()
     if spec and path.is_dir():
         return _images_below(path, endings, closed_folders)
+    if is_list(spec):
+        return _images_listed(path, spec, field)
     if path.is_file() or path.is_symlink():  # a link to nothing fails when it is read
         return [path]
     if any(sign in spec for sign in "*?["):
         return _images_matching(path, endings)
     raise DomainError.about(field, spec, "no such file or folder")
+
+
+def is_list(spec: str) -> bool:
+    """Whether a domain is named by a list of its files."""
+    path = Path(spec).expanduser()
+    return path.suffix.lower() == LIST_ENDING and path.is_file()
+
+
+def _images_listed(path: Path, spec: str, field: str) -> list[Path]:
+    """The files that a list names, each once and by its absolute path, whatever their endings."""
+    text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
+    images: set[Path] = set()
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        image = Path(os.path.normpath(path.parent.absolute() / line.removesuffix("\r")))
+        if reason := _why_no_file(image):
+            shown = line.strip() if len(line) <= _SHOWN_OF_A_LINE else f"{line[:_SHOWN_OF_A_LINE]}…"
+            raise DomainError.about(field, spec, f"line {number}: {shown}: {reason}")
+        images.add(image)
+    return sorted(images)
+
+
+def _why_no_file(path: Path) -> str:
+    """What is wrong with a path that a list names, nothing if it is a file."""
+    try:
+        if path.is_file():
+            return ""
+        return "is a folder" if path.is_dir() else "no such file"
+    except OSError:  # such as a name too long
+        return "no such file"
 
 
 def _images_below(

@@ -62,7 +62,7 @@ class Batcher(Generic[Key]):
                 self._waiting.remove(place)
 
     async def run(self) -> None:
-        """Compute batch after batch until cancelled."""
+        """Compute batch after batch until cancelled; several of these share the work."""
         while True:
             batch = await self._next_batch()
             await self._compute(batch)

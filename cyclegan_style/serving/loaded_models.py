@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock, get_ident
 from typing import Any, Literal
 
 import numpy as np
@@ -35,8 +36,8 @@ from cyclegan_style.system.hardware import PrecisionName
 
 WARM_SIDE = 128
 """Of the picture that a model translates before it counts as ready."""
-MOST_VARIANTS = 4
-"""Styles and strengths of a model that are kept ready."""
+MOST_VARIANTS = 8
+"""Styles and strengths of a model that are kept ready, over all threads."""
 Signature = tuple[tuple[str, int, int, int], ...]
 """Name, time, size and number of a model's files: when they change, so has it."""
 State = Literal["loading", "ready", "stale", "failed"]
@@ -63,7 +64,9 @@ class ModelInMemory:
         }
         self.computing = computing
         self.plain = {way: self._prepared(each) for way, each in self.generators.items()}
-        self._variants: OrderedDict[tuple[str, str, float], Predictor] = OrderedDict()
+        self._own: dict[tuple[int, DirectionName], Predictor] = {}
+        self._variants: OrderedDict[tuple[int, str, str, float], Predictor] = OrderedDict()
+        self._choosing = Lock()
         for predictor in self.plain.values():
             predictor.require_picture_channels()
             grey = np.full((WARM_SIDE, WARM_SIDE, predictor.in_channels), 128, np.uint8)
@@ -91,18 +94,23 @@ class ModelInMemory:
             with_strength(generator, strength)
 
     def predictor(self, direction: DirectionName, style: str | None, strength: float) -> Predictor:
-        """The predictor of a style and strength; for one thread at a time."""
-        generator = self.generators[direction]
-        if strength == 1 and (style is None or generator.config.styles == 1):
-            return self.plain[direction]
-        key = (direction, style or "1", strength)
-        if key not in self._variants:
-            if len(self._variants) == MOST_VARIANTS:
-                self._variants.popitem(last=False)
-            varied = with_strength(with_style(generator, style), strength)
-            self._variants[key] = self._prepared(varied)
-        self._variants.move_to_end(key)
-        return self._variants[key]
+        """The calling thread's predictor of these: each computes one batch at a time."""
+        generator, thread = self.generators[direction], get_ident()
+        with self._choosing:
+            if strength == 1 and (style is None or generator.config.styles == 1):
+                if (thread, direction) not in self._own:
+                    taken = any(each == direction for _, each in self._own)
+                    own = self._prepared(generator) if taken else self.plain[direction]
+                    self._own[thread, direction] = own
+                return self._own[thread, direction]
+            key = (thread, direction, style or "1", strength)
+            if key not in self._variants:
+                if len(self._variants) == MOST_VARIANTS:
+                    self._variants.popitem(last=False)
+                varied = with_strength(with_style(generator, style), strength)
+                self._variants[key] = self._prepared(varied)
+            self._variants.move_to_end(key)
+            return self._variants[key]
 
     def _prepared(self, generator: LoadedGenerator) -> Predictor:
         device, precision = self.computing.device, self.computing.precision

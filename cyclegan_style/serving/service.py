@@ -1,13 +1,16 @@
 """The way of a picture through the server: decoded, grouped, translated, encoded."""
 
 import asyncio
+import math
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
+from threading import Lock
 from typing import TypeVar
 
+import torch
 from PIL import Image
 
 from cyclegan_style.applying.predictor import Predictor
@@ -21,6 +24,7 @@ from cyclegan_style.serving.loaded_models import LoadedModels, ModelInMemory
 from cyclegan_style.serving.metrics import Metrics
 from cyclegan_style.serving.pictures import decoded, encoded, refuse_side, refuse_size
 from cyclegan_style.serving.problems import ProblemError, busy
+from cyclegan_style.system.hardware import fair_share_of_cores
 from cyclegan_style.system.memory import trim_heap
 
 Result = TypeVar("Result")
@@ -28,6 +32,8 @@ Result = TypeVar("Result")
 PICTURES_BETWEEN_TRIMS = 100
 SECONDS_BETWEEN_LOOKS = 1.0
 """At a model's files."""
+LARGE = 1_000_000
+"""Pixels of a picture beside which no other such is computed: each takes what memory is free."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,7 @@ class TranslationService:
         limits: Limits,
         metrics: Metrics,
         seconds_between_looks: float = SECONDS_BETWEEN_LOOKS,
+        workers: int | None = None,
     ) -> None:
         self.models = models
         self.limits = limits
@@ -72,7 +79,13 @@ class TranslationService:
         """Set when the server is to end: nothing new comes, and what is begun is finished."""
         self.inside = 0
         self.translated = 0
-        self.network = ThreadPoolExecutor(1, "network")
+        self.cores = fair_share_of_cores()
+        on_cpu = models.computing.device.type == "cpu"
+        self.workers = workers or (self.cores if on_cpu else 1)
+        """Batches that are computed at the same time."""
+        self.network = ThreadPoolExecutor(self.workers, "network")
+        self._busy = 0
+        self._counting, self._large = Lock(), Lock()
         self.codecs = ThreadPoolExecutor(min(4, os.cpu_count() or 1), "codecs")
         self.batcher: Batcher[Group] = Batcher(
             self._computed, self.network, limits.batch_size, limits.batch_seconds
@@ -84,7 +97,7 @@ class TranslationService:
     async def running(self, when_settled: Callable[[], None]) -> AsyncIterator[None]:
         """Load the models and compute for as long as the block lasts."""
         tasks = [
-            asyncio.create_task(self.batcher.run()),
+            *(asyncio.create_task(self.batcher.run()) for _ in range(self.workers)),
             asyncio.create_task(self._have_models(when_settled)),
         ]
         try:
@@ -174,15 +187,34 @@ class TranslationService:
         return output
 
     def _computed(self, group: Group, pictures: Sequence[Pixels]) -> list[Pixels]:
-        """In the one thread of the networks."""
+        """In one of the networks' threads."""
         way = group.way
-        outputs = way.model.predictor(way.direction, way.style, way.strength).translate_pixels(
-            pictures
-        )
+        large = math.prod(group.fitting_size) > LARGE
+        predictor = way.model.predictor(way.direction, way.style, way.strength)
+        with self._large if large else nullcontext(), self._share_of_cores():
+            outputs = predictor.translate_pixels(pictures)
         self.metrics.batch_sizes.labels(way.name, way.direction).observe(len(pictures))
         if self.translated % PICTURES_BETWEEN_TRIMS < len(pictures):
             trim_heap()
         return outputs
+
+    @contextmanager
+    def _share_of_cores(self) -> Iterator[None]:
+        """Let a batch that is alone have all cores of a CPU, and each of several its share.
+
+        Threads of one batch wait for each other at every layer, which takes long where others have
+        the cores: under load two batches of a thread each are done sooner.
+        """
+        with self._counting:
+            self._busy += 1
+            alone = self._busy == 1 and not self.batcher.waiting
+        if self.workers > 1:
+            torch.set_num_threads(self.cores if alone else max(1, self.cores // self.workers))
+        try:
+            yield
+        finally:
+            with self._counting:
+                self._busy -= 1
 
     async def _in_thread(self, work: Callable[[], Result]) -> Result:
         """Decoding and encoding take milliseconds, in which others must be heard."""

@@ -1,0 +1,1 @@
+"""What is wrong with the pictures of two domains before anything is trained on them."""
