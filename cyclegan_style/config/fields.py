@@ -34,7 +34,7 @@ class DataConfig:
     root: str | None = None
     """Folder with trainA, trainB and, if present, testA and testB; instead of a and b."""
     a: str | None = None
-    """Training pictures of domain A: a folder, a glob pattern, a list of files (.txt), a demo such as
+    """Training pictures of domain A: a folder, a glob, a list of files (.txt), a demo such as
     demo:photo, or a data set of the Hub, hf://datasets/user/name?split=train&column=imageA."""
     b: str | None = None
     """Training pictures of domain B, named as those of A."""
