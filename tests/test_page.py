@@ -23,15 +23,12 @@ from cyclegan_style.errors import UserError
 from cyclegan_style.models.export import export_model
 from cyclegan_style.training.cyclegan import build_generators
 
-fastapi = pytest.importorskip("fastapi")
-gr = pytest.importorskip("gradio")
 httpx = pytest.importorskip("httpx")
 uvicorn = pytest.importorskip("uvicorn")
 
 from serving_in_tests import held, listening, service_of  # noqa: E402
 
 from cyclegan_style.serving.files import UploadedFile, own_folder  # noqa: E402
-from cyclegan_style.serving.page import build_page, page_options  # noqa: E402
 from cyclegan_style.serving.painter import Painter, page_recipe  # noqa: E402
 
 MOST_BYTES = 200_000
@@ -68,6 +65,10 @@ def address(predictor, translated) -> Iterator[str]:
         if direction == "ba":
             raise UserError("the queue is full: try again <later>")
         return await asyncio.to_thread(predictor.translate, picture)
+
+    # Gradio takes seconds to load, which is left to the process that runs these tests.
+    fastapi, gr = pytest.importorskip("fastapi"), pytest.importorskip("gradio")
+    from cyclegan_style.serving.page import build_page, page_options
 
     page = build_page({"tiny": ["ab", "ba"]}, translate, most_pixels=MOST_PIXELS, device="cpu")
     app = gr.mount_gradio_app(fastapi.FastAPI(), page, "/page", **page_options(MOST_BYTES))
@@ -282,6 +283,7 @@ def request_of(file: dict[str, Any]) -> dict[str, Any]:
 
 def translating() -> int:
     """The number that Gradio has given the button: that of its function in the page."""
+    gr = pytest.importorskip("gradio")
     pages = (each for each in gr.Blocks.get_instances() if each.title == "cyclegan_style")
     page = next(pages)  # all have the same
     return next(n for n, fn in page.fns.items() if fn.name == "translated")

@@ -1,6 +1,7 @@
 """The load test finds what is wrong, and a server under it answers everybody."""
 
 import numpy as np
+import pytest
 from tiny import configure
 
 from cyclegan_style.benchmarks.serving import Answers, measure_serving, smooth_pictures
@@ -23,6 +24,7 @@ def test_wrong_answers_are_counted():
     assert largest == np.abs(expected[0] - expected[1]).max()
 
 
+@pytest.mark.slow
 def test_a_server_under_load_answers_everybody():
     generator = configure(generator__channels=4, generator__blocks=1).generator
     figures = measure_serving(32, generator, clients=3, seconds=1)

@@ -162,6 +162,7 @@ def test_values_may_join_and_another_base_is_refused(capsys, config, tmp_path):
         assert len(said.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_two_runs_at_once(capsys, config, tmp_path):
     status, found, said = sweep(
         capsys, config, tmp_path, "--parallel=2", "--train.seed=0,1", "--tracking.log_every_steps=2"
