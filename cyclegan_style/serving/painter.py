@@ -5,12 +5,16 @@ import threading
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
+
+import torch
 
 from cyclegan_style.data.images import Pixels, resize, to_pixels
 from cyclegan_style.stylizing.painting import Moment
 from cyclegan_style.stylizing.recipe import Recipe
 from cyclegan_style.stylizing.stylizer import StyleSource, Stylizer
+from cyclegan_style.system.hardware import fair_share_of_cores
 
 STEPS_PER_STAGE = 4
 
@@ -34,7 +38,11 @@ class Painter:
 
     def __init__(self, device: str) -> None:
         self.device = device
-        self.worker = ThreadPoolExecutor(1, thread_name_prefix="painter")
+        # Threads count the cores that they use by themselves, and begin with what others chose.
+        cores = fair_share_of_cores()
+        self.worker = ThreadPoolExecutor(
+            1, "painter", initializer=partial(torch.set_num_threads, cores)
+        )
 
     async def paint(self, content: Pixels, style: Pixels, recipe: Recipe) -> AsyncIterator[Stage]:
         """The stages of a painting; once they are no longer asked for, it ends."""
