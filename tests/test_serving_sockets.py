@@ -205,7 +205,7 @@ def test_who_leaves_is_dropped(address, service):
 
 
 def test_a_crowd_is_answered_or_sent_away(model):
-    service = service_of({"tiny": model}, requests=4, batch_size=4)
+    service = service_of({"tiny": model}, workers=2, requests=4, batch_size=4)
     predictor = Predictor.load(model, "ab", "cpu", "fp32")
     with listening(service) as address, ThreadPoolExecutor(16) as crowd:
         sizes = [(24, 24), (31, 28)]

@@ -32,6 +32,8 @@ Result = TypeVar("Result")
 PICTURES_BETWEEN_TRIMS = 100
 SECONDS_BETWEEN_LOOKS = 1.0
 """At a model's files."""
+MOST_WORKERS = 4
+"""Each has weights of its own."""
 LARGE = 1_000_000
 """Pixels of a picture beside which no other such is computed: each takes what memory is free."""
 
@@ -81,7 +83,7 @@ class TranslationService:
         self.translated = 0
         self.cores = fair_share_of_cores()
         on_cpu = models.computing.device.type == "cpu"
-        self.workers = workers or (self.cores if on_cpu else 1)
+        self.workers = workers or (min(self.cores, MOST_WORKERS) if on_cpu else 1)
         """Batches that are computed at the same time."""
         self.network = ThreadPoolExecutor(self.workers, "network")
         self._busy = 0
