@@ -293,6 +293,11 @@ class TrainConfig:
     """Let the average forget its beginning: decay by (1 + t) / (10 + t) after t steps, as long as
     that is less than ema_decay."""
 
+    @property
+    def compiles(self) -> bool:
+        """Whether anything is compiled, which ``auto`` leaves open until a run begins."""
+        return self.compile not in (False, "auto")
+
 
 @dataclass(frozen=True)
 class CheckpointConfig:

@@ -245,14 +245,13 @@ def _problems_of_combinations(config: Config) -> list[str]:
             "generator.skip must be false when data.channels_a and data.channels_b differ: the"
             " input is added to the output"
         )
-    compiles = config.train.compile not in (False, "auto")
-    if config.train.checkpoint_activations and compiles:
+    if config.train.checkpoint_activations and config.train.compiles:
         problems.append(
             "train.checkpoint_activations must be false with train.compile, whose compiler itself"
             " chooses what to keep"
         )
     if config.train.convolutions == "winograd":
-        if compiles:
+        if config.train.compiles:
             problems.append("train.compile must be false with train.convolutions winograd")
         if config.train.mixed_precision != "no":
             problems.append(

@@ -78,8 +78,7 @@ def _of_run(config: Config, run: Path, precision: str) -> str:
 
 
 def _takes_winograd(config: Config, precision: str) -> bool:
-    compiles = config.train.compile not in (False, "auto")
-    return training_device() == "cpu" and precision == "no" and not compiles
+    return training_device() == "cpu" and precision == "no" and not config.train.compiles
 
 
 def _fastest(config: Config, precision: str) -> tuple[str, Speeds | None]:

@@ -37,7 +37,7 @@ def goes_side_by_side(config: Config, accelerator: Accelerator) -> bool:
         and accelerator.num_processes == 1
         and torch.get_num_threads() >= WAYS
         and len(config.directions) == WAYS
-        and not (draws or remembers or config.train.compile or config.train.checkpoint_activations)
+        and not (draws or remembers or config.train.compiles or config.train.checkpoint_activations)
     )
 
 
