@@ -551,7 +551,7 @@ def test_a_change_needs_as_many_channels():
 @pytest.mark.parametrize("upsampling", ["nearest", "bilinear"])
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 5), (7, 4)])
 def test_an_enlarging_convolution_is_a_convolution_of_the_enlarged_map(upsampling, height, width):
-    layer = EnlargingConvolution(3, 2, upsampling).double()
+    layer = EnlargingConvolution(3, 2, 3, upsampling).double()
     images = torch.rand(2, 3, height, width, dtype=torch.float64, requires_grad=True)
     enlarged = F.interpolate(images, scale_factor=2, mode=upsampling)
     padded = F.pad(enlarged, (1, 1, 1, 1), "replicate")

@@ -93,7 +93,7 @@ def test_halvings_are_of_padded_maps(padding, kernel, norm):
 @pytest.mark.parametrize("padding", PADDINGS)
 @pytest.mark.parametrize("upsampling", ["nearest", "bilinear"])
 def test_an_enlarging_convolution_enlarges_a_padded_map(padding, upsampling):
-    layer = EnlargingConvolution(3, 2, upsampling, padding).double()
+    layer = EnlargingConvolution(3, 2, 3, upsampling, padding).double()
     images = picture(5, 4)
     padded = F.pad(images, (1, 1, 1, 1), MODES[padding])
     enlarged = F.interpolate(padded, scale_factor=2, mode=upsampling)[..., 1:-1, 1:-1]

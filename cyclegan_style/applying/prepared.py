@@ -18,7 +18,7 @@ from cyclegan_style.config import GeneratorConfig
 from cyclegan_style.data.images import Pixels, normalised, quantised
 from cyclegan_style.errors import UserError, printable
 from cyclegan_style.models.model_files import LoadedGenerator
-from cyclegan_style.networks.sizes import SMALLEST_SIDE, size_divisor
+from cyclegan_style.networks.sizes import SMALLEST_SIDE, kernels_at_ends, size_divisor
 from cyclegan_style.system.hardware import compiler_options, name_of_format
 from cyclegan_style.system.memory import free_memory
 
@@ -190,7 +190,7 @@ class PreparedGenerator:
             maps *= MORE_ON_GPUS
         pictures = (self.in_channels + self.out_channels) * torch.float32.itemsize
         if self.config.architecture == "resnet":  # its last layer's rows of kernels
-            maps += self.config.last_kernel * self.out_channels * self.dtype.itemsize
+            maps += kernels_at_ends(self.config)[1] * self.out_channels * self.dtype.itemsize
         return round(pixels * (maps + pictures))
 
     def _computed(self, batch: Tensor) -> Tensor:
@@ -277,7 +277,7 @@ class PreparedGenerator:
                 " translate smaller pictures"
             )
         channels = self.config.channels
-        kernel = max(self.config.first_kernel, self.config.last_kernel)
+        kernel = max(kernels_at_ends(self.config))
         needed_by = partial(peak_bytes, height, width, channels, self.dtype, kernel=kernel)
         stripe = default_stripe_height(width, channels, self.dtype)
         while stripe > 8 and needed_by(stripe_height=stripe) > budget:

@@ -53,6 +53,7 @@ class ConvolvedRows:
         self.source = source
         self.convolution = convolution
         self.kernel, self.stride = convolution.kernel_size[0], convolution.stride[0]
+        self.pads_itself = border is None
         if border:
             self.width, self.padding = border.width, border.padding
         else:
@@ -66,15 +67,16 @@ class ConvolvedRows:
         rows = self.source.read(max(first, 0), min(last, self.source.height))
         above, below = max(-first, 0), max(last - self.source.height, 0)
         padded = extended(rows, (self.width, self.width, above, below), self.padding)
-        if self.convolution.padding == (0, 0):
+        if not self.pads_itself:
             return cast(Tensor, self.convolution(padded))
         return F.conv2d(padded, kernels(self.convolution), self.convolution.bias, self.stride)
 
 
-def with_one_around(source: Rows, start: int, stop: int, padding: Padding) -> Tensor:
-    """Rows with a pixel more on all four sides, of the padding where the map ends."""
-    rows = source.read(max(start - 1, 0), min(stop + 1, source.height))
-    return extended(rows, (1, 1, int(start == 0), int(stop == source.height)), padding)
+def with_more_around(source: Rows, start: int, stop: int, width: int, padding: Padding) -> Tensor:
+    """Rows with so many pixels more on all four sides, of the padding where the map ends."""
+    rows = source.read(max(start - width, 0), min(stop + width, source.height))
+    above, below = max(width - start, 0), max(stop + width - source.height, 0)
+    return extended(rows, (width, width, above, below), padding)
 
 
 class BlurredRows:
@@ -87,7 +89,7 @@ class BlurredRows:
 
     def read(self, start: int, stop: int) -> Tensor:
         """Blur the rows with what lies around them."""
-        return blurred(with_one_around(self.source, start, stop, self.padding))
+        return blurred(with_more_around(self.source, start, stop, 1, self.padding))
 
 
 class EnlargedConvolvedRows:
@@ -99,9 +101,10 @@ class EnlargedConvolvedRows:
         self.height = 2 * source.height
 
     def read(self, start: int, stop: int) -> Tensor:
-        """Each row of the source gives two, which see a row of the source above and below it."""
+        """Each row of the source gives two, which see rows of the source above and below it."""
         low, high = start // 2, (stop + 1) // 2
-        rows = with_one_around(self.source, low, high, own_padding(self.convolution))
+        width, padding = self.convolution.width, own_padding(self.convolution)
+        rows = with_more_around(self.source, low, high, width, padding)
         return self.convolution.of_extended(rows)[:, :, start - 2 * low : stop - 2 * low]
 
 
@@ -151,7 +154,7 @@ class UnshuffledRows:
 
 
 class DoubledRows:
-    """Rows of a transposed convolution with stride 2 and padding 1 that doubles both sides."""
+    """Rows of a transposed convolution with stride 2 that doubles both sides."""
 
     def __init__(self, source: Rows, convolution: nn.ConvTranspose2d) -> None:
         self.source = source
@@ -159,19 +162,19 @@ class DoubledRows:
         self.height = 2 * source.height
 
     def read(self, start: int, stop: int) -> Tensor:
-        """Output row y gathers from the source rows i with y = 2i − 1 + k, k below the kernel."""
-        kernel = self.convolution.kernel_size[0]
-        low = max((start + 3 - kernel) // 2, 0)
-        high = min(stop // 2 + 1, self.source.height)
+        """Output row y gathers from the rows i with y = 2i − padding + k, k below the kernel."""
+        kernel, padding = self.convolution.kernel_size[0], int(self.convolution.padding[0])
+        low = max((start + padding + 2 - kernel) // 2, 0)
+        high = min((stop + padding - 1) // 2 + 1, self.source.height)
         doubled = F.conv_transpose2d(
             self.source.read(low, high),
             kernels(self.convolution),
             self.convolution.bias,
             2,
-            padding=(0, 1),
+            padding=(0, padding),
             output_padding=(0, self.convolution.output_padding[1]),
         )
-        skipped = start - 2 * low + 1
+        skipped = start - 2 * low + padding
         return doubled[:, :, skipped : skipped + stop - start]
 
 

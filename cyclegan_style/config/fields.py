@@ -107,10 +107,12 @@ class GeneratorConfig:
     padding: Literal["reflect", "zero", "replicate"] | None = None
     """What layers see beyond a map's border: its reflection, zeros or its border's pixels; null:
     zeros in strided convolutions and reflections in others, as in the reference."""
-    first_kernel: int = 7
-    """Side in pixels of the first layer's kernels (resnet), an odd number."""
-    last_kernel: int = 7
-    """Side in pixels of the last layer's kernels (resnet), an odd number."""
+    first_kernel: int | None = None
+    """Side in pixels of the first layer's kernels: an odd number for a resnet, an even one for the
+    halving of a U-Net; null: the reference's, 7 and 4."""
+    last_kernel: int | None = None
+    """Side in pixels of the last layer's kernels: an even number for a transposed convolution, an
+    odd one for others; null: the reference's, 7 for a resnet, and 4 and 3."""
     skip: bool = False
     """Add the input to the output, so that training begins near the identity."""
     full_size_channels: int = 0

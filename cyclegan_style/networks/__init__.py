@@ -24,7 +24,7 @@ from cyclegan_style.networks.resampling import (
 )
 from cyclegan_style.networks.residual_unet import ResidualUnetGenerator
 from cyclegan_style.networks.resnet import ResnetGenerator
-from cyclegan_style.networks.sizes import is_kernel
+from cyclegan_style.networks.sizes import problems_of_kernels
 from cyclegan_style.networks.styles import give_styles
 from cyclegan_style.networks.unet import UnetGenerator
 
@@ -96,15 +96,8 @@ def refuse_unknown_layers(
         raise ValueError(f"generator.downsampling is {config.downsampling!r}")
     if config.padding not in (None, *get_args(Padding)):
         raise ValueError(f"generator.padding is {config.padding!r}")
-    usual = GeneratorConfig()
-    for name in ("first_kernel", "last_kernel"):
-        kernel = getattr(config, name)
-        if not is_kernel(kernel):
-            raise ValueError(f"generator.{name} is {kernel!r}")
-        if config.architecture != "resnet" and kernel != getattr(usual, name):
-            raise ValueError(f"generator.{name} is for the resnet")
-    if config.downsampling == "unshuffled" and config.first_kernel != usual.first_kernel:
-        raise ValueError("generator.first_kernel is for a resnet without unshuffled pixels")
+    if problems := problems_of_kernels(config):
+        raise ValueError("; ".join(problems))
     if config.architecture != "resnet" and (
         config.downsampling == "unshuffled" or config.upsampling == "subpixel"
     ):

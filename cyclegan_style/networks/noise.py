@@ -6,7 +6,8 @@ from torch import Tensor, nn
 
 from cyclegan_style.config import GeneratorConfig
 from cyclegan_style.networks.layers import build_norm, has_bias
-from cyclegan_style.networks.resampling import doubling
+from cyclegan_style.networks.resampling import doubling, last_doubling
+from cyclegan_style.networks.sizes import kernels_at_ends
 
 FIRST_SIDE = 4
 """Side of the map that a latent is projected to."""
@@ -35,7 +36,8 @@ class NoiseGenerator(nn.Module):
                 build_norm(config.norm, next_width),
                 nn.ReLU(),
             ]
-        layers += [*doubling(widths[-1], out_channels, 4, config, last=True), nn.Tanh()]
+        _, last = kernels_at_ends(config)
+        layers += [last_doubling(widths[-1], out_channels, last, config), nn.Tanh()]
         self.model = nn.Sequential(*layers)
 
     def forward(self, latents: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """Halvings and doublings of the resolution, and a generator's way around all of them."""
 
+from dataclasses import replace
 from typing import Literal, cast
 
 import torch
@@ -20,6 +21,7 @@ from cyclegan_style.networks.layers import (
     padding_mode,
     with_gain,
 )
+from cyclegan_style.networks.sizes import kernels_at_ends, last_end
 from cyclegan_style.system.constants import constant
 
 Enlargement = Literal["nearest", "bilinear"]
@@ -52,40 +54,45 @@ class DemodulatedBlurredConvolution(DemodulatedConvolution, BlurredConvolution):
 
 
 class EnlargingConvolution(nn.Conv2d):
-    """A 3×3 convolution of a map enlarged to twice its sides, in one step.
+    """A convolution of a map enlarged to twice its sides, in one step.
 
     Each pixel of the map reaches the same few pixels of the output by either operation, so that
     both are one transposed convolution, whose kernel is the product of theirs; the enlarged map,
     four times as large, need not exist. Its kernel is as long in all four phases of the stride as
-    the enlargement makes it, and leaves no grid.
+    the enlargement makes it, and leaves no grid. The kernel is odd.
     """
 
     def __init__(
         self,
         in_channels: int,
         out_channels: int,
+        kernel: int,
         upsampling: Enlargement,
         padding: Padding | None = None,
     ) -> None:
         mode = padding_mode(padding or "replicate")
-        super().__init__(in_channels, out_channels, 3, padding=1, padding_mode=mode)
+        width = kernel // 4 + 1  # pixels of the map that an output at its border reaches beyond it
+        super().__init__(in_channels, out_channels, kernel, padding=width, padding_mode=mode)
         self.upsampling = upsampling
+        self.width = width
 
     def forward(self, x: Tensor) -> Tensor:
         """Map N×C×H×W to twice the sides."""
-        return self.of_extended(extended(x, (1, 1, 1, 1), own_padding(self)))
+        return self.of_extended(extended(x, (self.width,) * 4, own_padding(self)))
 
     def of_extended(self, x: Tensor) -> Tensor:
-        """What is made of the pixels of a map that has one more around it."""
+        """What is made of the pixels of a map that has ``width`` more around it."""
         kernel = enlarging_kernels(self.weight, self.upsampling)
-        cut = kernel.shape[2] // 2 + 1  # what would come out on each side of the output
+        cut = kernel.shape[2] // 2 + 2 * self.width - 1  # what would come out on each side
         return F.conv_transpose2d(x, kernel, self.bias, 2, padding=cut)
 
 
 def enlarging_kernels(weight: Tensor, upsampling: Enlargement) -> Tensor:
-    """Kernels of the transposed convolution, C×K×n×n, of those of a convolution, K×C×3×3."""
+    """Kernels of the transposed convolution, C×K×n×n, of those of a convolution, K×C×k×k."""
     spread = (0.25, 0.75, 0.75, 0.25) if upsampling == "bilinear" else (1.0, 1.0)
-    rows = tuple((0.0,) * shift + spread + (0.0,) * (2 - shift) for shift in (2, 1, 0))
+    last = weight.shape[2] - 1
+    shifts = reversed(range(last + 1))
+    rows = tuple((0.0,) * shift + spread + (0.0,) * (last - shift) for shift in shifts)
     matrix = constant(rows, weight).T
     with torch.autocast(weight.device.type, enabled=False):
         return (matrix @ weight.transpose(0, 1)) @ matrix.T
@@ -133,7 +140,7 @@ def halving(
         out_channels,
         kernel,
         stride=2,
-        padding=1,
+        padding=(kernel - 1) // 2,
         bias=has_bias(config.norm),
         padding_mode=padding_mode(config.padding or "zero"),
     )
@@ -148,17 +155,14 @@ def doubling(
     kernel: int,
     config: GeneratorConfig,
     *,
-    last: bool = False,
     gain: float = GAIN,
 ) -> list[nn.Module]:
     """Layers to twice the resolution; the kernel is the transposed convolution's.
 
-    No norm follows the last ones.
-
     Its stride lets some outputs have more or other weights than their neighbours have, a grid with
     the stride's period. A convolution of an enlarged map treats all alike (Odena et al., 2016).
     """
-    norm, upsampling = None if last else config.norm, config.upsampling
+    norm, upsampling = config.norm, config.upsampling
     if upsampling == "transposed":
         odd, bias = kernel % 2, has_bias(norm)
         kind = DemodulatedTransposedConvolution if norm == "demodulated" else nn.ConvTranspose2d
@@ -166,13 +170,25 @@ def doubling(
         return [with_gain(layer, gain)]
     if upsampling == "subpixel":
         return [SubpixelDoubling(in_channels, out_channels, config)]
-    if last:  # few outputs; with many, one large kernel takes longer than two small ones
-        return [EnlargingConvolution(in_channels, out_channels, upsampling, config.padding)]
     return [
         nn.Upsample(scale_factor=2, mode=upsampling),
         Border(1, config.padding),
         convolution(in_channels, out_channels, 3, norm, gain=gain),
     ]
+
+
+def last_doubling(
+    in_channels: int, out_channels: int, kernel: int, config: GeneratorConfig
+) -> nn.Module:
+    """The layer to a picture of twice the sides, which no norm follows.
+
+    Outputs are few; with many, one large kernel takes longer than two small ones.
+    """
+    if config.upsampling == "transposed":
+        return nn.ConvTranspose2d(in_channels, out_channels, kernel, 2, (kernel - 1) // 2)
+    # No generator with such a layer has subpixel doublings.
+    upsampling = cast(Enlargement, config.upsampling)
+    return EnlargingConvolution(in_channels, out_channels, kernel, upsampling, config.padding)
 
 
 class ChangeOfInput(nn.Sequential):
@@ -226,16 +242,18 @@ def unet_from(
     ``pictures`` are the channels of the input and of the output.
     """
     in_channels, out_channels = pictures
-    if config.full_size_channels:
-        enlarged = doubling(channels, config.full_size_channels, 4, config, last=True)
-        layers = [
-            FullSizeLevel(nn.Sequential(*at_half_size, *enlarged), in_channels, config),
-            nn.ReLU(),
-            Border(1, config.padding),
-            nn.Conv2d(2 * config.full_size_channels, out_channels, 3),
-        ]
-    else:
-        layers = [*at_half_size, *doubling(channels, out_channels, 4, config, last=True)]
+    beside = config.full_size_channels
+    _, last = kernels_at_ends(config)
+    if not beside:
+        return around([*at_half_size, last_doubling(channels, out_channels, last, config)], config)
+    usual = last_end(replace(config, full_size_channels=0)).usual
+    doubled = last_doubling(channels, beside, usual, config)
+    layers = [
+        FullSizeLevel(nn.Sequential(*at_half_size, doubled), in_channels, config),
+        nn.ReLU(),
+        Border(last // 2, config.padding),
+        nn.Conv2d(2 * beside, out_channels, last),
+    ]
     return around(layers, config)
 
 

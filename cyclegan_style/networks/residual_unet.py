@@ -6,6 +6,7 @@ from cyclegan_style.config import GeneratorConfig
 from cyclegan_style.networks.attention import SelfAttention
 from cyclegan_style.networks.layers import GAIN, Border, build_norm, convolution
 from cyclegan_style.networks.resampling import doubling, halving, unet_from
+from cyclegan_style.networks.sizes import kernels_at_ends
 
 
 class PreactivatedBlock(nn.Module):
@@ -75,7 +76,7 @@ class ResidualUnetGenerator(nn.Module):
                 below,
                 PreactivatedBlock(width, config, dropout=config.dropout and depth >= 4),
             )
-        first = halving(in_channels, channels, 4, config)
+        first = halving(in_channels, channels, kernels_at_ends(config)[0], config)
         self.model = unet_from(
             [first, inner, build_norm(config.norm, channels), nn.ReLU()],
             channels,

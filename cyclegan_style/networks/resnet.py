@@ -8,6 +8,7 @@ from cyclegan_style.config import GeneratorConfig
 from cyclegan_style.networks.attention import SelfAttention
 from cyclegan_style.networks.layers import Border, build_norm, convolution
 from cyclegan_style.networks.resampling import around, doubling, halving
+from cyclegan_style.networks.sizes import kernels_at_ends
 
 
 class ResidualBlock(nn.Module):
@@ -50,6 +51,7 @@ class ResnetGenerator(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, config: GeneratorConfig) -> None:
         super().__init__()
         channels, norm, padding = config.channels, config.norm, config.padding
+        first, last = kernels_at_ends(config)
         layers: list[nn.Module]
         if config.downsampling == "unshuffled":
             layers = [
@@ -61,8 +63,8 @@ class ResnetGenerator(nn.Module):
             ]
         else:
             layers = [
-                Border(config.first_kernel // 2, padding),
-                convolution(in_channels, channels, config.first_kernel, norm),
+                Border(first // 2, padding),
+                convolution(in_channels, channels, first, norm),
                 build_norm(norm, channels),
                 nn.ReLU(),
             ]
@@ -84,8 +86,8 @@ class ResnetGenerator(nn.Module):
                 nn.ReLU(),
             ]
         layers += [
-            Border(config.last_kernel // 2, padding),
-            nn.Conv2d(channels, out_channels, config.last_kernel),
+            Border(last // 2, padding),
+            nn.Conv2d(channels, out_channels, last),
         ]
         self.model = around(layers, config)
 

@@ -7,6 +7,7 @@ from cyclegan_style.config import GeneratorConfig
 from cyclegan_style.networks.attention import SelfAttention
 from cyclegan_style.networks.layers import build_norm
 from cyclegan_style.networks.resampling import doubling, halving, unet_from
+from cyclegan_style.networks.sizes import kernels_at_ends
 
 
 class UnetLevel(nn.Module):
@@ -48,7 +49,7 @@ class UnetGenerator(nn.Module):
                 dropout=config.dropout and above >= 3,
                 attention=config.attention and above == levels - 4,
             )
-        first = halving(in_channels, channels, 4, config)
+        first = halving(in_channels, channels, kernels_at_ends(config)[0], config)
         outermost = unet_from(
             [first, level, nn.ReLU()], 2 * channels, (in_channels, out_channels), config
         )

@@ -3,14 +3,17 @@
 import json
 import time
 from collections.abc import Collection
+from dataclasses import asdict
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import yaml
 
-from cyclegan_style.config import Config, to_dict, to_yaml
+from cyclegan_style.config import Config, GeneratorConfig, to_dict, to_yaml
 from cyclegan_style.errors import UserError
+from cyclegan_style.models.configurations import as_built
 from cyclegan_style.models.export import CONFIG_FILE
+from cyclegan_style.models.model_files import known_fields
 from cyclegan_style.runs.origins import (
     DOMAIN_FIELDS,
     WEIGHTS_FIELD,
@@ -123,14 +126,17 @@ def is_locked(folder: Path) -> bool | None:
 def refuse_differences(folder: Path, saved: Path, config: Config) -> None:
     """Raise a UserError that lists what differs from the configuration the run began with."""
     try:
-        before = flatten(yaml.safe_load(saved.read_text(encoding="utf-8")))
+        sections = yaml.safe_load(saved.read_text(encoding="utf-8"))
+        before = flatten(sections)
     except (yaml.YAMLError, UnicodeDecodeError, AttributeError):
         raise UserError(f"{saved} is not a configuration; choose another run.dir") from None
     # Without a single measured or saved step there is nothing that the change could contradict.
     if not has_begun(folder):
         return
-    before = flatten(to_dict(Config())) | before  # fields that are newer than the run
-    now = flatten(to_dict(config))
+    began = GeneratorConfig(**known_fields(GeneratorConfig, sections.get("generator")))
+    # Fields that are newer than the run are at their defaults.
+    before = flatten(to_dict(Config())) | before | flatten_generator(began)
+    now = flatten(to_dict(config)) | flatten_generator(config.generator)
     origins = read_origins(folder)
     differences = []
     for name in sorted(before.keys() | now.keys()):
@@ -145,6 +151,11 @@ def refuse_differences(folder: Path, saved: Path, config: Config) -> None:
             f"run.dir: {folder} holds a run of another configuration ({'; '.join(found)});"
             " choose another run.dir"
         )
+
+
+def flatten_generator(generator: GeneratorConfig) -> dict[str, Any]:
+    """Fields of a generator, equal if it is built as another."""
+    return flatten({"generator": asdict(as_built(generator))})
 
 
 def was_open(name: str, was: object) -> bool:

@@ -13,7 +13,7 @@ from cyclegan_style.errors import UserError
 from cyclegan_style.evaluation.scores import OF_FEATURES, contradiction, definition_for
 from cyclegan_style.features.squeezenet import SQUEEZENET
 from cyclegan_style.networks.discriminators import MOST_SCALES, side_of_whole
-from cyclegan_style.networks.sizes import LARGEST_KERNEL, is_kernel, size_divisor
+from cyclegan_style.networks.sizes import pads, problems_of_kernels, size_divisor
 from cyclegan_style.synthetic import DEMO_SPECS
 from cyclegan_style.training.task_checks import problems_of_task
 
@@ -192,11 +192,6 @@ def _problems_of_ranges(config: Config) -> list[str]:
         for name, value in values.items()
         if isinstance(value, float) and not math.isfinite(value)
     ]
-    problems += [
-        f"{name} must be an odd number from 1 to {LARGEST_KERNEL}, not {values[name]}"
-        for name in ("generator.first_kernel", "generator.last_kernel")
-        if not is_kernel(values[name])
-    ]
     if not 0 < config.data.min_readable <= 1:
         readable = config.data.min_readable
         problems.append(f"data.min_readable must be above 0 and at most 1, not {readable}")
@@ -270,9 +265,7 @@ def _problems_of_combinations(config: Config) -> list[str]:
 
 def _problems_of_layers(generator: GeneratorConfig) -> list[str]:
     """Layers that a generator of this architecture has not."""
-    usual, kernels = GeneratorConfig(), ("first_kernel", "last_kernel")
-    others = [name for name in kernels if getattr(generator, name) != getattr(usual, name)]
-    problems = []
+    problems = problems_of_kernels(generator)
     if generator.architecture != "resnet":
         of_resnets = [
             name
@@ -281,16 +274,16 @@ def _problems_of_layers(generator: GeneratorConfig) -> list[str]:
         ]
         problems += [
             f"generator.{name} {getattr(generator, name)} is for generator.architecture resnet"
-            for name in of_resnets + others
+            for name in of_resnets
         ]
     elif generator.full_size_channels:
         problems.append(
             "generator.full_size_channels is for U-Nets: a resnet has maps at full size anyway"
         )
-    if generator.downsampling == "unshuffled" and "first_kernel" in others:
+    if generator.padding is not None and not pads(generator):
         problems.append(
-            f"generator.first_kernel must be {usual.first_kernel} with generator.downsampling"
-            " unshuffled, whose first layer is another"
+            "generator.padding must be null for a dcgan with generator.upsampling transposed, whose"
+            " layers see nothing beyond a map's border; nearest and bilinear have it"
         )
     return problems
 
