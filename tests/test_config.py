@@ -140,17 +140,32 @@ BAD_COMBINATIONS = [
         {"generator.architecture": "unet", "generator.upsampling": "subpixel"},
         "generator.upsampling subpixel is for",
     ),
-    ({**UNET, "generator.first_kernel": 5}, "generator.first_kernel 5 is for generator.arch"),
-    ({**UNET, "generator.last_kernel": 5}, "generator.last_kernel 5 is for generator.arch"),
+    *(
+        (
+            {**UNET, "generator.first_kernel": side},
+            f"generator.first_kernel must be an even number from 2 to 16, or null, not {side}: the"
+            " first layer of this unet halves",
+        )
+        for side in (0, 5, 7, 18)
+    ),
+    ({**UNET, "generator.last_kernel": 7}, "last_kernel must be an even number from 2 to 16"),
+    (
+        {**UNET, "generator.upsampling": "nearest", "generator.last_kernel": 4},
+        "last_kernel must be an odd number from 1 to 15, or null, not 4: the last layer of this",
+    ),
+    (
+        {**UNET, "generator.full_size_channels": 2, "generator.last_kernel": 4},
+        "last_kernel must be an odd number",
+    ),
     (
         {"generator.downsampling": "unshuffled", "generator.first_kernel": 5},
-        "generator.first_kernel must be 7 with generator.downsampling unshuffled",
+        "first_kernel must be null, not 5: the first layer of this resnet is given unshuffled",
     ),
     ({"generator.full_size_channels": 8}, "generator.full_size_channels is for U-Nets"),
     *(
         (
             {"generator.first_kernel": side},
-            f"first_kernel must be an odd number from 1 to 15, not {side}",
+            f"first_kernel must be an odd number from 1 to 15, or null, not {side}",
         )
         for side in (-1, 0, 4, 17)
     ),
@@ -188,6 +203,7 @@ BAD_COMBINATIONS = [
 ]
 
 TWO_LAYERS = {"discriminator.layers": 2}
+SMALL_UNET = {**UNET, "generator.levels": 5, "data.crop_size": 32} | TWO_LAYERS
 GOOD_COMBINATIONS = [
     ONE_SIDED,
     {"data.root": "pictures", "data.a": None, "data.b": None},
@@ -196,12 +212,17 @@ GOOD_COMBINATIONS = [
     {"data.channels_a": 4, "data.channels_b": 4},
     {"loss.adversarial": "wgan_gp", "discriminator.norm": "none"},
     {"discriminator.augment": ("cutout",), "data.channels_a": 1, "data.channels_b": 1},
-    {"generator.architecture": "unet", "generator.levels": 5, "data.crop_size": 32} | TWO_LAYERS,
+    SMALL_UNET,
     {"data.resize": "none", "data.load_size": 16},
     {**HEADS, "data.crop_size": 32},
     {**HEADS, "loss.adversarial": "wgan_gp", "discriminator.spectral_norm": True},
     {"generator.padding": "zero", "generator.first_kernel": 1, "generator.last_kernel": 15},
     {"generator.downsampling": "unshuffled", "generator.last_kernel": 3},
+    # As it stands in runs that began when it was for resnets alone.
+    {**SMALL_UNET, "generator.first_kernel": 7, "generator.last_kernel": 7},
+    {**SMALL_UNET, "generator.first_kernel": 16, "generator.last_kernel": 2},
+    {**SMALL_UNET, "generator.upsampling": "bilinear", "generator.last_kernel": 7},
+    {**SMALL_UNET, "generator.full_size_channels": 2, "generator.last_kernel": 1},
     {"discriminator.layers": 5, "data.crop_size": 96},
     {"discriminator.scales": 4, "data.crop_size": 192},
     {"optimizer.learning_rate": 0.0, "optimizer.clip_norm": 0.1, "train.ema_decay": 0.999},

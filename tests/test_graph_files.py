@@ -31,16 +31,36 @@ GENERATORS = {
 }
 OTHER_LAYERS = {
     "unet, resampled": GeneratorConfig(
-        "unet", channels=1, levels=5, upsampling="nearest", downsampling="blurred", skip=True
+        "unet",
+        channels=1,
+        levels=5,
+        upsampling="nearest",
+        downsampling="blurred",
+        first_kernel=2,
+        last_kernel=7,
+        skip=True,
     ),
     "unet, full size": GeneratorConfig(
-        "unet", channels=1, levels=5, upsampling="bilinear", skip=True, full_size_channels=2
+        "unet",
+        channels=1,
+        levels=5,
+        upsampling="bilinear",
+        first_kernel=8,
+        last_kernel=5,
+        skip=True,
+        full_size_channels=2,
     ),
     "resnet, resampled": GeneratorConfig(
         channels=2, blocks=0, upsampling="bilinear", downsampling="blurred", skip=True
     ),
     "residual_unet, group": GeneratorConfig(
-        "residual_unet", channels=2, levels=5, norm="group", skip=True
+        "residual_unet",
+        channels=2,
+        levels=5,
+        norm="group",
+        first_kernel=6,
+        last_kernel=2,
+        skip=True,
     ),
     "resnet, demodulated and padded": GeneratorConfig(
         channels=2, blocks=1, norm="demodulated", padding="zero", first_kernel=15, last_kernel=1

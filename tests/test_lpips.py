@@ -97,7 +97,8 @@ def test_without_network_one_line_says_which_file_goes_where(
     with pytest.raises(UserError) as caught:
         find_lpips()
 
-    assert f"put {missing.names[0]} into {folder} or {missing.or_else}" in str(caught.value)
+    or_else = "pip install lpips" if missing is LINEAR else "name it with --lpips-weights"
+    assert f"put {missing.names[0]} into {folder} or {or_else}" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

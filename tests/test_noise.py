@@ -26,6 +26,7 @@ from cyclegan_style.models.noise_files import load_noise_generator
 from cyclegan_style.models.publish import noise_card
 from cyclegan_style.networks import build_discriminator, build_noise_generator
 from cyclegan_style.networks.noise import doublings_to
+from cyclegan_style.networks.resampling import last_layer
 from cyclegan_style.training.config_checks import ConfigError, validate
 from cyclegan_style.training.cyclegan import build_generators
 
@@ -74,6 +75,34 @@ def test_every_latent_becomes_a_picture_of_the_size(upsampling, side, channels):
 
     assert pictures.shape == (2, channels, side, side)
     assert pictures.abs().max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("upsampling", "last_kernel", "padding"),
+    [
+        ("transposed", 2, None),
+        ("transposed", 16, None),
+        ("nearest", 11, "reflect"),
+        ("bilinear", 11, "reflect"),
+        ("bilinear", 1, "zero"),
+    ],
+)
+def test_the_last_kernel_is_chosen(upsampling, last_kernel, padding):
+    config = replace(TINY, upsampling=upsampling, last_kernel=last_kernel, padding=padding)
+    network = build_noise_generator(config, 8)
+
+    assert network(torch.randn(1, TINY.latent)).shape == (1, 3, 8, 8)
+    assert last_layer(network).weight.shape[2:] == (last_kernel, last_kernel)
+
+
+@pytest.mark.parametrize("upsampling", ["transposed", "nearest"])
+def test_the_kernels_that_earlier_versions_noted_were_not_its_own(upsampling):
+    config = replace(TINY, upsampling=upsampling)
+    noted = replace(config, first_kernel=7, last_kernel=7)
+    states = [build_noise_generator(each, 8).state_dict() for each in (config, noted)]
+
+    shapes, others = ({key: t.shape for key, t in state.items()} for state in states)
+    assert shapes == others
 
 
 def test_the_widths_are_those_of_the_paper():
@@ -125,6 +154,13 @@ def test_a_whole_pictures_discriminator_is_told_by_its_tensors(tmp_path, norm):
         ),
         ({"generator__upsampling": "subpixel"}, "generator.upsampling subpixel"),
         ({"generator__latent": 0}, "generator.latent must be at least 1"),
+        ({"generator__padding": "zero"}, "generator.padding must be null for a dcgan with"),
+        ({"generator__first_kernel": 6}, "generator.first_kernel must be null, not 6"),
+        ({"generator__last_kernel": 3}, "generator.last_kernel must be an even number"),
+        (
+            {"generator__last_kernel": 13, "generator__upsampling": "nearest"},
+            "generator.last_kernel must be an odd number from 1 to 11",
+        ),
         ({"generator__skip": True}, "generator.skip is for task cyclegan and one_style"),
         ({"loss__cycle_a": 2.0}, "loss.cycle_a is for task cyclegan, not for noise"),
         ({"data__a": "photos"}, "data.a is for task cyclegan and one_style"),
@@ -268,6 +304,31 @@ def test_the_command_writes_pictures_a_grid_and_an_animation(model, tmp_path, ca
     assert not (tmp_path / "00003.png").exists()
 
 
+def test_pictures_of_others_are_not_mixed_with_new_ones(model, tmp_path, capsys, caplog):
+    folder = tmp_path / "made"
+    usual = ["generate", "--model", str(model), "--output", str(folder), "--device", "cpu"]
+    assert main([*usual, "--count", "3", "--seed", "5"]) == 0
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    # The same model and seed: what lies there are its pictures.
+    assert main([*usual, "--count", "2", "--seed", "5"]) == 0
+    assert (folder / "00002.png").read_bytes() == before["00002.png"]
+    capsys.readouterr()
+
+    other = [*usual, "--count", "2", "--seed", "6"]
+    assert main(other) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "holds 4 files, 00000.png to grid.png, made with seed 5 instead of 6" in line
+    assert (folder / "00000.png").read_bytes() == before["00000.png"]
+
+    assert main([*other, "--overwrite"]) == 0
+    assert f"{folder} still holds 00002.png from before" in caplog.text
+    assert (folder / "00000.png").read_bytes() != before["00000.png"]
+    assert main(other) == 2  # 00002.png is still there
+    (folder / "00002.png").unlink()
+    assert main([*other, "--overwrite"]) == 0
+    assert main(other) == 0
+
+
 def test_an_animation_as_mp4_begins_and_ends_with_the_pictures(model, tmp_path):
     av = pytest.importorskip("av")
     arguments = ["--model", str(model), "--output", str(tmp_path), "--device", "cpu"]
@@ -299,6 +360,8 @@ def test_what_cannot_be_written_is_named_and_counted(model, tmp_path, capsys):
         (["--truncation", "1.5"], "--truncation must be 0 to 1, not 1.5"),
         (["--truncation", "nan"], "truncation"),
         (["--interpolate", "0", "1", "--frames", "1"], "--frames must be at least 2"),
+        (["--interpolate", "3", "3"], "--interpolate: from 3 to 3 there is no way"),
+        (["--interpolate", "0", "1", "--truncation", "0"], "--truncation must be above 0"),
         (["--device", "cuda:99"], "device"),
         (["--model", "no/such/model"], "no/such/model: no such file or folder"),
     ],

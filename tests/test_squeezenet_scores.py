@@ -205,9 +205,13 @@ def test_without_the_inception_an_error_names_what_needs_no_download(capsys, set
     assert "no Inception weights" in told
     assert told.endswith("--definition squeezenet needs no download")
 
-    options = EvaluationOptions(("fid",), definition_field="evaluation.definition")
-    with pytest.raises(UserError, match=r"evaluation\.definition squeezenet needs no download$"):
+    options = EvaluationOptions(
+        ("fid",), definition_field="evaluation.definition", weights_field="evaluation.weights"
+    )
+    with pytest.raises(UserError) as caught:
         Evaluator(options)
+    assert "or name it with evaluation.weights;" in str(caught.value)
+    assert str(caught.value).endswith("evaluation.definition squeezenet needs no download")
 
 
 def test_statistics_of_other_features_are_refused(capsys, sets, tmp_path):

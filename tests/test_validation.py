@@ -84,6 +84,14 @@ def test_scores_are_those_of_the_evaluate_command_for_the_model_of_that_step(
             assert line[f"{name}_{direction}"] == pytest.approx(value, rel=1e-5)
 
 
+@pytest.mark.parametrize(("field", "metric"), [("weights", "fid"), ("lpips_weights", "lpips")])
+def test_missing_weights_are_named_by_their_field(evaluated, field, metric):
+    config = evaluated(evaluation__metrics=(metric,), **{f"evaluation__{field}": "no.pth"})
+
+    with pytest.raises(UserError, match=rf"^evaluation\.{field}: no\.pth: no such file$"):
+        run_training(config)
+
+
 def test_raw_weights_are_scored_beside_the_average(evaluated):
     averaged = evaluated("averaged", train__ema_decay=0.9, train__seed=3)
     both = evaluated("both", train__ema_decay=0.9, train__seed=3, evaluation__raw_weights=True)

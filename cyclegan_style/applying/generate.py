@@ -1,8 +1,10 @@
 """Pictures out of noise: by their numbers, and on the way from one to another."""
 
+import json
 import logging
+import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import islice
@@ -15,13 +17,15 @@ import torch
 from accelerate import PartialState
 from torch import Tensor, nn
 
+from cyclegan_style.applying.origin import ORIGIN_FILE, different, read_origin
 from cyclegan_style.applying.translate import Failure, parts_of_all, reason_of_failure
 from cyclegan_style.applying.video import write_animation
 from cyclegan_style.data.images import ImageError, Pixels, quantised, write_image
 from cyclegan_style.errors import UserError, printable
+from cyclegan_style.models.model_files import checksum_of
 from cyclegan_style.models.noise_files import load_noise_generator
 from cyclegan_style.system.hardware import choose_device
-from cyclegan_style.system.whole_files import remove_leftovers
+from cyclegan_style.system.whole_files import remove_leftovers, write_durably
 
 BLOCK = 16
 """Pictures that are always computed together, if need be with others that nobody asked for: what
@@ -30,6 +34,8 @@ SHOWN = 64
 """Most pictures of a grid."""
 GRID_FILE = "grid.png"
 FRAMES_PER_SECOND = 20
+GENERATED = re.compile(r"\d{5,}\.png|\d{5,}-\d{5,}\.(gif|mp4)|grid\.png")
+"""Names of files that are written here."""
 
 logger = logging.getLogger(__name__)
 
@@ -93,6 +99,11 @@ class NoisePainter:
         network = loaded.network.to(chosen)
         return cls(network, loaded.config.latent, chosen, seed, truncation)
 
+    def origin(self) -> dict[str, Any]:
+        """What pictures depend on beside their numbers."""
+        weights = checksum_of(self.network)
+        return {"weights": weights, "seed": self.seed, "truncation": self.truncation}
+
     def latents(self, numbers: Iterable[int]) -> Iterator[Tensor]:
         """What the pictures of these numbers are made of."""
         for number in numbers:
@@ -141,6 +152,19 @@ class Wanted:
     frames: int = 0
     format: Literal["gif", "mp4"] = "gif"
 
+    def animation(self, ends: tuple[int, int]) -> str:
+        """Name of the file with the way between two pictures."""
+        return f"{ends[0]:05}-{ends[1]:05}.{self.format}"
+
+    def names(self) -> set[str]:
+        """Names of all files."""
+        names = {picture_name(number) for number in range(self.count)}
+        if self.count:
+            names.add(GRID_FILE)
+        if self.ends is not None:
+            names.add(self.animation(self.ends))
+        return names
+
 
 @dataclass
 class Generated:
@@ -170,21 +194,58 @@ class Generated:
             self.generated += pictures
 
 
+def picture_name(number: int) -> str:
+    """Name of a picture's file."""
+    return f"{number:05}.png"
+
+
+def note_generated(
+    folder: Path, wanted: Wanted, origin: Mapping[str, Any], *, overwrite: bool
+) -> None:
+    """Remember what is about to make files; a UserError where others would lie among them.
+
+    With ``overwrite`` a warning tells what stays there, and the folder is taken for mixed.
+    """
+    try:
+        there = {path.name for path in folder.iterdir() if path.is_file()}
+        older = sorted(name for name in there if GENERATED.fullmatch(name))
+        before = read_origin(folder)
+        foreign = older if before != origin else []
+        if foreign and not overwrite:
+            made = ", ".join(different(before, origin)) or "something else"
+            raise UserError(
+                printable(
+                    f"--output: {folder} holds {_listed(foreign)} made with {made}; choose another"
+                    " folder, or --overwrite"
+                )
+            )
+        staying = [name for name in foreign if name not in wanted.names()]
+        if staying:
+            logger.warning("%s", printable(f"{folder} still holds {_listed(staying)} from before"))
+        noted = {} if staying else origin
+        write_durably(folder / ORIGIN_FILE, json.dumps(noted, indent=1).encode())
+    except OSError as error:
+        raise UserError(printable(f"--output: {folder}: {error.strerror}")) from None
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{len(names)} files, {names[0]} to {names[-1]},"
+
+
 def generate_files(painter: NoisePainter, wanted: Wanted, folder: Path) -> Generated:
     """Write all that is wanted, of which each process has its share; what they did together."""
     began, result, processes = time.perf_counter(), Generated(), PartialState()
     remove_leftovers(folder)
     own = range(wanted.count)[processes.process_index :: processes.num_processes]
     for number, pixels in zip(own, painter.numbered(own), strict=True):
-        result.write(folder / f"{number:05}.png", 1, partial(write_image, pixels=pixels))
+        result.write(folder / picture_name(number), 1, partial(write_image, pixels=pixels))
     if processes.is_main_process:
         if wanted.count:
             shown = list(painter.numbered(range(min(wanted.count, SHOWN))))
             result.write(folder / GRID_FILE, 0, partial(write_image, pixels=grid(shown)))
         if wanted.ends is not None:
-            first, last = wanted.ends
-            path = folder / f"{first:05}-{last:05}.{wanted.format}"
-            frames = painter.on_the_way(first, last, wanted.frames)
+            path = folder / wanted.animation(wanted.ends)
+            frames = painter.on_the_way(*wanted.ends, wanted.frames)
             write = partial(write_animation, frames=frames, frames_per_second=FRAMES_PER_SECOND)
             result.write(path, wanted.frames, write)
     result.seconds = time.perf_counter() - began

@@ -16,10 +16,15 @@ def generate_command(arguments: list[str]) -> int:
     """Write pictures, a grid of them and an animation, and sum up what all processes did."""
     options = parse_generate_options(arguments)
 
-    from cyclegan_style.applying.generate import NoisePainter, Wanted, generate_files
+    from cyclegan_style.applying.generate import (
+        NoisePainter,
+        Wanted,
+        generate_files,
+        note_generated,
+    )
     from cyclegan_style.system.hardware import join_processes
     from cyclegan_style.system.memory import reuse_freed_memory
-    from cyclegan_style.system.processes import main_process_first
+    from cyclegan_style.system.processes import main_process_first, on_main_process
 
     reuse_freed_memory()
     processes = join_processes(on_cpu=options.device == "cpu")
@@ -31,6 +36,11 @@ def generate_command(arguments: list[str]) -> int:
     prepare_folder(options.output)
     ends = None if options.interpolate is None else tuple(options.interpolate)
     wanted = Wanted(options.count, ends, options.frames, options.format)
+    on_main_process(
+        lambda: note_generated(
+            options.output, wanted, painter.origin(), overwrite=options.overwrite
+        )
+    )
     result = generate_files(painter, wanted, options.output)
     if not processes.is_main_process:
         return 0
@@ -83,6 +93,11 @@ def parse_generate_options(arguments: list[str]) -> Namespace:
         default="gif",
         help="of the animation; mp4 needs cyclegan-style[video]",
     )
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="write into a folder of pictures that another model, seed or truncation made",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     options = parser.parse_args(arguments)
     if options.count is None:
@@ -91,6 +106,12 @@ def parse_generate_options(arguments: list[str]) -> Namespace:
         raise UserError(f"--truncation must be 0 to 1, not {options.truncation}")
     if options.frames < 2:
         raise UserError(f"--frames must be at least 2, not {options.frames}")
+    if options.interpolate is not None:
+        first, last = options.interpolate
+        if first == last:
+            raise UserError(f"--interpolate: from {first} to {last} there is no way: choose two")
+        if not options.truncation:
+            raise UserError("--truncation must be above 0 with --interpolate: 0 makes one picture")
     if not options.count and options.interpolate is None:
         raise UserError("--count must be at least 1 without --interpolate")
     return options

@@ -24,12 +24,14 @@ class Distances:
     """SHA-256 of the files of lpips, the only ones that can be chosen."""
 
 
-def distances_for(metrics: Collection[str], lpips_weights: Path | None) -> Distances:
+def distances_for(
+    metrics: Collection[str], lpips_weights: Path | None, option: str = "--lpips-weights"
+) -> Distances:
     """What these metrics need; ``art_fid`` holds lpips."""
     networks: dict[str, PerceptualDistance] = {}
     weights = None
     if {"lpips", "art_fid"} & set(metrics):
-        files = main_process_first(lambda: find_lpips(lpips_weights))
+        files = main_process_first(lambda: find_lpips(lpips_weights, option))
         networks["lpips"] = on_device(load_lpips(files))
         weights = lpips_hash(files)
     if "squeezenet_distance" in metrics:

@@ -51,7 +51,7 @@ def feature_network(options: EvaluationOptions, definition: Definition) -> Featu
     if half and definition.name in ("dinov2", "squeezenet"):
         raise UserError("--precision: bf16 is for the Inception only")
     if definition.name == "squeezenet":
-        path = main_process_first(lambda: SQUEEZENET.find(options.weights))
+        path = main_process_first(lambda: SQUEEZENET.find(options.weights, options.weights_field))
         pooled = PooledStatistics(SQUEEZENET.load(path))
         return FeatureNetwork(definition, pooled, checksum(path))
     if definition.name == "dinov2":
@@ -65,7 +65,7 @@ def feature_network(options: EvaluationOptions, definition: Definition) -> Featu
 def _found(network: TrainedNetwork[Any], options: EvaluationOptions) -> Path:
     """The file of its weights; where they cannot be had, an error names what needs none."""
     try:
-        return network.find(options.weights)
+        return network.find(options.weights, options.weights_field)
     except WeightsError as error:
         if options.weights is not None:
             raise
@@ -97,7 +97,9 @@ class Evaluator:
             module = used.network
             self.network = on_device(module).eval() if isinstance(module, nn.Module) else module
             self.weights = used.weights
-        self.distances: Distances = distances_for(options.metrics, options.lpips_weights)
+        self.distances: Distances = distances_for(
+            options.metrics, options.lpips_weights, options.lpips_weights_field
+        )
 
     def load(self, spec: str, option: str, read: Read | None = None) -> ImageSet:
         """Features of a folder, a glob, a demo domain or a file of statistics.

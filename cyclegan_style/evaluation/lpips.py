@@ -55,9 +55,9 @@ class PerceptualDistance(nn.Module):
         return float(self(x, y))
 
 
-def find_lpips(file: Path | None = None) -> tuple[Path, Path]:
+def find_lpips(file: Path | None = None, option: str = "--lpips-weights") -> tuple[Path, Path]:
     """Files of AlexNet and of the weights of its layers' channels."""
-    alexnet_file = ALEXNET.find(file, "--lpips-weights")
+    alexnet_file = ALEXNET.find(file, option)
     return alexnet_file, find_weights(LINEAR, _of_installed_package())
 
 

@@ -38,6 +38,8 @@ class EvaluationOptions:
     """fp32, or bf16: faster where the hardware has it, and off by some tenths of FID."""
     definition_field: str = "--definition"
     """How the definition is chosen where these options come from."""
+    weights_field: str = "--weights"
+    lpips_weights_field: str = "--lpips-weights"
 
 
 @dataclass(frozen=True)

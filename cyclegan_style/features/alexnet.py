@@ -29,7 +29,6 @@ ALEXNET = TrainedNetwork(
         "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
         "7be5be79",
         "BSD-3-Clause (torchvision)",
-        "name it with --lpips-weights",
     ),
     build_alexnet,
 )

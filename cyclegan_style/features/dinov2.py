@@ -104,7 +104,6 @@ DINOV2 = TrainedNetwork(
         "https://dl.fbaipublicfiles.com/dinov2/dinov2_vitl14/dinov2_vitl14_pretrain.pth",
         "",
         "Apache-2.0",
-        "name it with --weights",
     ),
     build_dinov2,
 )

@@ -264,7 +264,6 @@ INCEPTION = TrainedNetwork(
         f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{WEIGHTS_FILE}",
         "6726825d",
         "Apache-2.0 (TensorFlow; their conversion as well)",
-        "name it with --weights",
     ),
     build_inception,
 )

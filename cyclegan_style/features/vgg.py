@@ -43,7 +43,6 @@ VGG19 = TrainedNetwork(
         "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
         "dcbb9e9d",
         "BSD-3-Clause (torchvision)",
-        "name it with --weights",
     ),
     build_vgg19,
 )

@@ -33,8 +33,8 @@ class Published:
     sha256: str
     """Its beginning is enough; empty where its publisher tells none."""
     licence: str
-    or_else: str
-    """What else a user can do who has no network."""
+    or_else: str = ""
+    """What else a user can do who has no network, where no option names the file."""
 
 
 Network = TypeVar("Network")
@@ -57,7 +57,7 @@ def find_weights(published: Published, file: Path | None = None, option: str = "
             f"no {published.what}: {published.names[0]} is missing from {SHIPPED_FOLDER};"
             f" {published.or_else}"
         )
-    return download(published, hub_folder())
+    return download(published, hub_folder(), option)
 
 
 def weights_at_hand(published: Published) -> Path | None:
@@ -100,7 +100,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     return state
 
 
-def download(published: Published, folder: Path) -> Path:
+def download(published: Published, folder: Path, option: str = "--weights") -> Path:
     """Fetch a file, going on where an earlier attempt broke off; it appears whole or not at all."""
     name = published.names[0]
     target, part = folder / name, folder / f"{name}.part"
@@ -111,8 +111,9 @@ def download(published: Published, folder: Path) -> Path:
                 fetch(published.url, part, published.what)
                 _take(published, part, target)
     except DownloadErrors as error:
+        or_else = published.or_else or f"name it with {option}"
         raise WeightsError(
-            f"no {published.what}: put {name} into {folder} or {published.or_else};"
+            f"no {published.what}: put {name} into {folder} or {or_else};"
             f" {published.url} cannot be downloaded ({reason_of_download(error)})"
         ) from error
     return target

@@ -56,11 +56,16 @@ class LoadedGenerator:
 
     def checksum(self) -> str:
         """SHA-256 of the weights, which tells models apart."""
-        digest = hashlib.sha256()
-        for key, tensor in sorted(self.network.state_dict().items()):
-            digest.update(key.encode())
-            digest.update(tensor.cpu().contiguous().numpy().data)
-        return digest.hexdigest()
+        return checksum_of(self.network)
+
+
+def checksum_of(network: nn.Module) -> str:
+    """SHA-256 of a network's tensors."""
+    digest = hashlib.sha256()
+    for key, tensor in sorted(network.state_dict().items()):
+        digest.update(key.encode())
+        digest.update(tensor.cpu().contiguous().numpy().data)
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)

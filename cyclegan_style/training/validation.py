@@ -48,6 +48,8 @@ class Validation:
             path_or_none(evaluation.lpips_weights),
             intervals=False,
             definition_field="evaluation.definition",
+            weights_field="evaluation.weights",
+            lpips_weights_field="evaluation.lpips_weights",
         )
         self.evaluator = Evaluator(options, METRICS + OF_TRANSLATIONS)
         self.paths = {
