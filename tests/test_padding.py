@@ -1,7 +1,7 @@
 """What layers see beyond a map's border, and kernels at a generator's ends."""
 
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import get_args
 
 import pytest
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from cyclegan_style.applying.cpu_layers import FewOutputsConvolution, quicken
 from cyclegan_style.applying.tiling import StripedGenerator
+from cyclegan_style.benchmarks.several_runs import field_changes
 from cyclegan_style.config import Config, GeneratorConfig, model_yaml, to_yaml
 from cyclegan_style.errors import UserError
 from cyclegan_style.models.configurations import beyond_the_reference, differing_fields
@@ -22,6 +23,7 @@ from cyclegan_style.networks.layers import Padding
 from cyclegan_style.networks.resampling import EnlargingConvolution, halving, last_layer
 from cyclegan_style.networks.sizes import LARGEST_KERNEL, SMALLEST_SIDE
 from cyclegan_style.runs.run_folder import refuse_differences
+from cyclegan_style.runs.tracking import flatten
 
 pytestmark = pytest.mark.numeric
 
@@ -254,6 +256,8 @@ def test_runs_go_on_with_kernels_that_are_the_same_by_another_name(name, tmp_pat
 
     refuse_differences(tmp_path, saved, now)
     refuse_differences(tmp_path, saved, Config(generator=of_before))
+    flat, before = (flatten({"generator": asdict(each)}) for each in (now.generator, of_before))
+    assert not field_changes(before, flat)
     other = replace(now.generator, last_kernel=5)
     with pytest.raises(UserError, match=r"\(generator\.last_kernel was None and is now 5\)"):
         refuse_differences(tmp_path, saved, Config(generator=other))

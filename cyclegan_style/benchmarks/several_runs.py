@@ -13,7 +13,7 @@ from cyclegan_style.benchmarks.recipe_scores import Scores, scores_from_json, sc
 from cyclegan_style.config import Config, to_dict
 from cyclegan_style.errors import UserError
 from cyclegan_style.runs.report import line_seconds
-from cyclegan_style.runs.run_folder import lock
+from cyclegan_style.runs.run_folder import lock, with_generator_as_built
 from cyclegan_style.runs.tracking import METRICS_FILE, flatten, read_metrics
 from cyclegan_style.system.whole_files import remove_leftovers, write_durably
 
@@ -61,10 +61,11 @@ def refuse_changes(folder: Path, what: str, changes: Sequence[str]) -> None:
 
 def field_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Fields of a flat configuration that are not as they were."""
-    was = flatten(to_dict(Config())) | dict(before)  # fields that are newer than the folder
+    # Fields that are newer than the folder are at their defaults.
+    was = with_generator_as_built(flatten(to_dict(Config())) | dict(before))
     return [
         f"{field} was {was[field]} and is now {value}"
-        for field, value in now.items()
+        for field, value in with_generator_as_built(now).items()
         if was[field] != value
     ]
 

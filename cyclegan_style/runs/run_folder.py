@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
@@ -126,17 +126,15 @@ def is_locked(folder: Path) -> bool | None:
 def refuse_differences(folder: Path, saved: Path, config: Config) -> None:
     """Raise a UserError that lists what differs from the configuration the run began with."""
     try:
-        sections = yaml.safe_load(saved.read_text(encoding="utf-8"))
-        before = flatten(sections)
+        before = flatten(yaml.safe_load(saved.read_text(encoding="utf-8")))
     except (yaml.YAMLError, UnicodeDecodeError, AttributeError):
         raise UserError(f"{saved} is not a configuration; choose another run.dir") from None
     # Without a single measured or saved step there is nothing that the change could contradict.
     if not has_begun(folder):
         return
-    began = GeneratorConfig(**known_fields(GeneratorConfig, sections.get("generator")))
     # Fields that are newer than the run are at their defaults.
-    before = flatten(to_dict(Config())) | before | flatten_generator(began)
-    now = flatten(to_dict(config)) | flatten_generator(config.generator)
+    before = with_generator_as_built(flatten(to_dict(Config())) | before)
+    now = with_generator_as_built(flatten(to_dict(config)))
     origins = read_origins(folder)
     differences = []
     for name in sorted(before.keys() | now.keys()):
@@ -153,9 +151,16 @@ def refuse_differences(folder: Path, saved: Path, config: Config) -> None:
         )
 
 
-def flatten_generator(generator: GeneratorConfig) -> dict[str, Any]:
-    """Fields of a generator, equal if it is built as another."""
-    return flatten({"generator": asdict(as_built(generator))})
+def with_generator_as_built(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A flat configuration in which the fields of generators that are built alike are equal."""
+    fields = {
+        name.removeprefix("generator."): None if value == "None" else value
+        for name, value in values.items()
+        if name.startswith("generator.")
+    }
+    generator = as_built(GeneratorConfig(**known_fields(GeneratorConfig, fields)))
+    built = flatten({"generator": asdict(generator)})
+    return dict(values) | {name: value for name, value in built.items() if name in values}
 
 
 def was_open(name: str, was: object) -> bool:
