@@ -323,7 +323,9 @@ def test_pictures_of_others_are_not_mixed_with_new_ones(model, tmp_path, capsys,
     assert main([*other, "--overwrite"]) == 0
     assert f"{folder} still holds 00002.png from before" in caplog.text
     assert (folder / "00000.png").read_bytes() != before["00000.png"]
+    capsys.readouterr()
     assert main(other) == 2  # 00002.png is still there
+    assert "made in a way it does not tell" in capsys.readouterr().err
     (folder / "00002.png").unlink()
     assert main([*other, "--overwrite"]) == 0
     assert main(other) == 0

@@ -212,11 +212,12 @@ def note_generated(
         before = read_origin(folder)
         foreign = older if before != origin else []
         if foreign and not overwrite:
-            made = ", ".join(different(before, origin)) or "something else"
+            differences = ", ".join(different(before, origin))
+            made = f"made with {differences}" if differences else "made in a way it does not tell"
             raise UserError(
                 printable(
-                    f"--output: {folder} holds {_listed(foreign)} made with {made}; choose another"
-                    " folder, or --overwrite"
+                    f"--output: {folder} holds {_listed(foreign)} {made}; choose another folder,"
+                    " or --overwrite"
                 )
             )
         staying = [name for name in foreign if name not in wanted.names()]

@@ -96,7 +96,7 @@ def problems_of_kernels(generator: GeneratorConfig) -> list[str]:
 
 def _chosen_kernels(generator: GeneratorConfig) -> tuple[int | None, int | None]:
     chosen = (generator.first_kernel, generator.last_kernel)
-    # No other generator's first kernel has a side of 7, so that what chose it is known.
+    # Nobody can choose 7 for the first kernel of another generator.
     of_before = generator.architecture != "resnet" and chosen == KERNELS_OF_BEFORE
     return (None, None) if of_before else chosen
 
