@@ -30,7 +30,7 @@ WIDE = {"generator__channels": 24, "train__convolutions": "winograd"}
 
 @pytest.fixture(autouse=True)
 def on_a_cpu(tmp_path, monkeypatch):
-    monkeypatch.setattr(winograd, "FEWEST_TILES", 1)
+    monkeypatch.setattr(winograd, "FEWEST_PIXELS", 1)
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
     monkeypatch.setenv("CYCLEGAN_STYLE_CACHE", str(tmp_path / "cache"))
 
@@ -159,8 +159,9 @@ def test_what_winograd_is_not_for_is_refused(monkeypatch):
     chosen = {"train__convolutions": "winograd"}
     with pytest.raises(ConfigError, match="compile must be false with train"):
         validate(tiny_config(**chosen, train__compile=True))
-    with pytest.raises(ConfigError, match="precision must be no with train"):
-        validate(tiny_config(**chosen, train__mixed_precision="bf16"))
+    with pytest.raises(ConfigError, match="precision must not be fp16 with train"):
+        validate(tiny_config(**chosen, train__mixed_precision="fp16"))
+    validate(tiny_config(**chosen, train__mixed_precision="bf16"))
     refuse_convolutions(configure(**chosen).train)
     monkeypatch.setattr("cyclegan_style.training.convolutions.training_device", lambda: "cuda")
     with pytest.raises(UserError, match="winograd is for CPUs; on this cuda choose direct or auto"):

@@ -6,9 +6,8 @@ from dataclasses import asdict
 from functools import cache
 
 import torch
-from torch import nn
 
-from cyclegan_style.applying.prepared import NO_LIMIT, PreparedGenerator, prepared_network
+from cyclegan_style.applying.prepared import NO_LIMIT, PreparedGenerator
 from cyclegan_style.errors import UserError
 from cyclegan_style.models.model_files import LoadedGenerator
 from cyclegan_style.networks.layers import typical_convolution
@@ -57,8 +56,8 @@ def translation_trial(generator: LoadedGenerator, dtype: torch.dtype) -> Trial:
     """A typical convolution of a small map, and a small picture; the network is copied for that."""
     cpu = torch.device("cpu")
     layer = typical_convolution(generator.network)
-    alone = prepared_network(nn.Sequential(deepcopy(layer)), cpu, dtype)
     # Channels last, as predictors have them.
+    alone = deepcopy(layer).to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
     small_map = torch.rand(1, layer.in_channels, SIDE_OF_PART, SIDE_OF_PART)
     small_map = small_map.to(dtype, memory_format=torch.channels_last)
     picture = torch.rand(1, generator.in_channels, SIDE, SIDE) * 2 - 1

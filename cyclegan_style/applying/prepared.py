@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cyclegan_style.applying.cpu_layers import group_norms, quicken
+from cyclegan_style.applying.cpu_layers import quicken, quicken_16_bits
 from cyclegan_style.applying.tiling import StripedGenerator, default_stripe_height, peak_bytes
 from cyclegan_style.config import GeneratorConfig
 from cyclegan_style.data.images import Pixels, normalised, quantised
@@ -318,7 +318,7 @@ def prepared_network(network: nn.Module, device: torch.device, dtype: torch.dtyp
     if device.type == "cpu" and dtype == torch.float32:
         quicken(network)
     else:
-        group_norms(network)
+        quicken_16_bits(network)
     return network
 
 

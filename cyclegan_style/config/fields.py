@@ -274,8 +274,8 @@ class TrainConfig:
     is measured on a CPU, and keeps to it; fp16 needs a GPU."""
     convolutions: Literal["direct", "winograd", "auto"] = "direct"
     """How generators' 3 × 3 convolutions of many channels are computed: winograd with a quarter of
-    the multiplications, on CPUs in float32 without train.compile; auto takes the faster where the
-    run begins, which is measured, and keeps to it."""
+    the multiplications, or four ninths in bf16, on CPUs without train.compile; auto takes the
+    faster where the run begins, which is measured, and keeps to it."""
     cpu_threads: int | None = None
     """Threads of each process that trains on the CPU; null shares out all cores."""
     compile: bool | Literal["blocks", "auto"] = False

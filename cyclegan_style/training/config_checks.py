@@ -248,10 +248,10 @@ def _problems_of_combinations(config: Config) -> list[str]:
     if config.train.convolutions == "winograd":
         if config.train.compiles:
             problems.append("train.compile must be false with train.convolutions winograd")
-        if config.train.mixed_precision != "no":
+        if config.train.mixed_precision == "fp16":
             problems.append(
-                "train.mixed_precision must be no with train.convolutions winograd, which computes"
-                " in float32"
+                "train.mixed_precision must not be fp16 with train.convolutions winograd, which is"
+                " for CPUs"
             )
     if loss.adversarial == "wgan_gp" and loss.gradient_penalty != "none":
         problems.append("loss.gradient_penalty must be none with wgan_gp, which brings its own")

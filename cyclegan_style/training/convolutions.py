@@ -11,7 +11,12 @@ from cyclegan_style.config import Config, TrainConfig
 from cyclegan_style.errors import UserError
 from cyclegan_style.networks.winograd import layers_that_gain, train_by_winograd
 from cyclegan_style.runs.run_folder import CONVOLUTIONS_FILE
-from cyclegan_style.system.hardware import join_training, training_device
+from cyclegan_style.system.hardware import (
+    format_of,
+    join_training,
+    name_of_format,
+    training_device,
+)
 from cyclegan_style.system.measured import Speeds, Trial, fastest_here
 from cyclegan_style.system.processes import on_main_process, say
 from cyclegan_style.training.fastest_way import (
@@ -71,25 +76,25 @@ def _of_run(config: Config, run: Path, precision: str) -> str:
     fastest, speeds = _fastest(config, precision)
     began = begun_with(run, CONVOLUTIONS_FILE, NAMES, fastest, "direct")
     if began == "winograd" and not _takes_winograd(config, precision):
-        say("the run began with winograd convolutions, for CPUs in float32 without train.compile")
+        say("the run began with winograd convolutions, for CPUs without train.compile or fp16")
         began = fastest  # here; the run's own remains
     say_what_is_chosen("convolutions:", began, fastest, speeds, f"--train.convolutions {fastest}")
     return began
 
 
 def _takes_winograd(config: Config, precision: str) -> bool:
-    return training_device() == "cpu" and precision == "no" and not config.train.compiles
+    return training_device() == "cpu" and precision != "fp16" and not config.train.compiles
 
 
 def _fastest(config: Config, precision: str) -> tuple[str, Speeds | None]:
     """The fastest way and, where there is a choice, the measurement that says so."""
     if not _takes_winograd(config, precision):
         return "direct", None
-    speeds = training_speeds(config)
+    speeds = training_speeds(config, format_of(precision))
     return ("direct", None) if speeds is None else (speeds.best, speeds)
 
 
-def training_speeds(config: Config) -> Speeds | None:
+def training_speeds(config: Config, dtype: torch.dtype = torch.float32) -> Speeds | None:
     """How fast the generator trains on this CPU in each way; None if it is the same one."""
     side = min(config.data.crop_size, LARGEST_SIDE)
 
@@ -101,8 +106,8 @@ def training_speeds(config: Config) -> Speeds | None:
         picture = picture_on_trial(config, side)
         return {
             name: Trial(
-                partial(train_once, layers_that_gain(network)[0], small_map, torch.float32),
-                partial(train_once, network, picture, torch.float32),
+                partial(train_once, layers_that_gain(network)[0], small_map, dtype),
+                partial(train_once, network, picture, dtype),
             )
             for name, network in networks.items()
         }
@@ -110,5 +115,6 @@ def training_speeds(config: Config) -> Speeds | None:
     with torch.random.fork_rng(devices=[]):
         if not layers_that_gain(generator_on_trial(config)):
             return None
-        what = ("convolutions in training", f"{side} pixels", *what_is_trained(config))
+        doing = f"convolutions in training in {name_of_format(dtype)}"
+        what = (doing, f"{side} pixels", *what_is_trained(config))
         return fastest_here(what, NAMES, trials)
