@@ -146,7 +146,8 @@ class _Winograd(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         tiling = tiling_of(x.dtype)
         patches, kernels = _values_of_patches(tiling, x), _values_of_kernels(tiling, weight, x)
-        ctx.save_for_backward(patches, kernels, weight)
+        # Transformed kernels are as large as all else that is kept: they are computed again.
+        ctx.save_for_backward(patches, weight)
         ctx.shape = x.shape
         count, _, height, width = x.shape
         height, width = height - 2, width - 2
@@ -165,20 +166,23 @@ class _Winograd(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        patches, kernels, weight = ctx.saved_tensors
+        patches, weight = ctx.saved_tensors
         of_x, of_weight, of_bias = ctx.needs_input_grad
         tiling = tiling_of(patches.dtype)
         tiles = tiling.unfolded(tiling.padded(gradient, tiling.side), tiling.side)
-        of_products = tiling.transposed("tile", tiles).view(tiling.places, -1, kernels.shape[1])
+        of_products = tiling.transposed("tile", tiles).view(tiling.places, -1, len(weight))
         return (
-            _gradient_of_x(tiling, of_products @ kernels, ctx.shape) if of_x else None,
+            _gradient_of_x(tiling, of_products, weight, ctx.shape) if of_x else None,
             _gradient_of_weight(tiling, of_products, patches, weight) if of_weight else None,
             gradient.sum((0, 2, 3), dtype=weight.dtype) if of_bias else None,
         )
 
 
-def _gradient_of_x(tiling: Tiling, of_patches: Tensor, shape: torch.Size) -> Tensor:
+def _gradient_of_x(
+    tiling: Tiling, of_products: Tensor, weight: Tensor, shape: torch.Size
+) -> Tensor:
     """The sum of what the patches that overlap at a place give it."""
+    of_patches = of_products @ _values_of_kernels(tiling, weight, of_products)
     count, channels, height, width = shape
     side, patch = tiling.side, tiling.patch
     down, across = tiling.whole_tiles(height - 2), tiling.whole_tiles(width - 2)
