@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from runs_in_tests import remember_speed
 from tiny import enlarge_weights, stray
 from torch import Tensor, nn
 
@@ -16,6 +17,7 @@ from cyclegan_style.applying.cpu_layers import (
     GroupedInstanceNorm,
     WinogradConvolution,
     quicken,
+    quicken_16_bits,
 )
 from cyclegan_style.applying.tiling import StripedGenerator
 from cyclegan_style.config import GeneratorConfig
@@ -63,6 +65,34 @@ def test_winograd_is_the_convolution(count, inputs, outputs, height, width, bias
     with torch.inference_mode():
         # Its transforms enlarge errors about tenfold.
         assert error(WinogradConvolution(convolution), convolution, x) < 100
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("size", [(1, 3, 4), (2, 37, 70)], ids=str)
+def test_winograd_in_16_bits_errs_about_as_a_convolution_does(dtype, size):
+    count, height, width = size
+    direct = nn.Conv2d(96, 100, 3)
+    x = noise(count, 96, height, width)
+    with torch.inference_mode():
+        exact = deepcopy(direct).double()(x.double())
+        direct, x = direct.to(dtype), x.to(dtype)
+        error, usual = (
+            (layer(x).double() - exact).square().mean().sqrt()
+            for layer in (WinogradConvolution(direct), direct)
+        )
+    assert error < 3 * usual
+
+
+@pytest.mark.parametrize("faster", [True, False])
+def test_in_16_bits_winograd_is_taken_where_it_is_faster(faster, tmp_path, monkeypatch):
+    monkeypatch.setenv("CYCLEGAN_STYLE_CACHE", str(tmp_path))
+    network = ResnetGenerator(3, 3, GeneratorConfig(channels=32, blocks=1)).to(torch.bfloat16)
+    quicken_16_bits(deepcopy(network))
+    remember_speed("convolutions in translation", "winograd", 2.0 if faster else 0.5)
+    quicken_16_bits(network)
+    kinds = [type(module) for module in network.modules()]
+    assert kinds.count(WinogradConvolution) == (2 if faster else 0)
+    assert kinds.count(FewOutputsConvolution) == 1
 
 
 @pytest.mark.parametrize("kernel", [1, 3, 7])

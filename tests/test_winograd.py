@@ -12,7 +12,14 @@ from torch import Tensor, nn
 
 from cyclegan_style.errors import UserError
 from cyclegan_style.networks import build_generator, winograd
-from cyclegan_style.networks.winograd import TrainedWinograd, train_by_winograd
+from cyclegan_style.networks.winograd import (
+    FOUR,
+    TWO,
+    TrainedWinograd,
+    tiling_of,
+    train_by_winograd,
+    transforms,
+)
 from cyclegan_style.runs.run_folder import CONVOLUTIONS_FILE, kept_choice
 from cyclegan_style.system.hardware import build_accelerator
 from cyclegan_style.training.config_checks import ConfigError, validate
@@ -70,6 +77,34 @@ def test_gradients_are_those_of_the_convolution(size, bias, layout):
         assert (double - right).abs().max() < 1e-12 * right.abs().max()
         assert single.shape == right.shape and single.dtype == torch.float32
         assert (single - right).abs().max() < 2e-5 * right.abs().max()
+
+
+@pytest.mark.numeric
+@pytest.mark.parametrize("size", [(1, 34, 34), (2, 13, 7)], ids=str)
+def test_in_16_bits_errors_are_about_those_of_a_direct_convolution(size):
+    count, height, width = size
+    exact = nn.Conv2d(64, 48, 3).double()
+    enlarge_weights(exact)
+    x = noise(count, 64, height, width)
+    expected = results(exact, x)
+    direct = deepcopy(exact).float()
+    trained = deepcopy(direct)
+    trained.__class__ = TrainedWinograd
+
+    with torch.autocast("cpu", torch.bfloat16):
+        plain, tiled = results(direct, x.float()), results(trained, x.float())
+
+    for right, its, mine in zip(expected, plain, tiled, strict=True):
+        assert mine.dtype == its.dtype
+        error, usual = ((one.double() - right).square().mean().sqrt() for one in (mine, its))
+        assert error < 3 * usual
+
+
+@pytest.mark.numeric
+def test_all_transforms_of_small_tiles_are_exact_in_16_bits():
+    assert all(torch.equal(matrix, matrix.bfloat16().double()) for matrix in transforms(TWO))
+    assert tiling_of(torch.bfloat16) == tiling_of(torch.float16) == TWO
+    assert tiling_of(torch.float32) == FOUR
 
 
 def test_small_maps_are_convolved_directly(monkeypatch):

@@ -138,7 +138,7 @@ def measure_steps(
         checkpoint_activations=recomputing,
     )
     config = Config(data=DataConfig(crop_size=size), generator=generator, train=train)
-    return in_own_process(cost_of_steps, config, runs)
+    return in_own_process(cost_of_steps, settled(config), runs)
 
 
 def cost_of_steps(config: Config, runs: int) -> StepCost:
