@@ -15,8 +15,8 @@ from cyclegan_style.runs.run_folder import has_begun, keep_choice, kept_choice
 from cyclegan_style.system.measured import Speeds
 from cyclegan_style.system.processes import say
 
-SIDE_OF_PART = 16
-"""Of the map on which one layer is tried."""
+SIDE_OF_PART = 32
+"""Of the map on which one layer is tried; of a smaller one its weights take most of the time."""
 
 
 def begun_with(
