@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cyclegan_style.applying.video import VIDEO_ENDINGS, is_video
+from cyclegan_style.data.deep_files import ARRAY_ENDING
 from cyclegan_style.data.domains import is_list, list_images
 from cyclegan_style.data.images import IMAGE_ENDINGS
 from cyclegan_style.errors import UserError, printable
@@ -29,13 +30,14 @@ def plan(
 ) -> list[Job]:
     """Sorted jobs for files, folders (searched recursively, structure kept) and glob patterns.
 
-    Videos, if they are taken, keep their ending. Two inputs that would become one file, or an
-    output in place of an input, are a UserError; ``field`` is the option that errors name.
+    Videos, if they are taken, and arrays keep their ending. Two inputs that would become one file,
+    or an output in place of an input, are a UserError; ``field`` is the option that errors name.
     """
     jobs: dict[Path, Job] = {}
     for spec in inputs:
         for source, relative in _found(spec, output, field, videos):
-            own = source.suffix.lower() if videos and is_video(source) else f".{ending}"
+            kept = (videos and is_video(source)) or source.suffix.lower() == ARRAY_ENDING
+            own = source.suffix.lower() if kept else f".{ending}"
             job = Job(source, output / relative.with_suffix(own))
             other = jobs.setdefault(job.target, job)
             if _real(other.source) != _real(source):

@@ -25,12 +25,15 @@ logger = logging.getLogger(__name__)
 def choose_dtype(precision: str, device: torch.device, generator: LoadedGenerator) -> torch.dtype:
     """The number format of that name; ``auto`` takes the one in which the generator is fastest.
 
-    Of GPUs that is known; on a CPU it is measured, unless that has been done before.
+    Of GPUs that is known; on a CPU it is measured, unless that has been done before. Values of a
+    range have more bits than 16-bit formats keep.
     """
     if precision != "auto":
         if precision not in FORMATS:
             raise UserError(f"precision {precision!r} is none of auto, {', '.join(FORMATS)}")
         return FORMATS[precision]
+    if generator.in_range or generator.out_range:
+        return torch.float32
     known = known_format(device.type)
     if known is not None:
         return known

@@ -7,6 +7,7 @@ predictor serves many threads.
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,13 @@ from torch import Tensor
 from cyclegan_style.applying.number_format import choose_dtype
 from cyclegan_style.applying.prepared import PreparedGenerator
 from cyclegan_style.config import parse_bytes
+from cyclegan_style.data.deep_files import (
+    Stored,
+    is_deep,
+    picture_size,
+    read_picture,
+    read_stored,
+)
 from cyclegan_style.data.images import (
     MAX_PIXELS,
     Picture,
@@ -26,6 +34,7 @@ from cyclegan_style.data.images import (
     resize,
     to_pillow,
 )
+from cyclegan_style.data.levels import Range, Values, with_channels, written_values
 from cyclegan_style.data.metadata import Metadata, kept_metadata
 from cyclegan_style.errors import UserError
 from cyclegan_style.models.model_files import DirectionName, LoadedGenerator, load_generator
@@ -51,6 +60,9 @@ class Predictor:
         self.direction = generator.direction
         self.in_channels = generator.in_channels
         self.out_channels = generator.out_channels
+        self.in_range = generator.in_range
+        """Values that become -1 and 1 for the network; None where it takes pictures of 8 bits."""
+        self.out_range = generator.out_range
         self.working_size = working_size
         self.keep_alpha = keep_alpha and generator.in_channels in (1, 3)
         self.checksum = generator.checksum()
@@ -126,9 +138,10 @@ class Predictor:
 
     def translate_pixels(self, pictures: Sequence[Pixels]) -> list[Pixels]:
         """Translate pixels as ``read`` gives them, with the network's channels or alpha beside."""
-        places: dict[tuple[int, int], list[int]] = defaultdict(list)
+        places: dict[tuple[int, int, str], list[int]] = defaultdict(list)
         for place, picture in enumerate(pictures):
-            places[self.fitting_size(*picture.shape[:2])].append(place)
+            kind = (*self.fitting_size(*picture.shape[:2]), picture.dtype.kind)
+            places[kind].append(place)
         outputs: dict[int, Pixels] = {}
         for group in places.values():
             at_once = min(self.require_memory(*pictures[place].shape[:2]) for place in group)
@@ -149,13 +162,55 @@ class Predictor:
         If alpha is to be kept and not all of the picture is opaque, it is one channel more.
         """
         self.require_picture_channels()
+        if self.in_range is not None:
+            return self._levels(picture, self.in_range)
         if not self.keep_alpha:
             return pixels_of(picture, self.in_channels)
-        pixels = pixels_of(picture, self.in_channels + 1)
-        return pixels if (pixels[:, :, -1] < 255).any() else pixels[:, :, :-1]
+        return _without_opaque_alpha(pixels_of(picture, self.in_channels + 1))
+
+    def read_file(self, path: Path) -> tuple[Pixels, Metadata, np.dtype[Any]]:
+        """Pixels of a file with all bits that it has, what is kept of it, and its type.
+
+        If alpha is to be kept and not all of the picture is opaque, it is one channel more.
+        """
+        if self.in_range is None and self.out_range is None and not is_deep(path):
+            return *self.read_with_metadata(path), np.dtype(np.uint8)
+        self.require_memory(*picture_size(path))
+        stored = read_stored(path)
+        with_alpha = self.keep_alpha and stored.alpha
+        levels = stored.levels(self.in_channels + with_alpha, self.in_range)
+        pixels = _without_opaque_alpha(levels) if with_alpha else levels
+        return pixels, stored.metadata, stored.values.dtype
+
+    def translate_values(self, values: Values) -> Values:
+        """Translate an array of H×W×C, or H×W of one channel, of any type, as a ``.npy`` file.
+
+        The result has the same type unless it cannot hold the values.
+        """
+        if values.ndim not in (2, 3) or 0 in values.shape or values.dtype.kind not in "uif":
+            shape = "×".join(map(str, values.shape))
+            raise UserError(f"values must be H×W or H×W×C numbers, not {shape} of {values.dtype}")
+        if not np.isfinite(values).all():
+            raise UserError("some of the values are no numbers (NaN or infinite)")
+        stored = Stored(values[:, :, None] if values.ndim == 2 else values, {})
+        levels = stored.levels(self.in_channels, self.in_range)
+        output = self.translate_pixels([levels])[0]
+        written = written_values(output, values.dtype, self.out_range, self.in_range)
+        return written[:, :, 0] if values.ndim == 2 and self.out_channels == 1 else written
+
+    def _levels(self, picture: Picture, values_range: Range) -> Pixels:
+        """Levels of a picture, of which a Pillow image has 8 bits, and an array any values."""
+        if isinstance(picture, str | Path):
+            return read_picture(Path(picture), self.in_channels, values_range)
+        if isinstance(picture, Image.Image):
+            picture = from_pillow(picture, 3 if self.in_channels > 4 else self.in_channels)
+        return Stored(picture, {}).levels(self.in_channels, values_range)
 
     def read_with_metadata(self, picture: Picture) -> tuple[Pixels, Metadata]:
         """Pixels as ``read`` gives them, and what a translation keeps of the file's metadata."""
+        if isinstance(picture, str | Path) and self.in_range is not None:
+            pixels, kept, _ = self.read_file(Path(picture))
+            return pixels, kept
         if isinstance(picture, str | Path):
             with opened_image(Path(picture)) as image:
                 self.require_memory(image.height, image.width)
@@ -165,12 +220,18 @@ class Predictor:
 
     def require_picture_channels(self) -> None:
         """Raise a UserError for a model that does not translate pictures to pictures."""
-        for channels in (self.in_channels, self.out_channels):
-            if channels > MOST_CHANNELS:
+        domains = ((self.in_channels, self.in_range), (self.out_channels, self.out_range))
+        for channels, values_range in domains:
+            if channels > MOST_CHANNELS and values_range is None:
                 raise UserError(
                     f"the model has {channels} channels, and pictures up to {MOST_CHANNELS};"
                     " translate_tensor takes any number"
                 )
+
+    def require_eight_bits(self, what: str) -> None:
+        """Raise a UserError for a model of values of a range, where only 8 bits come and go."""
+        if self.in_range is not None or self.out_range is not None:
+            raise UserError(f"{what} pictures of 8 bits, and the model was trained with data.range")
 
     def require_memory(self, height: int, width: int) -> int:
         """How many pictures of a size can be computed at once; a UserError if not even one."""
@@ -185,8 +246,10 @@ class Predictor:
 
     def _input(self, pixels: Pixels) -> Pixels:
         """What the network gets to see of a picture."""
-        if pixels.shape[2] != self.in_channels:
+        if pixels.shape[2] != self.in_channels and pixels.dtype == np.uint8:
             pixels = from_pillow(to_pillow(pixels), self.in_channels)
+        elif pixels.shape[2] != self.in_channels:
+            pixels = with_channels(pixels, self.in_channels, alpha=True)
         if self.working_size is None:
             return pixels
         return resize(pixels, self._working_sides(*pixels.shape[:2]))
@@ -206,6 +269,10 @@ class Predictor:
         if picture.shape[2] == self.in_channels or self.out_channels not in (1, 3):
             return translation
         return np.concatenate([translation, picture[:, :, -1:]], axis=2)
+
+
+def _without_opaque_alpha(pixels: Pixels) -> Pixels:
+    return pixels if (pixels[:, :, -1] < 255).any() else pixels[:, :, :-1]
 
 
 def bytes_of_budget(budget: str | float | None) -> int | None:

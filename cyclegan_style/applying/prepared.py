@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from cyclegan_style.applying.cpu_layers import quicken, quicken_16_bits
 from cyclegan_style.applying.tiling import StripedGenerator, default_stripe_height, peak_bytes
 from cyclegan_style.config import GeneratorConfig
-from cyclegan_style.data.images import Pixels, normalised, quantised
+from cyclegan_style.data.images import Pixels, levels_with_fractions, normalised, quantised
 from cyclegan_style.errors import UserError, printable
 from cyclegan_style.models.model_files import LoadedGenerator
 from cyclegan_style.networks.sizes import SMALLEST_SIDE, kernels_at_ends, size_divisor
@@ -114,7 +114,8 @@ class PreparedGenerator:
                 "the model's output is no number; its weights are damaged, or too large for"
                 f" {name_of_format(self.dtype)}"
             )
-        translations: Pixels = quantised(output).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        levels = quantised(output) if batch.dtype == torch.uint8 else levels_with_fractions(output)
+        translations: Pixels = levels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
         return translations
 
     def translate_together(self, pictures: Sequence[Pixels]) -> list[Pixels]:

@@ -21,7 +21,9 @@ from tqdm import tqdm
 from cyclegan_style.applying.jobs import Job, is_finished
 from cyclegan_style.applying.predictor import Predictor
 from cyclegan_style.applying.video import is_video, translate_video
+from cyclegan_style.data.deep_files import write_values
 from cyclegan_style.data.images import ImageError, Pixels, from_pillow, to_pillow, write_image
+from cyclegan_style.data.levels import with_channels, written_values
 from cyclegan_style.data.metadata import Metadata
 from cyclegan_style.errors import UserError, printable
 from cyclegan_style.system.hardware import fair_share_of_cores
@@ -46,6 +48,8 @@ class Picture:
     job: Job
     pixels: Pixels
     metadata: Metadata
+    dtype: np.dtype[Any]
+    """Of the values in its file."""
 
 
 @dataclass(frozen=True)
@@ -231,14 +235,14 @@ class _Pipeline:
                 self.fail(job, error)
 
     def read(self, job: Job) -> Picture:
-        pixels, metadata = self.predictor.read_with_metadata(job.source)
-        return Picture(job, pixels, metadata if self.output.metadata else {})
+        pixels, metadata, dtype = self.predictor.read_file(job.source)
+        return Picture(job, pixels, metadata if self.output.metadata else {}, dtype)
 
     def batches(self, pictures: Iterable[Picture]) -> Iterator[list[Picture]]:
         """Pictures of one size together, as long as not too many others have to wait for it."""
-        groups: dict[tuple[int, ...], list[Picture]] = {}
+        groups: dict[tuple[int | str, ...], list[Picture]] = {}
         for picture in pictures:
-            shape = picture.pixels.shape
+            shape = (*picture.pixels.shape, picture.pixels.dtype.kind)
             group = groups.setdefault(shape, [])
             group.append(picture)
             if len(group) == self.batch_size:
@@ -272,10 +276,16 @@ class _Pipeline:
             output = side_by_side(picture.pixels, output)
         target = picture.job.target
         target.parent.mkdir(parents=True, exist_ok=True)
-        write_image(target, output, self.output.quality, picture.metadata)
+        if output.dtype == np.uint8:
+            write_image(target, output, self.output.quality, picture.metadata)
+            return
+        ranges = (self.predictor.out_range, self.predictor.in_range)
+        values = written_values(output, picture.dtype, *ranges)
+        write_values(target, values, output, self.output.quality, picture.metadata)
 
     def run_video(self, job: Job) -> None:
         try:
+            self.predictor.require_eight_bits("videos are")
             job.target.parent.mkdir(parents=True, exist_ok=True)
             images = translate_video(
                 job.source,
@@ -321,6 +331,8 @@ class _Pipeline:
 def side_by_side(pixels: Pixels, output: Pixels) -> Pixels:
     """The input to the left of its translation, both in the richer of their modes."""
     channels = max(pixels.shape[2], output.shape[2])
+    if pixels.dtype != np.uint8:
+        return np.concatenate([with_channels(part, channels) for part in (pixels, output)], axis=1)
     return np.concatenate(
         [from_pillow(to_pillow(part), channels) for part in (pixels, output)], axis=1
     )

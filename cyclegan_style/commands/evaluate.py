@@ -16,6 +16,7 @@ from cyclegan_style.commands.parser import (
     print_result,
     run_named,
 )
+from cyclegan_style.data.levels import Range, is_range
 from cyclegan_style.errors import UserError
 from cyclegan_style.evaluation.collect import BATCH_SIZE
 from cyclegan_style.evaluation.definitions import DEFINITIONS
@@ -127,10 +128,17 @@ def paired_command(arguments: list[str]) -> int:
     parser.add_argument(
         "--metrics", default="psnr,ssim", help=f"some of {','.join(PAIRED_METRICS)}"
     )
+    parser.add_argument(
+        "--range",
+        type=str,
+        help="values of black and white, such as 0,4095; files of floats need it, and of others it"
+        " is all that they can hold",
+    )
     _add_lpips_weights(parser)
     options = parser.parse_args(arguments)
     scores = evaluate_pairs(
-        options.truth, options.fake, _listed(options.metrics), options.lpips_weights
+        *(options.truth, options.fake, _listed(options.metrics), options.lpips_weights),
+        None if options.range is None else parsed_range(options.range),
     )
     _show(scores.to_dict(), options.json)
     return 1 if scores.failed else 0
@@ -198,6 +206,17 @@ def _add_lpips_weights(parser: ArgumentParser) -> None:
     )
 
 
+def parsed_range(text: str) -> Range:
+    """The two numbers of ``LOW,HIGH``."""
+    try:
+        low, high = map(float, text.split(","))
+    except ValueError:
+        low = high = 0.0
+    if not is_range(low, high):
+        raise UserError(f"--range: {text} is not LOW,HIGH, such as 0,65535")
+    return low, high
+
+
 def _listed(metrics: str) -> tuple[str, ...]:
     """Names between commas, each once."""
     return tuple(dict.fromkeys(part.strip() for part in metrics.split(",") if part.strip()))
@@ -229,10 +248,13 @@ def load_both(model: str, style: str | None = None, strength: float = 1.0) -> di
         name: with_strength(with_style(each, style), strength)
         for name, each in load_generators(model).items()
     }
-    return {
+    predictors = {
         name: Predictor(generator, device, choose_dtype("auto", device, generator))
         for name, generator in generators.items()
     }
+    for predictor in predictors.values():
+        predictor.require_eight_bits("evaluate model is for")
+    return predictors
 
 
 def _with_shared(

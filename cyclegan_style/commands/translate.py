@@ -101,7 +101,10 @@ def parse_translate_options(arguments: list[str]) -> Namespace:
     add_direction_option(parser)
     add_style_option(parser)
     parser.add_argument(
-        "--format", choices=["png", "jpg", "webp"], default="png", help="of pictures"
+        "--format",
+        choices=["png", "jpg", "webp", "tif"],
+        default="png",
+        help="of pictures; .npy files stay .npy",
     )
     parser.add_argument("--quality", type=int, default=95, help="of jpg and webp, 1 to 100")
     parser.add_argument("--overwrite", action="store_true", help="redo finished files")

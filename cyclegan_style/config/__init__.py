@@ -15,6 +15,7 @@ from cyclegan_style.config.fields import (
     TaskName,
     TrackingConfig,
     TrainConfig,
+    ValueRange,
 )
 from cyclegan_style.config.values import (
     flat_fields,
@@ -42,6 +43,7 @@ __all__ = [
     "TaskName",
     "TrackingConfig",
     "TrainConfig",
+    "ValueRange",
     "flat_fields",
     "model_yaml",
     "noise_model_yaml",

@@ -16,6 +16,9 @@ FeatureLayer = Literal[
 
 TaskName = Literal["cyclegan", "one_style", "noise"]
 
+ValueRange = tuple[float, float] | Literal["measured"] | None
+"""The values that become -1 and 1 for the networks; measured: a domain's own least and greatest."""
+
 
 @dataclass(frozen=True)
 class RunConfig:
@@ -43,9 +46,17 @@ class DataConfig:
     test_b: str | None = None
     """Pictures of B for samples and scores; the demo's own test set, else those of b."""
     channels_a: int = 3
-    """Channels of domain A: 1 grey, 2 grey with alpha, 3 RGB, 4 RGB with alpha."""
+    """Channels of domain A: 1 grey, 2 grey with alpha, 3 RGB, 4 RGB with alpha; with a range, more
+    are any others."""
     channels_b: int = 3
     """Channels of domain B."""
+    range: ValueRange = None
+    """Values of both domains that become -1 and 1, such as [0, 65535], for more than 8 bits or four
+    channels; measured: each domain's least and greatest value; null: pictures of 8 bits."""
+    range_a: ValueRange = None
+    """The same of domain A alone, in place of data.range."""
+    range_b: ValueRange = None
+    """The same of domain B alone."""
     resize: Literal["square", "shortest", "none"] = "square"
     """Before the crop: square to load_size × load_size, shortest side to load_size, or none."""
     load_size: int = 286
@@ -70,6 +81,11 @@ class DataConfig:
     def channels(self) -> dict[str, int]:
         """Channels by domain."""
         return {"a": self.channels_a, "b": self.channels_b}
+
+    @property
+    def ranges(self) -> dict[str, ValueRange]:
+        """The range of values by domain."""
+        return {"a": self.range_a or self.range, "b": self.range_b or self.range}
 
     @property
     def specs(self) -> dict[str, str]:
@@ -366,6 +382,9 @@ class TrackingConfig:
     """Upload the finished model to wandb as an artifact."""
     sample_count: int = 4
     """Test pictures of each domain in a picture of samples."""
+    sample_channels: tuple[int, ...] | None = None
+    """Channels of domains with a range that are shown and scored, numbered from 1: three, such as
+    [4, 3, 2], or one; null: the first three of more than four."""
 
 
 @dataclass(frozen=True)
@@ -409,6 +428,15 @@ class Config:
             return ("b",)
         targets = {direction.target for direction in self.directions}
         return tuple(domain for domain in DOMAINS if domain in targets)
+
+    @property
+    def shown_channels(self) -> dict[str, tuple[int, ...] | None]:
+        """Which channels of each domain's pictures are shown and scored; None: of all, colours."""
+        chosen = self.tracking.sample_channels
+        usual = {name: (1, 2, 3) if n > 4 else None for name, n in self.data.channels.items()}
+        return {
+            name: chosen if chosen and self.data.ranges[name] else usual[name] for name in usual
+        }
 
     @property
     def trained_domains(self) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from cyclegan_style.config.fields import (
     DiscriminatorConfig,
     GeneratorConfig,
     TaskName,
+    ValueRange,
 )
 
 
@@ -68,15 +69,14 @@ def model_yaml(
     channels_b: int,
     discriminator: DiscriminatorConfig | None = None,
     task: TaskName = "cyclegan",
+    ranges: Mapping[str, ValueRange] | None = None,
 ) -> str:
     """What a model's folder has to say of its networks: no paths, and nothing that is not known."""
     config = Config(generator=generator, discriminator=discriminator or DiscriminatorConfig())
     sections = to_dict(config)
-    values = {
-        "task": task,
-        "data": {"channels_a": channels_a, "channels_b": channels_b},
-        "generator": sections["generator"],
-    }
+    data: dict[str, Any] = {"channels_a": channels_a, "channels_b": channels_b}
+    data |= {f"range_{name}": _plain(each) for name, each in (ranges or {}).items() if each}
+    values = {"task": task, "data": data, "generator": sections["generator"]}
     if discriminator is not None:
         values["discriminator"] = sections["discriminator"]
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
@@ -99,4 +99,11 @@ def to_dict(config: Config) -> dict[str, Any]:
     values["discriminator"]["feature_layers"] = list(config.discriminator.feature_layers)
     values["loss"]["cycle_features"] = list(config.loss.cycle_features)
     values["evaluation"]["metrics"] = list(config.evaluation.metrics)
+    for name in ("range", "range_a", "range_b"):
+        values["data"][name] = _plain(values["data"][name])
+    values["tracking"]["sample_channels"] = _plain(values["tracking"]["sample_channels"])
     return values
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

@@ -12,6 +12,7 @@ from typing import Literal, TypeVar
 import torch
 from tqdm import tqdm
 
+from cyclegan_style.data.deep_files import ARRAY_ENDING
 from cyclegan_style.data.hub_pictures import SCHEME, HubError, HubPictures
 from cyclegan_style.data.images import (
     IMAGE_ENDINGS,
@@ -20,6 +21,7 @@ from cyclegan_style.data.images import (
     resize,
     to_tensor,
 )
+from cyclegan_style.data.levels import Range
 from cyclegan_style.data.pictures import PictureFiles, Pictures
 from cyclegan_style.data.pixel_cache import PixelCache
 from cyclegan_style.errors import UserError, printable
@@ -66,11 +68,14 @@ def list_images(
     A list is a text file that ends in .txt, of one path a line, relative to the list's folder.
     ``split`` chooses a part of a demo such as ``demo:photo``, whose pictures are made on first use,
     with a progress bar if wanted; ``field`` is the option that errors name; ``endings`` are
-    those of the files that count. A folder inside that may not be entered is an error, or, with
-    ``closed_folders``, listed in place of its files.
+    those of the files that count, where there are none .npy. A folder inside that may not be
+    entered is an error, or, with ``closed_folders``, listed in place of its files.
     """
     try:
         images = _find_images(spec, split, field, progress, endings, closed_folders)
+        if not images:
+            arrays = frozenset({ARRAY_ENDING})
+            images = _find_images(spec, split, field, progress, arrays, closed_folders)
     except (OSError, ValueError, RuntimeError) as error:  # the last for a home of nobody
         reason = getattr(error, "strerror", None) or str(error)
         raise DomainError.about(field, spec, f"cannot be searched: {reason}") from error
@@ -81,11 +86,20 @@ def list_images(
 
 
 def open_pictures(
-    spec: str, split: Split = "train", field: str = "data.a", progress: bool = True
+    spec: str,
+    split: Split = "train",
+    field: str = "data.a",
+    progress: bool = True,
+    values_range: Range | None = None,
 ) -> Pictures:
-    """A domain's pictures by number: of a data set as ``hf://datasets/user/name``, or in files."""
+    """A domain's pictures by number: of a data set as ``hf://datasets/user/name``, or in files.
+
+    Those in files may have values of a range, for more than 8 bits.
+    """
     if not spec.startswith(SCHEME):
-        return PictureFiles(list_images(spec, split, field, progress))
+        return PictureFiles(list_images(spec, split, field, progress), values_range)
+    if values_range is not None:
+        raise DomainError.about(field, spec, "data.range is for pictures in files")
     try:
         return HubPictures.open(spec)
     except HubError as error:
@@ -244,13 +258,14 @@ class ImageDomain:
         min_readable: float,
         memory_budget: int,
         progress: bool,
+        values_range: Range | None = None,
     ) -> "ImageDomain":
         """Find the pictures of a domain, leave out the unreadable and keep the rest in memory.
 
         A domain that would take more than ``memory_budget`` bytes is decoded on access instead.
         Less than the share ``min_readable`` of readable files, or none, is a DomainError.
         """
-        found = open_pictures(spec, split, field, progress)
+        found = open_pictures(spec, split, field, progress, values_range)
         label = f"{field}: finding images"
         headers = _try_each(found.size, range(len(found)), label, progress)
         sizes = {
@@ -265,8 +280,9 @@ class ImageDomain:
         lengths = [
             channels * prod(_fitted_size(*stored, resize, size)) for stored in sizes.values()
         ]
-        if sum(lengths) <= memory_budget:
-            domain._cache = PixelCache(lengths, channels)
+        dtype = torch.uint8 if values_range is None else torch.float32
+        if sum(lengths) * dtype.itemsize <= memory_budget:
+            domain._cache = PixelCache(lengths, channels, dtype)
         if domain._cache or len(sizes) <= FULLY_CHECKED:
             errors += domain._keep_readable(progress)
         domain._account_for(errors, len(found), min_readable)

@@ -1,16 +1,18 @@
 """One image file ⇄ one array of pixels ⇄ one tensor in [-1, 1].
 
 Pixels are uint8 arrays of height × width × channels: 1 grey, 2 grey with alpha, 3 RGB, 4 RGB with
-alpha, in the colours of sRGB. Whatever is wrong with a file is said in one line, by ImageError.
+alpha, in the colours of sRGB. What has more than 8 bits is float32 with fractions of the same
+levels from 0 to 255, and any number of channels (``data/levels.py``). Whatever is wrong with a file
+is said in one line, by ImageError.
 """
 
 import io
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import torch
@@ -22,7 +24,8 @@ from cyclegan_style.errors import UserError, printable
 from cyclegan_style.system.constants import constant
 from cyclegan_style.system.whole_files import whole_file
 
-Pixels = NDArray[np.uint8]
+Pixels = NDArray[np.uint8 | np.float32]
+EightBits = NDArray[np.uint8]
 Picture = str | Path | Image.Image | Pixels
 """What a user may hand over as one: a path, a Pillow image or pixels."""
 
@@ -41,7 +44,7 @@ _FORMATS_BY_ENDING = {
 }
 WRITABLE_ENDINGS = frozenset(_FORMATS_BY_ENDING)
 """Endings, in lower case, of the files that can be written."""
-IMAGE_ENDINGS = WRITABLE_ENDINGS | {".avif", ".jp2", ".ppm"}
+IMAGE_ENDINGS = WRITABLE_ENDINGS | {".avif", ".heic", ".heif", ".jp2", ".ppm"}
 """Endings, in lower case, of the files that count as images in a folder."""
 
 PNG_COMPRESSION = 3
@@ -49,7 +52,8 @@ PNG_COMPRESSION = 3
 
 # Formats that are recognised by content, whatever the ending says. Pillow knows more, among them
 # EPS, for which it would start Ghostscript.
-_READABLE_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")
+_READABLE_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF", "HEIF")
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1")
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
 
@@ -153,7 +157,7 @@ def pixels_of(picture: Picture, channels: int = 3) -> Pixels:
     return from_pillow(to_pillow(picture), channels)
 
 
-def from_pillow(image: Image.Image, channels: int = 3) -> Pixels:
+def from_pillow(image: Image.Image, channels: int = 3) -> EightBits:
     """Pixels of a Pillow image of any mode and colour profile, upright and in sRGB.
 
     1 and 3 channels lay alpha on white.
@@ -176,6 +180,7 @@ def from_pillow(image: Image.Image, channels: int = 3) -> Pixels:
 
 def to_pillow(pixels: Pixels, metadata: Metadata | None = None) -> Image.Image:
     """The Pillow image of mode L, LA, RGB or RGBA with these pixels."""
+    pixels = eight_bits(pixels)
     image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
     image.info.update(metadata or {})
     if pixels.shape[2] < 3:
@@ -189,8 +194,23 @@ def resize(pixels: Pixels, size: tuple[int, int]) -> Pixels:
     Colours of transparent pixels are weighted by their alpha, so they do not bleed.
     """
     height, width = size
-    image = to_pillow(pixels).resize((width, height), Image.Resampling.BICUBIC)
-    return np.array(image).reshape(height, width, pixels.shape[2])
+    return by_pillow(pixels, lambda image: image.resize((width, height), Image.Resampling.BICUBIC))
+
+
+def by_pillow(pixels: Pixels, change: Callable[[Image.Image], Image.Image]) -> Pixels:
+    """The picture changed by Pillow, which changes each channel of levels with fractions alone."""
+    if pixels.dtype == np.uint8:
+        image = change(to_pillow(pixels))
+        return np.array(image).reshape(image.height, image.width, pixels.shape[2])
+    channels = [change(Image.fromarray(channel)) for channel in pixels.transpose(2, 0, 1)]
+    return np.stack([np.asarray(image) for image in channels], axis=2).clip(0, 255)
+
+
+def eight_bits(pixels: Pixels) -> EightBits:
+    """The nearest whole levels."""
+    if pixels.dtype == np.uint8:
+        return cast(EightBits, pixels)
+    return np.rint(pixels).clip(0, 255).astype(np.uint8)
 
 
 def to_tensor(pixels: Pixels) -> torch.Tensor:
@@ -222,6 +242,11 @@ def normalised(levels: torch.Tensor) -> torch.Tensor:
 def quantised(values: torch.Tensor) -> torch.Tensor:
     """The nearest levels to values in [-1, 1], those beyond clamped, as uint8 on their device."""
     return values.float().add(1).mul_(127.5).round_().clamp_(0, 255).byte()
+
+
+def levels_with_fractions(values: torch.Tensor) -> torch.Tensor:
+    """The same of what has more than 8 bits, not rounded."""
+    return values.float().add(1).mul_(127.5).clamp_(0, 255)
 
 
 def luminance(images: torch.Tensor) -> torch.Tensor:
@@ -280,7 +305,8 @@ def _identify(stream: BinaryIO) -> Image.Image | None:
     """
     prefix = stream.read(16)
     # The first imports the commonest readers, the second dozens.
-    for import_readers in (Image.preinit, Image.init):
+    is_heif = prefix[4:8] == b"ftyp" and prefix[8:12] in _HEIF_BRANDS
+    for import_readers in (Image.preinit, Image.init, *([_import_heif] if is_heif else [])):
         import_readers()
         for name in _READABLE_FORMATS:
             factory, accepts = Image.OPEN.get(name, (None, None))
@@ -292,6 +318,15 @@ def _identify(stream: BinaryIO) -> Image.Image | None:
             with suppress(SyntaxError):
                 return factory(stream, "")
     return None
+
+
+def _import_heif() -> None:
+    """Let Pillow read what phones write."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        raise UserError("a HEIC picture: pip install 'cyclegan-style[heic]'") from None
+    register_heif_opener()
 
 
 def reason_of(error: Exception) -> str:

@@ -3,9 +3,13 @@
 import io
 from contextlib import suppress
 from functools import cache, lru_cache
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageCms
+
+Number = TypeVar("Number", bound=np.generic)
 
 Metadata = dict[str, bytes]
 """What is kept of a file beside its pixels, by Pillow's names: ``exif`` and ``icc_profile``."""
@@ -62,12 +66,26 @@ _MAX_EXIF_BYTES = 65533
 def upright(image: Image.Image) -> Image.Image:
     """The image as its EXIF orientation would have it shown."""
     # ImageOps.exif_transpose also rewrites the metadata, which fails on odd ones, and copies.
-    try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # damaged metadata must not cost a sound picture
-        return image
-    turn = _TURN_OF_ORIENTATION.get(orientation)
+    turn = _TURN_OF_ORIENTATION.get(orientation_of(image))
     return image if turn is None else image.transpose(turn)
+
+
+def orientation_of(image: Image.Image) -> int:
+    """The number by which EXIF tells how to turn an image."""
+    try:
+        orientation: int = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # damaged metadata must not cost a sound picture
+        return 1
+    return orientation
+
+
+def turned(values: NDArray[Number], orientation: int) -> NDArray[Number]:
+    """The same of H×W×C values."""
+    if orientation in (5, 6, 7, 8):
+        values = values.transpose(1, 0, 2)
+    down = -1 if orientation in (3, 4, 7, 8) else 1
+    across = -1 if orientation in (2, 3, 6, 7) else 1
+    return values[::down, ::across]
 
 
 def in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:

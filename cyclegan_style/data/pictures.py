@@ -6,7 +6,9 @@ from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Protocol
 
-from cyclegan_style.data.images import Pixels, read_image, read_size
+from cyclegan_style.data.deep_files import picture_size, read_picture
+from cyclegan_style.data.images import Pixels
+from cyclegan_style.data.levels import Range
 
 
 class Pictures(Protocol):
@@ -37,10 +39,14 @@ class Pictures(Protocol):
 
 
 class PictureFiles:
-    """Pictures in files, which are called by their paths."""
+    """Pictures in files, which are called by their paths.
 
-    def __init__(self, paths: Sequence[Path]) -> None:
+    With a range their pixels are levels with fractions, and otherwise 8 bits.
+    """
+
+    def __init__(self, paths: Sequence[Path], values_range: Range | None = None) -> None:
         self.paths = paths
+        self.values_range = values_range
 
     def __len__(self) -> int:
         """Number of files."""
@@ -52,11 +58,11 @@ class PictureFiles:
 
     def size(self, number: int) -> tuple[int, int]:
         """Height and width by the file's header."""
-        return read_size(self.paths[number])
+        return picture_size(self.paths[number])
 
     def read(self, number: int, channels: int) -> Pixels:
         """Pixels of a file."""
-        return read_image(self.paths[number], channels)
+        return read_picture(self.paths[number], channels, self.values_range)
 
     def contents(self) -> list[tuple[str, int]]:
         """Name below the deepest folder that holds all of them, and size, of each file."""

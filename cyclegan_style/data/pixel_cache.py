@@ -15,11 +15,13 @@ class PixelCache:
     them, and for spawned ones torch moves it into shared memory. A list of arrays would be copied.
     """
 
-    def __init__(self, lengths: Sequence[int], channels: int) -> None:
+    def __init__(
+        self, lengths: Sequence[int], channels: int, dtype: torch.dtype = torch.uint8
+    ) -> None:
         self._ends = torch.tensor(lengths, dtype=torch.int64).cumsum(0)
         self._starts = self._ends - torch.tensor(lengths, dtype=torch.int64)
         self._shapes = torch.full((len(lengths), 3), channels)
-        self._store = torch.empty(sum(lengths), dtype=torch.uint8)
+        self._store = torch.empty(sum(lengths), dtype=dtype)
 
     def put(self, index: int, pixels: Pixels) -> None:
         """Store a picture in the space that was reserved for it."""

@@ -15,7 +15,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from cyclegan_style.data.domains import ImageDomain, enlarged
-from cyclegan_style.data.images import Pixels, to_pillow, to_tensor
+from cyclegan_style.data.images import Pixels, by_pillow, to_tensor
 from cyclegan_style.system.preemption import leave_signals_to_the_trainer
 
 Batch = dict[str, torch.Tensor]
@@ -180,10 +180,12 @@ def turned_crop(
     # Pixel (i, j) of the crop has its centre at (i + ½, j + ½), as Pillow counts, too.
     a, b, half = cosine * side / size, sine * side / size, size / 2
     to_source = (a, -b, x - (a - b) * half, b, a, y - (a + b) * half)
-    image = to_pillow(pixels).transform(
-        (size, size), Image.Transform.AFFINE, to_source, Image.Resampling.BICUBIC
+    return by_pillow(
+        pixels,
+        lambda image: image.transform(
+            (size, size), Image.Transform.AFFINE, to_source, Image.Resampling.BICUBIC
+        ),
     )
-    return np.array(image).reshape(size, size, pixels.shape[2])
 
 
 def _generator(*key: int) -> np.random.Generator:

@@ -9,14 +9,16 @@ from accelerate import Accelerator, PartialState
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from cyclegan_style.config import Config, parse_bytes
+from cyclegan_style.config import Config, ValueRange, parse_bytes
 from cyclegan_style.data.domains import ImageDomain, open_pictures, reference_layout
+from cyclegan_style.data.levels import Range
 from cyclegan_style.data.sampling import (
     Batch,
     UnpairedBatchSampler,
     UnpairedDataset,
     training_loader,
 )
+from cyclegan_style.errors import UserError
 from cyclegan_style.networks.sizes import size_divisor
 from cyclegan_style.system.cores import processes_here
 from cyclegan_style.system.processes import main_process_first, wait_for_all
@@ -59,6 +61,7 @@ def open_dataset(config: Config, processes: Accelerator | PartialState) -> Unpai
             min_readable=data.min_readable,
             memory_budget=parse_bytes(data.memory_budget) // len(specs) // processes_here(),
             progress=processes.is_main_process,
+            values_range=in_numbers(data.ranges[domain]),
         )
         for domain, spec in specs.items()
     }
@@ -86,16 +89,21 @@ def open_test_domains(config: Config) -> dict[str, ImageDomain]:
     """The test pictures of all domains, at the size of training."""
     data = config.data
     tests = {"a": data.test_a, "b": data.test_b}
-    chosen = {
-        name: (f"data.test_{name}", tests[name] or spec, data.channels[name])
-        for name, spec in data.specs.items()
-    }
-    return {
-        name: ImageDomain(
-            spec, field, open_pictures(spec, "test", field), channels, data.resize, data.crop_size
-        )
-        for name, (field, spec, channels) in chosen.items()
-    }
+    domains = {}
+    for name, trained in data.specs.items():
+        field, spec = f"data.test_{name}", tests[name] or trained
+        values_range = in_numbers(data.ranges[name])
+        pictures = open_pictures(spec, "test", field, values_range=values_range)
+        channels = data.channels[name]
+        domains[name] = ImageDomain(spec, field, pictures, channels, data.resize, data.crop_size)
+    return domains
+
+
+def in_numbers(values_range: ValueRange) -> Range | None:
+    """A domain's range once what was to be measured is."""
+    if values_range == "measured":
+        raise UserError("data.range: measured is for train, which measures when a run begins")
+    return values_range
 
 
 def open_test_images(config: Config, domains: dict[str, ImageDomain]) -> dict[str, list[Tensor]]:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from cyclegan_style.data.images import ImageError, Pixels, read_stored_rgb
+from cyclegan_style.data.images import EightBits, ImageError, Pixels, read_stored_rgb
 from cyclegan_style.evaluation.frechet import Moments, merged
 from cyclegan_style.evaluation.sliced_wasserstein import Thumbnails, thumbnail
 from cyclegan_style.system.memory import trim_heap
@@ -42,7 +42,7 @@ class Looks:
     index: int
     size: tuple[int, int]
     image: Tensor | None
-    thumbnail: Pixels | None
+    thumbnail: EightBits | None
 
 
 @dataclass(frozen=True)

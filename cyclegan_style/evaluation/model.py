@@ -11,7 +11,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cyclegan_style.config.directions import DIRECTIONS
-from cyclegan_style.data.images import ImageError, Pixels, luminance, to_tensor
+from cyclegan_style.data.images import (
+    EightBits,
+    ImageError,
+    Pixels,
+    eight_bits,
+    luminance,
+    to_tensor,
+)
+from cyclegan_style.data.levels import viewed
 from cyclegan_style.evaluation.collect import values_of_all
 from cyclegan_style.evaluation.distances import Distances
 from cyclegan_style.evaluation.evaluator import Evaluator
@@ -47,8 +55,15 @@ class Translation:
     On the way it notes how near each translation stays to its picture.
     """
 
-    def __init__(self, translator: Translator, distances: Distances) -> None:
+    def __init__(
+        self,
+        translator: Translator,
+        distances: Distances,
+        channels_in: Sequence[int] | None = None,
+        channels_out: Sequence[int] | None = None,
+    ) -> None:
         self.translator = translator
+        self.channels_in, self.channels_out = channels_in, channels_out
         self.measures: dict[str, Callable[[Pixels, Pixels], float]] = {
             "structure": structure_similarity
         }
@@ -62,9 +77,10 @@ class Translation:
         pixels = self.translator.read(path)
         if min(pixels.shape[:2]) < self.smallest:
             raise ImageError(path, f"smaller than {self.smallest} × {self.smallest} pixels")
-        output = as_rgb(self.translator.translate_pixels([pixels])[0])
+        output = as_rgb(self.translator.translate_pixels([pixels])[0], self.channels_out)
+        seen = as_rgb(pixels, self.channels_in)
         for name, measure in self.measures.items():
-            self.nearness[name][path] = measure(as_rgb(pixels), output)
+            self.nearness[name][path] = measure(seen, output)
         return output
 
     def measured(self, fakes: ImageSet) -> ImageSet:
@@ -109,8 +125,12 @@ def gradient_magnitude(images: Tensor) -> Tensor:
     return F.conv2d(luminance(images), kernels).square().sum(1, keepdim=True).sqrt()
 
 
-def as_rgb(pixels: Pixels) -> Pixels:
-    """Three channels: grey repeated, alpha dropped as the public tools do."""
+def as_rgb(pixels: Pixels, channels: Sequence[int] | None = None) -> EightBits:
+    """Three channels of 8 bits: grey repeated, alpha dropped as the public tools do.
+
+    Of a picture of many ``channels`` these are taken.
+    """
+    pixels = eight_bits(viewed(pixels, channels))
     if pixels.shape[2] <= 2:
         return np.repeat(pixels[:, :, :1], 3, axis=2)
     return pixels[:, :, :3]

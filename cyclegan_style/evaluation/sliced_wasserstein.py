@@ -14,7 +14,7 @@ from accelerate.utils import gather_object
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cyclegan_style.data.images import Pixels, resize
+from cyclegan_style.data.images import EightBits, Pixels, eight_bits, resize
 
 SIZE = 128
 """Side in pixels to which every image is brought, which is the finest level."""
@@ -35,9 +35,10 @@ def level_sizes(size: int = SIZE) -> list[int]:
     return [size >> level for level in range(size.bit_length()) if size >> level >= COARSEST]
 
 
-def thumbnail(pixels: Pixels) -> Pixels:
+def thumbnail(pixels: Pixels) -> EightBits:
     """All that is looked at of an image; its descriptors are six times as large."""
-    return pixels if pixels.shape[:2] == (SIZE, SIZE) else resize(pixels, (SIZE, SIZE))
+    fits = pixels.shape[:2] == (SIZE, SIZE)
+    return eight_bits(pixels if fits else resize(pixels, (SIZE, SIZE)))
 
 
 def descriptors_of_images(thumbnails: Thumbnails, levels: Collection[int]) -> Descriptors:

@@ -119,7 +119,7 @@ def write_model_folder(
         export_model(
             output,
             {name: loaded.network for name, loaded in generators.items()},
-            model_yaml(some.config, channels_a, channels_b, judge, some.task),
+            model_yaml(some.config, channels_a, channels_b, judge, some.task, some.ranges),
             {name: loaded.network for name, loaded in discriminators.items()},
         )
     except OSError as error:

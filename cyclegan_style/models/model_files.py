@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from cyclegan_style.config import DataConfig, GeneratorConfig, RunConfig, TaskName
+from cyclegan_style.data.levels import Range, is_range
 from cyclegan_style.errors import UserError, printable
 from cyclegan_style.models.configurations import depth_of
 from cyclegan_style.models.export import CONFIG_FILE, MODEL_FOLDER, generator_file
@@ -53,6 +54,14 @@ class LoadedGenerator:
     direction: DirectionName
     task: TaskName = "cyclegan"
     """What trained it."""
+    in_range: Range | None = None
+    """Values that become -1 and 1; None for pictures of 8 bits."""
+    out_range: Range | None = None
+
+    @property
+    def ranges(self) -> dict[str, Range | None]:
+        """The range of values by domain."""
+        return dict(zip(self.direction, (self.in_range, self.out_range), strict=True))
 
     def checksum(self) -> str:
         """SHA-256 of the weights, which tells models apart."""
@@ -229,7 +238,18 @@ def _load_folder(folder: Path, direction: DirectionName) -> LoadedGenerator:
     in_channels, out_channels = channels if direction == "ab" else channels[::-1]
     network = _build(path, read_state(path), _Shape(config, in_channels, out_channels))
     task: TaskName = "one_style" if sections.get("task") == "one_style" else "cyclegan"
-    return LoadedGenerator(network, config, in_channels, out_channels, direction, task)
+    ranges = [_range_of(folder / CONFIG_FILE, data.ranges[domain]) for domain in direction]
+    return LoadedGenerator(network, config, in_channels, out_channels, direction, task, *ranges)
+
+
+def _range_of(path: Path, values: object) -> Range | None:
+    """A domain's range by a configuration that anybody may have written."""
+    match values:
+        case None:
+            return None
+        case [int() | float() as low, int() | float() as high] if is_range(low, high):
+            return float(low), float(high)
+    raise UserError(printable(f"{path}: {values!r} are no values from low to high"))
 
 
 def read_sections(path: Path) -> dict[str, Any]:

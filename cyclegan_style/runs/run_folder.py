@@ -34,6 +34,7 @@ LOCK_FILE = ".lock"
 FORMAT_FILE = ".number-format.json"
 CONVOLUTIONS_FILE = ".convolutions.json"
 COMPILING_FILE = ".compiling.json"
+RANGES_FILE = ".ranges.json"
 LOCK_SECONDS = 20.0
 """How long to wait for the lock: a killed run's loader processes notice after a few seconds."""
 

@@ -69,6 +69,7 @@ class ModelInMemory:
         self._choosing = Lock()
         for predictor in self.plain.values():
             predictor.require_picture_channels()
+            predictor.require_eight_bits("the server takes and gives")
             grey = np.full((WARM_SIDE, WARM_SIDE, predictor.in_channels), 128, np.uint8)
             predictor.translate_pixels([grey])
 

@@ -16,6 +16,7 @@ from cyclegan_style.networks.discriminators import MOST_SCALES, side_of_whole
 from cyclegan_style.networks.sizes import pads, problems_of_kernels, size_divisor
 from cyclegan_style.synthetic import DEMO_SPECS
 from cyclegan_style.training.task_checks import problems_of_task
+from cyclegan_style.training.value_ranges import problems_of_value_ranges
 
 _LEAST = {
     "data.load_size": 1,
@@ -73,8 +74,6 @@ _LEAST = {
 _MOST = {
     "data.rotate": 45,
     "data.scale": 1,
-    "data.channels_a": 4,
-    "data.channels_b": 4,
     "discriminator.scales": MOST_SCALES,
     "loss.cycle_decay": 1,
     # NumPy's seeds have 32 bits, and each process adds its number.
@@ -94,6 +93,7 @@ def validate(config: Config) -> None:
         *_problems_of_domains(config),
         *_problems_of_sizes(config),
         *_problems_of_ranges(config),
+        *problems_of_value_ranges(config),
         *_problems_of_combinations(config),
         *_problems_of_one_side(config),
         *_problems_of_what_would_not_happen(config),

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from cyclegan_style.config.directions import DIRECTIONS
 from cyclegan_style.data.images import Pixels, to_pillow, to_pixels
+from cyclegan_style.data.levels import viewed
 from cyclegan_style.training.cyclegan import Generators
 
 MARGIN = 4
@@ -29,23 +30,32 @@ def translate_each(network: torch.nn.Module, images: Sequence[Tensor]) -> list[T
         network.train(was_training)
 
 
-def sample_sheet(generators: Generators, tests: Mapping[str, Sequence[Tensor]]) -> Pixels:
+def sample_sheet(
+    generators: Generators,
+    tests: Mapping[str, Sequence[Tensor]],
+    channels: Mapping[str, Sequence[int] | None],
+) -> Pixels:
     """Rows of test images: input, translation, reconstruction and identity, both ways.
 
-    What a generator that is not trained would show is left out.
+    What a generator that is not trained would show is left out. Of each domain some ``channels``
+    are shown, or all.
     """
     columns: list[tuple[str, list[Pixels]]] = []
     for name, source, target, reverse in DIRECTIONS:
         inputs = list(tests[source])
-        shown = [(source.upper(), inputs)]
+        shown = [(source, source.upper(), inputs)]
         if name in generators:
             fakes = translate_each(generators[name], inputs)
-            shown.append((f"{source.upper()} to {target.upper()}", fakes))
+            shown.append((target, f"{source.upper()} to {target.upper()}", fakes))
             if reverse in generators:
-                shown.append(("and back", translate_each(generators[reverse], fakes)))
+                shown.append((source, "and back", translate_each(generators[reverse], fakes)))
         if reverse in generators and inputs[0].shape[0] == tests[target][0].shape[0]:
-            shown.append((f"{source.upper()} kept", translate_each(generators[reverse], inputs)))
-        columns += [(title, [to_pixels(image) for image in images]) for title, images in shown]
+            kept = translate_each(generators[reverse], inputs)
+            shown.append((source, f"{source.upper()} kept", kept))
+        columns += [
+            (title, [viewed(to_pixels(image), channels[domain]) for image in images])
+            for domain, title, images in shown
+        ]
     return sheet(columns)
 
 

@@ -40,6 +40,7 @@ class TrainingStep(ABC):
     def __init__(self, config: Config, accelerator: Accelerator, dtype: torch.dtype) -> None:
         self.accelerator = accelerator
         self.clip_norm = config.optimizer.clip_norm
+        self.shown_channels = config.shown_channels
         self.memory_format = (
             torch.channels_last if config.train.channels_last else torch.contiguous_format
         )
@@ -91,7 +92,7 @@ class TrainingStep(ABC):
 
     def sample(self, tests: Mapping[str, Sequence[Tensor]]) -> Pixels:
         """A picture of what the generators make of the test pictures."""
-        return sample_sheet(self.exported_generators, tests)
+        return sample_sheet(self.exported_generators, tests, self.shown_channels)
 
     def _prepare_generators(self, train: TrainConfig) -> None:
         """Let the generators be averaged, and computed, as is configured."""

@@ -44,6 +44,7 @@ from cyclegan_style.training.saving import Saving
 from cyclegan_style.training.schedule import learning_rate, share_behind
 from cyclegan_style.training.scoring import Scoring
 from cyclegan_style.training.tasks import build_step
+from cyclegan_style.training.value_ranges import with_ranges_of_run
 from cyclegan_style.training.watching import Watching
 
 DIVERGED = "training diverged"
@@ -90,6 +91,7 @@ def train(
     processes = join_training(config.train)
     config = main_process_first(partial(with_styles, config))
     run = on_main_process(lambda: claim_run_folder(config))
+    config = with_ranges_of_run(config, run)
     dataset = open_dataset(config, processes)
     accelerator = build_accelerator(config, precision_of_run(config, run))
     for note in (*notes, *remarks(config)):

@@ -11,7 +11,7 @@ from cyclegan_style.config import Config
 from cyclegan_style.config.directions import Direction
 from cyclegan_style.data.domains import ImageDomain
 from cyclegan_style.data.images import Pixels
-from cyclegan_style.data.training_data import spread
+from cyclegan_style.data.training_data import in_numbers, spread
 from cyclegan_style.evaluation.evaluator import Evaluator
 from cyclegan_style.evaluation.image_sets import ImageSet
 from cyclegan_style.evaluation.model import Translation, as_rgb
@@ -56,7 +56,8 @@ class Validation:
             name: spread(domain.paths, evaluation.max_images) for name, domain in domains.items()
         }
         self.real = {
-            name: self._measure(name, DomainReader(domains[name])) for name in config.made_domains
+            name: self._measure(name, DomainReader(domains[name], config.shown_channels[name]))
+            for name in config.made_domains
         }
 
     def scores(self, generators: Generators) -> dict[str, float]:
@@ -67,7 +68,8 @@ class Validation:
         for direction in generators.directions:
             predictor = self._predictor(generators[direction.name], direction)
             translator = DomainTranslator(self.domains[direction.source], predictor)
-            translation = Translation(translator, self.evaluator.distances)
+            channels = [self.config.shown_channels[name] for name in direction[1:3]]
+            translation = Translation(translator, self.evaluator.distances, *channels)
             fake = translation.measured(self._measure(direction.source, translation))
             values |= self._compared(direction.target, fake, direction.name)
         return values
@@ -113,7 +115,9 @@ class Validation:
         network = build_generator(self.config.generator, in_channels, out_channels)
         network.load_state_dict(generator.state_dict())
         loaded = LoadedGenerator(
-            network, self.config.generator, in_channels, out_channels, direction.name
+            *(network, self.config.generator, in_channels, out_channels, direction.name),
+            in_range=in_numbers(self.config.data.ranges[direction.source]),
+            out_range=in_numbers(self.config.data.ranges[direction.target]),
         )
         return Predictor(loaded, self.device, self.dtype)
 
@@ -121,12 +125,13 @@ class Validation:
 class DomainReader:
     """Reads test pictures at the size of the samples, for metrics that want RGB."""
 
-    def __init__(self, domain: ImageDomain) -> None:
+    def __init__(self, domain: ImageDomain, channels: Sequence[int] | None = None) -> None:
         self.domain = domain
+        self.channels = channels
 
     def __call__(self, path: Path) -> Pixels:
-        """RGB pixels of a file."""
-        return as_rgb(self.domain.read(path))
+        """RGB pixels of a file, or those that are shown of its channels."""
+        return as_rgb(self.domain.read(path), self.channels)
 
 
 class DomainTranslator:
