@@ -62,7 +62,7 @@ def test_glob_patterns_and_single_files(tmp_path, monkeypatch):
     [
         ("missing", "no such file or folder"),
         ("", "no such file or folder"),
-        ("empty", r"files count that end in \.avif \.bmp \.jfif \.jp2 \.jpeg"),
+        ("empty", r"files count that end in \.avif \.bmp \.heic \.heif \.jfif"),
         ("empty/*.jpg", r"no image there"),
         ("empty/**.jpg", "cannot be searched"),
         ("demo:statue", "there are demo:photo, demo:painting, demo:summer, demo:winter"),
