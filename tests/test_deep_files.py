@@ -155,6 +155,7 @@ def test_deep_pictures_are_turned_as_eight_bits_are(tmp_path, orientation, endin
             "int16",
             {"photometric": "minisblack", "planarconfig": "contig", "tile": (16, 16)},
         ),
+        ((7, 5, 4), "uint8", {"photometric": "rgb", "extrasamples": [0]}),
         ((7, 5, 5), "uint8", {"photometric": "minisblack", "planarconfig": "contig"}),
     ],
 )
@@ -175,7 +176,9 @@ def test_compressed_grey_tiff_is_read_without_tifffile(tmp_path, monkeypatch):
     Image.fromarray(values).save(tmp_path / "a.tif", compression="tiff_lzw")
     colours = random_values(20, 30, 3)
     tifffile.imwrite(tmp_path / "b.tif", colours, photometric="rgb")
+    assert is_deep(tmp_path / "b.tif")
     monkeypatch.setitem(sys.modules, "tifffile", None)
+    assert is_deep(tmp_path / "a.tif") and not is_deep(tmp_path / "b.tif")  # which is read as ever
 
     assert np.array_equal(read_stored(tmp_path / "a.tif").values[:, :, 0], values)
     with pytest.raises(ImageError, match=r"pip install 'cyclegan-style\[tiff\]'"):
@@ -331,6 +334,7 @@ def test_the_type_of_values_stays_unless_it_cannot_hold_them():
     assert type_for((-3, 70000), sixteen, (0, 65535)) == single
     assert type_for((0, 1), sixteen, (0, 65535)) == single  # as whole numbers: two values
     assert type_for((0, 90), sixteen, (10, 100)) == sixteen
+    assert type_for((0, 90000), np.dtype("float16"), (0, 1)) == single
     assert type_for((0, 255), np.dtype("float64"), (0, 1)) == np.dtype("float64")
 
 

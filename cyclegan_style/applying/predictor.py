@@ -120,6 +120,7 @@ class Predictor:
     def translate(self, picture: Picture) -> Image.Image:
         """Translate a path, a Pillow image or H×W×C uint8 pixels to an image of the same size.
 
+        The image has 8 bits; ``translate_values`` is for arrays of more, and of other channels.
         Its ``info`` holds what ``save`` can be given of the input's metadata: ``exif`` and, if the
         input had a colour profile, ``icc_profile`` of sRGB.
         """
@@ -129,6 +130,11 @@ class Predictor:
         """Translate pictures of any sizes; those that fit go through the network together."""
         if isinstance(pictures, str | Path | Image.Image):
             raise UserError("translate_batch takes a list of pictures; translate takes one")
+        if self.out_channels > MOST_CHANNELS:
+            raise UserError(
+                f"an image has at most {MOST_CHANNELS} channels, and the model makes"
+                f" {self.out_channels}: translate_values takes and gives arrays"
+            )
         inputs = [self.read_with_metadata(picture) for picture in pictures]
         outputs = self.translate_pixels([pixels for pixels, _ in inputs])
         return [

@@ -50,6 +50,8 @@ _ARRAY_SIGNATURE = b"\x93NUMPY"
 _TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _TIFF_ENDINGS = (".tif", ".tiff")
 _TIFF_PROFILE = 34675
+_COMPRESSIONS = (1, 8, 32946)
+"""None and deflate, in its two numbers, which tifffile reads by itself."""
 _ALPHA = (1, 2)
 """What a TIFF calls samples that are alpha."""
 _UNSIGNED = 1
@@ -102,7 +104,8 @@ class Stored:
 def is_deep(path: Path) -> bool:
     """Whether a file holds more than a picture of 8 bits, and can be read as it is.
 
-    Of TIFF files those of 16-bit whole numbers count, of which white is known.
+    Of TIFF files those of 16-bit whole numbers count, of which white is known. Pillow reads others,
+    and those in colours where what reads them whole is missing, as 8 bits.
     """
     with _errors_of(path):
         beginning = _beginning(path)
@@ -114,7 +117,8 @@ def is_deep(path: Path) -> bool:
         with opened_image(path) as image:
             bits = _tag(image, ExifTags.Base.BitsPerSample, (1,))
             unsigned = set(_tag(image, ExifTags.Base.SampleFormat, (_UNSIGNED,))) == {_UNSIGNED}
-            return max(bits) == 16 and unsigned and (len(bits) == 1 or _has_tifffile())
+            readable = len(bits) == 1 or _is_read_by_tifffile(image)
+            return max(bits) == 16 and unsigned and _is_picture(image) and readable
     except ImageError:
         return False
 
@@ -150,8 +154,7 @@ def read_picture(path: Path, channels: int, values_range: Range | None = None) -
 def picture_size(path: Path) -> tuple[int, int]:
     """Height and width by the header alone, before an orientation is applied."""
     with _errors_of(path):
-        beginning = _beginning(path)
-        if beginning.startswith(_ARRAY_SIGNATURE):
+        if path.suffix.lower() == ARRAY_ENDING and _beginning(path).startswith(_ARRAY_SIGNATURE):
             height, width = _mapped(path).shape[:2]
             return height, width
         try:
@@ -159,7 +162,7 @@ def picture_size(path: Path) -> tuple[int, int]:
         except TooManyPixelsError:
             raise
         except ImageError:
-            if not beginning.startswith(_TIFF_SIGNATURES) or not _has_tifffile():
+            if path.suffix.lower() not in _TIFF_ENDINGS or not _has_tifffile():
                 raise
         with _opened_tiff(path) as page:
             return page.imagelength, page.imagewidth
@@ -260,7 +263,7 @@ def _stored_tiff(path: Path) -> Stored:
     try:
         with opened_image(path) as image:
             bits = _tag(image, ExifTags.Base.BitsPerSample, (1,))
-            if max(bits) <= 8:
+            if max(bits) <= 8 and _is_picture(image):
                 return _eight_bit(image)
             if image.mode in _GREY_MODES:
                 metadata = _metadata_of(image)
@@ -295,6 +298,11 @@ def _stored_by_tifffile(path: Path) -> Stored:
         return Stored(turned(values, int(tag.value) if tag else 1), metadata, alpha)
 
 
+def _is_picture(image: Image.Image) -> bool:
+    """Whether a TIFF has no samples but colours and alpha; Pillow drops others."""
+    return set(_tag(image, ExifTags.Base.ExtraSamples, ())) <= set(_ALPHA)
+
+
 def _eight_bit(image: Image.Image) -> Stored:
     alpha = image.has_transparency_data
     channels = 4 if alpha else 1 if image.mode in ("1", "L") else 3
@@ -317,6 +325,14 @@ def _tag(image: Image.Image, tag: int, default: tuple[int, ...]) -> tuple[int, .
 
 def _has_tifffile() -> bool:
     return find_spec("tifffile") is not None
+
+
+def _is_read_by_tifffile(image: Image.Image) -> bool:
+    """Whether a TIFF's compression needs nothing that is not installed."""
+    compression = getattr(image, "tag_v2", {}).get(ExifTags.Base.Compression, 1)
+    return _has_tifffile() and (
+        compression in _COMPRESSIONS or find_spec("imagecodecs") is not None
+    )
 
 
 def _tifffile() -> Any:

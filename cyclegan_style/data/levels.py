@@ -54,7 +54,8 @@ def type_for(values_range: Range, dtype: np.dtype[Any], source: Range) -> np.dty
     It is the same if it holds them and has as many steps, of 256 or fewer, as it had for those.
     """
     if dtype.kind == "f":
-        return dtype
+        holds = float(np.finfo(dtype).max) >= max(map(abs, values_range))
+        return dtype if holds else np.dtype(np.float32)
     steps = min(255.0, source[1] - source[0])
     for fitting in (dtype, np.dtype(np.uint16)):
         limits, (low, high) = np.iinfo(fitting), values_range
