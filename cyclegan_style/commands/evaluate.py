@@ -131,8 +131,8 @@ def paired_command(arguments: list[str]) -> int:
     parser.add_argument(
         "--range",
         type=str,
-        help="values of black and white, such as 0,4095; files of floats need it, and of others it"
-        " is all that they can hold",
+        help="values of black and white, such as 0,4095 (or --range=-1,1); files of floats need it,"
+        " and of others it is all that they can hold",
     )
     _add_lpips_weights(parser)
     options = parser.parse_args(arguments)

@@ -383,8 +383,8 @@ class TrackingConfig:
     sample_count: int = 4
     """Test pictures of each domain in a picture of samples."""
     sample_channels: tuple[int, ...] | None = None
-    """Channels of domains with a range that are shown and scored, numbered from 1: three, such as
-    [4, 3, 2], or one; null: the first three of more than four."""
+    """Channels that are shown and scored of domains with a range that have them, numbered from 1:
+    three, such as [4, 3, 2], or one; null: the first three of more than four."""
 
 
 @dataclass(frozen=True)
@@ -433,9 +433,13 @@ class Config:
     def shown_channels(self) -> dict[str, tuple[int, ...] | None]:
         """Which channels of each domain's pictures are shown and scored; None: of all, colours."""
         chosen = self.tracking.sample_channels
-        usual = {name: (1, 2, 3) if n > 4 else None for name, n in self.data.channels.items()}
         return {
-            name: chosen if chosen and self.data.ranges[name] else usual[name] for name in usual
+            name: chosen
+            if chosen and self.data.ranges[name] and max(chosen) <= count
+            else (1, 2, 3)
+            if count > 4
+            else None
+            for name, count in self.data.channels.items()
         }
 
     @property

@@ -61,6 +61,9 @@ _AXES = {"YX": (0, 1), "YXS": (0, 1, 2), "SYX": (1, 2, 0)}
 _GREY_MODES = ("I;16", "I;16B", "F")
 """Modes of Pillow that hold a file's values as they are."""
 
+for _reader in ("PIL.TiffImagePlugin", "tifffile"):  # which log what they raise, on many lines
+    logging.getLogger(_reader).setLevel(logging.CRITICAL)
+
 
 @dataclass(frozen=True)
 class Stored:
@@ -342,7 +345,6 @@ def _tifffile() -> Any:
         raise UserError(
             "a TIFF of more than 8 bits or four channels: pip install 'cyclegan-style[tiff]'"
         ) from None
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # which tells errors on many lines
     return tifffile
 
 

@@ -38,13 +38,16 @@ def problems_of_value_ranges(config: Config) -> list[str]:
     chosen = config.tracking.sample_channels
     if chosen is None:
         return problems
-    if len(chosen) not in (1, 3) or min(chosen) < 1:
+    if len(chosen) not in (1, 3) or not all(number >= 1 for number in chosen):
         problems.append("tracking.sample_channels must be three numbers from 1 on, or one")
     counts = [count for name, count in data.channels.items() if data.ranges[name]]
     if not counts:
         problems.append("tracking.sample_channels is for domains with data.range")
-    elif max(chosen, default=0) > min(counts):
-        problems.append(f"tracking.sample_channels must be at most {min(counts)}, as many as given")
+    elif max(chosen, default=0) > max(counts):
+        problems.append(
+            f"tracking.sample_channels must be at most {max(counts)}, the channels of a domain with"
+            " a range"
+        )
     return problems
 
 
