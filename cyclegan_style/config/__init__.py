@@ -1,11 +1,9 @@
 """Everything that can be chosen about a run: the fields, and their values by name."""
 
 from cyclegan_style.config.fields import (
-    CheckpointConfig,
     Config,
     DataConfig,
     DiscriminatorConfig,
-    EvaluationConfig,
     FeatureLayer,
     GeneratorConfig,
     LossConfig,
@@ -13,7 +11,6 @@ from cyclegan_style.config.fields import (
     RunConfig,
     StyleConfig,
     TaskName,
-    TrackingConfig,
     TrainConfig,
     ValueRange,
 )
@@ -27,6 +24,7 @@ from cyclegan_style.config.values import (
     value_of,
     with_values,
 )
+from cyclegan_style.config.watching import CheckpointConfig, EvaluationConfig, TrackingConfig
 
 __all__ = [
     "CheckpointConfig",
