@@ -80,13 +80,14 @@ def trained(config: Config) -> Generators:
 def cropped_pairs(config: Config, pictures: int) -> Iterator[Pair]:
     """Batches of the same crop of a picture and of its true translation, mirrored or not."""
     pairs = read_pairs(config, pictures)
-    size, batch_size = config.data.crop_size, config.train.batch_size
+    (height, width), batch_size = config.data.crop, config.train.batch_size
     while True:
         batch = []
         for place in torch.randint(len(pairs), (batch_size,)).tolist():
             both = torch.stack(pairs[place])
-            top, left = (int(torch.randint(side - size + 1, ())) for side in both.shape[2:])
-            crop = both[:, :, top : top + size, left : left + size]
+            top = int(torch.randint(both.shape[2] - height + 1, ()))
+            left = int(torch.randint(both.shape[3] - width + 1, ()))
+            crop = both[:, :, top : top + height, left : left + width]
             batch.append(crop.flip(3) if torch.rand(()) < 0.5 else crop)
         a, b = torch.stack(batch, dim=1)
         yield a, b

@@ -66,6 +66,9 @@ MISTAKES = [
     (["train", "--data.a", "empty"], "data.a: empty"),
     (["train", "--train.batch_size", "0"], "train.batch_size"),
     (["train", "--data.crop_size", "30"], "data.crop_size"),
+    (["train", "--data.crop_size", "40x"], "data.crop_size: '40x' is neither a side"),
+    (["train", "--data.crop_size", "0x5"], "data.crop_size"),  # 5 in YAML
+    (["train", "--data.load_size", "40x56x3"], "data.load_size: '40x56x3' is neither a side"),
     (["train", "--loss.adversarial", "wgan_gp", "--loss.gradient_penalty", "r1"], "wgan_gp"),
     (["train", "--run.dir", "unknown-field.yaml"], "run.dir"),
     (["export"], "model"),

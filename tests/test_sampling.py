@@ -27,7 +27,7 @@ def dataset(tmp_path):
     make_images(tmp_path / "a", 7)
     make_images(tmp_path / "other b", 5)
     a, b = open_domain(tmp_path / "a"), open_domain(tmp_path / "other b")
-    return UnpairedDataset({"a": a, "b": b}, crop_size=32, flip=True)
+    return UnpairedDataset({"a": a, "b": b}, crop_size=(32, 32), flip=True)
 
 
 # Samples
@@ -69,13 +69,13 @@ def test_samples_follow_from_their_key_alone(dataset):
 
 
 def test_the_two_domains_are_augmented_independently(dataset):
-    same = UnpairedDataset(dict.fromkeys("ab", dataset.domains["a"]), 32, True)
+    same = UnpairedDataset(dict.fromkeys("ab", dataset.domains["a"]), (32, 32), True)
     samples = [same[SampleKey(0, 0, seed)] for seed in range(20)]
     assert sum(torch.equal(sample["a"], sample["b"]) for sample in samples) < 5
 
 
 def test_without_flip_nothing_is_mirrored(dataset):
-    upright = UnpairedDataset(dataset.domains, 36, flip=False)
+    upright = UnpairedDataset(dataset.domains, (36, 36), flip=False)
     expected = dataset.domains["a"].test_tensor(0, 4)
     for seed in range(20):
         assert torch.equal(upright[SampleKey(0, 0, seed)]["a"], expected)
@@ -84,7 +84,7 @@ def test_without_flip_nothing_is_mirrored(dataset):
 def test_pictures_smaller_than_the_crop_are_enlarged(tmp_path):
     write_image(tmp_path / "a.png", np.full((3, 9, 3), 77, dtype=np.uint8))
     domain = open_domain(tmp_path, resize="none")
-    sample = UnpairedDataset(dict.fromkeys("ab", domain), 32, True)[SampleKey(0, 0, 5)]
+    sample = UnpairedDataset(dict.fromkeys("ab", domain), (32, 32), True)[SampleKey(0, 0, 5)]
     assert sample["a"].shape == (3, 32, 32)
     assert torch.equal(sample["b"], torch.full((3, 32, 32), 77.0).div(255).sub(0.5).div(0.5))
 
@@ -102,7 +102,7 @@ def stripes(height: int, width: int) -> np.ndarray:
 @pytest.mark.parametrize("place", [(0, 0), (1, 0), (0, 1), (0.4, 0.7)])
 def test_a_turned_crop_is_the_pattern_turned(degrees, place):
     angle, zoom, size = math.radians(degrees), 1.3, 24
-    crop = turned_crop(stripes(60, 80), size, angle, zoom, *place)[:, :, 0] / 1.0
+    crop = turned_crop(stripes(60, 80), (size, size), angle, zoom, *place)[:, :, 0] / 1.0
 
     bounds = abs(math.cos(angle)) + abs(math.sin(angle))
     margin = size / zoom * bounds / 2
@@ -118,7 +118,7 @@ def test_a_turned_crop_is_the_pattern_turned(degrees, place):
 
 def test_an_unturned_crop_of_the_same_size_is_cut_out():
     pixels = np.random.default_rng(0).integers(0, 256, (40, 50, 3)).astype(np.uint8)
-    crop = turned_crop(pixels, 30, 0.0, 1.0, 0.5, 0.25)
+    crop = turned_crop(pixels, (30, 30), 0.0, 1.0, 0.5, 0.25)
     np.testing.assert_array_equal(crop, pixels[5:35, 5:35])
 
 
@@ -128,14 +128,14 @@ def test_corners_are_never_blank(size):
     draws = np.random.default_rng(1)
     for _ in range(50):
         crop = turned_crop(
-            white, 32, draws.uniform(-0.8, 0.8), draws.uniform(1, 2), *draws.random(2)
+            white, (32, 32), draws.uniform(-0.8, 0.8), draws.uniform(1, 2), *draws.random(2)
         )
         assert crop.shape == (32, 32, 3)
         assert crop.min() == 255
 
 
 def test_turned_samples_follow_from_their_key_alone(dataset):
-    turned = UnpairedDataset(dataset.domains, 32, True, 10, 0.1)
+    turned = UnpairedDataset(dataset.domains, (32, 32), True, 10, 0.1)
     keys = [SampleKey(1, 3, seed) for seed in range(20)]
     first = [turned[key]["a"] for key in keys]
     again = [turned[key]["a"] for key in reversed(keys)][::-1]
@@ -240,7 +240,7 @@ class KeyDataset(UnpairedDataset):
 @pytest.mark.parametrize("batch_size", [1, 3])
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_accelerate_deals_the_batches_out_in_turn(dataset, batch_size, num_workers):
-    keys = KeyDataset(dataset.domains, 32, True)
+    keys = KeyDataset(dataset.domains, (32, 32), True)
 
     def process(index: int) -> tuple[UnpairedBatchSampler, DataLoader]:
         sampler = UnpairedBatchSampler((23, 9), batch_size, seed=7, batches_per_global_step=4)

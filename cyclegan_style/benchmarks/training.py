@@ -176,7 +176,7 @@ def limit_seconds(config: Config) -> float:
     """
     train = config.train
     device = build_accelerator(config, train.mixed_precision).device
-    images, side = 2 * train.batch_size, max(1, config.data.crop_size // 4)
+    images, side = 2 * train.batch_size, max(1, min(config.data.crop) // 4)
     dtype = format_of(train.mixed_precision)
     return operations_of_step(config) / convolution_speed(images, side, device, dtype)
 
@@ -190,8 +190,7 @@ def operations_of_step(config: Config) -> int:
 
 def random_images(config: Config, device: torch.device) -> dict[str, Tensor]:
     """A batch of noise for each domain."""
-    size = config.data.crop_size
-    shape = (config.train.batch_size, 3, size, size)
+    shape = (config.train.batch_size, 3, *config.data.crop)
     generator = torch.Generator().manual_seed(config.train.seed)
     return {
         domain: (torch.rand(shape, generator=generator) * 2 - 1).to(device) for domain in DOMAINS

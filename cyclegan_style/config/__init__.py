@@ -14,6 +14,7 @@ from cyclegan_style.config.fields import (
     TrainConfig,
     ValueRange,
 )
+from cyclegan_style.config.sizes import Size, parse_size, square_side
 from cyclegan_style.config.values import (
     flat_fields,
     model_yaml,
@@ -37,6 +38,7 @@ __all__ = [
     "LossConfig",
     "OptimizerConfig",
     "RunConfig",
+    "Size",
     "StyleConfig",
     "TaskName",
     "TrackingConfig",
@@ -46,6 +48,8 @@ __all__ = [
     "model_yaml",
     "noise_model_yaml",
     "parse_bytes",
+    "parse_size",
+    "square_side",
     "to_dict",
     "to_yaml",
     "value_of",

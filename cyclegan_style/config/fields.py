@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from cyclegan_style.config.directions import DIRECTIONS, DOMAINS, Direction
+from cyclegan_style.config.sizes import Size, parse_size
 from cyclegan_style.config.watching import CheckpointConfig, EvaluationConfig, TrackingConfig
 
 FeatureLayer = Literal[
@@ -59,11 +60,14 @@ class DataConfig:
     range_b: ValueRange = None
     """The same of domain B alone."""
     resize: Literal["square", "shortest", "none"] = "square"
-    """Before the crop: square to load_size × load_size, shortest side to load_size, or none."""
-    load_size: int = 286
-    """Size in pixels to which pictures are resized (bicubic)."""
-    crop_size: int = 256
-    """Side in pixels of the random square crop that the networks are trained on."""
+    """Before the crop: square to exactly load_size, shortest until load_size is covered, which
+    brings the shorter side to it where it is one number, or none."""
+    load_size: int | str = 286
+    """Size in pixels to which pictures are resized (bicubic): a side, or height and width such as
+    40x56."""
+    crop_size: int | str = 256
+    """Size in pixels of the random crop that the networks are trained on, written in the same
+    way."""
     flip: bool = True
     """Mirror half of the samples, chosen at random."""
     rotate: float = 0.0
@@ -77,6 +81,16 @@ class DataConfig:
     copy of its own: a domain is kept in memory when it fits into half of a process's share."""
     min_readable: float = 0.9
     """Share of a domain's files that must be readable for training to begin."""
+
+    @property
+    def load(self) -> Size:
+        """Height and width of ``load_size``; a ValueError if it is no size."""
+        return parse_size(self.load_size)
+
+    @property
+    def crop(self) -> Size:
+        """Height and width of ``crop_size``; a ValueError if it is no size."""
+        return parse_size(self.crop_size)
 
     @property
     def channels(self) -> dict[str, int]:
@@ -239,7 +253,8 @@ class StyleConfig:
     variation_weight: float = 0.0
     """Weight of the total variation, which smooths."""
     scale: float = 1.0
-    """Shorter side of a painting over data.load_size: above 1 makes coarser strokes."""
+    """Shorter side of a painting over data.load_size, of which the shorter side counts: above 1
+    makes coarser strokes."""
 
 
 @dataclass(frozen=True)

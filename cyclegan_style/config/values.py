@@ -13,6 +13,7 @@ from cyclegan_style.config.fields import (
     TaskName,
     ValueRange,
 )
+from cyclegan_style.config.sizes import plain_size
 
 
 def with_values(config: Config, values: Mapping[str, Any]) -> Config:
@@ -95,6 +96,8 @@ def noise_model_yaml(generator: GeneratorConfig, side: int, channels: int) -> st
 def to_dict(config: Config) -> dict[str, Any]:
     """The whole configuration as nested dictionaries of plain values."""
     values = asdict(config)
+    for name in ("load_size", "crop_size"):
+        values["data"][name] = plain_size(values["data"][name])
     values["discriminator"]["augment"] = list(config.discriminator.augment)
     values["discriminator"]["feature_layers"] = list(config.discriminator.feature_layers)
     values["loss"]["cycle_features"] = list(config.loss.cycle_features)

@@ -12,6 +12,7 @@ from typing import Literal, TypeVar
 import torch
 from tqdm import tqdm
 
+from cyclegan_style.config import Size
 from cyclegan_style.data.deep_files import ARRAY_ENDING
 from cyclegan_style.data.hub_pictures import SCHEME, HubError, HubPictures
 from cyclegan_style.data.images import (
@@ -220,8 +221,9 @@ def _is_image(path: Path, endings: frozenset[str]) -> bool:
 class ImageDomain:
     """The readable pictures of one domain, brought to size as far as chance has no part in it.
 
-    ``resize`` is square (to size × size), shortest (shorter side to size) or none. Training crops
-    from pictures at ``load_size``; tests show them at ``crop_size``, as the reference does.
+    ``resize`` is square (to exactly ``size``), shortest (enlarged or reduced until it just covers
+    ``size``) or none. Training crops from pictures at ``load_size``; tests show them at
+    ``crop_size``, as the reference does.
     """
 
     def __init__(
@@ -231,7 +233,7 @@ class ImageDomain:
         pictures: Pictures,
         channels: int,
         resize: ResizeMode,
-        size: int,
+        size: Size,
     ) -> None:
         self.spec = spec
         self.field = field
@@ -254,7 +256,7 @@ class ImageDomain:
         field: str,
         channels: int,
         resize: ResizeMode,
-        size: int,
+        size: Size,
         min_readable: float,
         memory_budget: int,
         progress: bool,
@@ -331,10 +333,10 @@ class ImageDomain:
     def test_tensor(self, index: int, divisor: int) -> torch.Tensor:
         """Return the resized picture, its centre cut to sides divisible by ``divisor``, as tensor.
 
-        Nothing is cut from a square of a divisible size. A picture with a side shorter than
-        ``divisor`` is enlarged first.
+        Nothing is cut from a picture of divisible sides. One with a side shorter than ``divisor``
+        is enlarged first.
         """
-        pixels = enlarged(self.pixels(index), divisor)
+        pixels = enlarged(self.pixels(index), (divisor, divisor))
         top, left = (side % divisor // 2 for side in pixels.shape[:2])
         height, width = (side - side % divisor for side in pixels.shape[:2])
         return to_tensor(pixels[top : top + height, left : left + width])
@@ -409,22 +411,23 @@ def _try_each(
         )
 
 
-def _fitted_size(height: int, width: int, resize: ResizeMode, size: int) -> tuple[int, int]:
+def _fitted_size(height: int, width: int, resize: ResizeMode, size: Size) -> Size:
     if resize == "square":
-        return size, size
-    return _shorter_side_to(size, height, width) if resize == "shortest" else (height, width)
+        return size
+    return _covering(size, height, width) if resize == "shortest" else (height, width)
 
 
-def _shorter_side_to(size: int, height: int, width: int) -> tuple[int, int]:
+def _covering(size: Size, height: int, width: int) -> Size:
+    """The least size of the same shape that is nowhere smaller than this one."""
     # Rounded down, as torchvision's Resize does.
-    if height <= width:
-        return size, int(size * width / height)
-    return int(size * height / width), size
+    if size[0] * width >= size[1] * height:
+        return size[0], int(size[0] * width / height)
+    return int(size[1] * height / width), size[1]
 
 
-def enlarged(pixels: Pixels, least: int) -> Pixels:
-    """Enlarge a picture whose shorter side is less than ``least`` (bicubic)."""
+def enlarged(pixels: Pixels, least: Size) -> Pixels:
+    """Enlarge a picture that is lower or narrower than ``least`` until it covers it (bicubic)."""
     height, width = pixels.shape[:2]
-    if min(height, width) >= least:
+    if height >= least[0] and width >= least[1]:
         return pixels
-    return resize(pixels, _shorter_side_to(least, height, width))
+    return resize(pixels, _covering(least, height, width))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from cyclegan_style.config import Size
 from cyclegan_style.data.domains import ImageDomain, enlarged
 from cyclegan_style.data.images import Pixels, by_pillow, to_tensor
 from cyclegan_style.system.preemption import leave_signals_to_the_trainer
@@ -34,14 +35,14 @@ class SampleKey(NamedTuple):
 class UnpairedDataset(Dataset[Batch]):
     """Training samples of one or two domains by key: random crops, mirrored with probability ½.
 
-    A picture smaller than the crop is enlarged until its shorter side fits. Crops are rotated by up
+    A picture smaller than the crop is enlarged until it covers it. Crops are rotated by up
     to ``rotate`` degrees either way and enlarged by up to the share ``scale``.
     """
 
     def __init__(
         self,
         domains: Mapping[str, ImageDomain],
-        crop_size: int,
+        crop_size: Size,
         flip: bool,
         rotate: float = 0.0,
         scale: float = 0.0,
@@ -62,7 +63,7 @@ class UnpairedDataset(Dataset[Batch]):
         return tuple(len(domain) for domain in self.domains.values())
 
     def __getitem__(self, key: SampleKey) -> Batch:
-        """Sample of each domain as a channels × crop × crop tensor in [-1, 1]."""
+        """Sample of each domain as a channels × height × width tensor in [-1, 1]."""
         return {
             name: self._augmented(domain.pixels(index), _generator(key.seed, number))
             for number, ((name, domain), index) in enumerate(
@@ -79,10 +80,10 @@ class UnpairedDataset(Dataset[Batch]):
 
     def _crop(self, pixels: Pixels, generator: np.random.Generator) -> Pixels:
         pixels = enlarged(pixels, self.crop_size)
-        height, width = pixels.shape[:2]
-        top = int(generator.integers(height - self.crop_size + 1))
-        left = int(generator.integers(width - self.crop_size + 1))
-        return pixels[top : top + self.crop_size, left : left + self.crop_size]
+        height, width = self.crop_size
+        top = int(generator.integers(pixels.shape[0] - height + 1))
+        left = int(generator.integers(pixels.shape[1] - width + 1))
+        return pixels[top : top + height, left : left + width]
 
     def _turned_crop(self, pixels: Pixels, generator: np.random.Generator) -> Pixels:
         angle = math.radians(generator.uniform(-self.rotate, self.rotate))
@@ -147,7 +148,7 @@ class UnpairedBatchSampler(Sampler[list[SampleKey]]):
 def training_loader(
     dataset: UnpairedDataset, sampler: UnpairedBatchSampler, num_workers: int, pin_memory: bool
 ) -> DataLoader[Batch]:
-    """Loader of the sampler's batches: ``{"a": N × C × crop × crop, "b": …}``."""
+    """Loader of the sampler's batches: ``{"a": N × C × height × width, "b": …}``."""
     return DataLoader(
         dataset,
         batch_sampler=sampler,
@@ -162,9 +163,9 @@ def training_loader(
 
 
 def turned_crop(
-    pixels: Pixels, size: int, angle: float, zoom: float, down: float, across: float
+    pixels: Pixels, size: Size, angle: float, zoom: float, down: float, across: float
 ) -> Pixels:
-    """A square window of the picture, turned by ``angle`` in radians and enlarged to ``size``.
+    """A window of the picture, turned by ``angle`` in radians and enlarged to ``size``.
 
     Its corners lie inside the picture: where it is too small for that, the window is smaller.
     ``down`` and ``across`` choose its place, from 0 to 1. As nothing is reduced, bicubic
@@ -172,18 +173,21 @@ def turned_crop(
     """
     height, width = pixels.shape[:2]
     cosine, sine = math.cos(angle), math.sin(angle)
-    bounds = abs(cosine) + abs(sine)  # side of the upright square around one of side 1
-    side = min(size / zoom, min(height, width) / bounds)
-    margin = side * bounds / 2
-    y = margin + down * (height - 2 * margin)
-    x = margin + across * (width - 2 * margin)
+    aspect = size[1] / size[0]
+    # The upright rectangle around a window of height 1.
+    upright_height = abs(cosine) + abs(sine) * aspect
+    upright_width = abs(sine) + abs(cosine) * aspect
+    side = min(size[0] / zoom, height / upright_height, width / upright_width)  # its height
+    y_margin, x_margin = side * upright_height / 2, side * upright_width / 2
+    y = y_margin + down * (height - 2 * y_margin)
+    x = x_margin + across * (width - 2 * x_margin)
     # Pixel (i, j) of the crop has its centre at (i + ½, j + ½), as Pillow counts, too.
-    a, b, half = cosine * side / size, sine * side / size, size / 2
-    to_source = (a, -b, x - (a - b) * half, b, a, y - (a + b) * half)
+    a, b, half = cosine * side / size[0], sine * side / size[0], size[0] / 2
+    to_source = (a, -b, x - (a * aspect - b) * half, b, a, y - (a + b * aspect) * half)
     return by_pillow(
         pixels,
         lambda image: image.transform(
-            (size, size), Image.Transform.AFFINE, to_source, Image.Resampling.BICUBIC
+            (size[1], size[0]), Image.Transform.AFFINE, to_source, Image.Resampling.BICUBIC
         ),
     )
 

@@ -57,7 +57,7 @@ def open_dataset(config: Config, processes: Accelerator | PartialState) -> Unpai
             field=f"data.{domain}",
             channels=data.channels[domain],
             resize=data.resize,
-            size=data.load_size,
+            size=data.load,
             min_readable=data.min_readable,
             memory_budget=parse_bytes(data.memory_budget) // len(specs) // processes_here(),
             progress=processes.is_main_process,
@@ -66,7 +66,7 @@ def open_dataset(config: Config, processes: Accelerator | PartialState) -> Unpai
         for domain, spec in specs.items()
     }
     wait_for_all()  # one may take hours longer than another, which no training step waits for
-    return UnpairedDataset(domains, data.crop_size, data.flip, data.rotate, data.scale)
+    return UnpairedDataset(domains, data.crop, data.flip, data.rotate, data.scale)
 
 
 def open_batches(
@@ -95,7 +95,7 @@ def open_test_domains(config: Config) -> dict[str, ImageDomain]:
         values_range = in_numbers(data.ranges[name])
         pictures = open_pictures(spec, "test", field, values_range=values_range)
         channels = data.channels[name]
-        domains[name] = ImageDomain(spec, field, pictures, channels, data.resize, data.crop_size)
+        domains[name] = ImageDomain(spec, field, pictures, channels, data.resize, data.crop)
     return domains
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import nn
 
-from cyclegan_style.config import DataConfig, GeneratorConfig, noise_model_yaml
+from cyclegan_style.config import DataConfig, GeneratorConfig, noise_model_yaml, square_side
 from cyclegan_style.errors import UserError, printable
 from cyclegan_style.models.export import CONFIG_FILE, export_model
 from cyclegan_style.models.model_files import (
@@ -70,12 +70,12 @@ def load_noise_generator(model: str | Path) -> LoadedNoiseGenerator:
     config = GeneratorConfig(**known_fields(GeneratorConfig, sections.get("generator")))
     data = DataConfig(**known_fields(DataConfig, sections.get("data")))
     file = folder / NOISE_FILE
-    side, channels = data.crop_size, data.channels_b
+    channels = data.channels_b
     network = network_of(
         file,
         read_state(file),
-        lambda: build_noise_generator(config, side, channels),
+        lambda: build_noise_generator(config, square_side(data.crop_size), channels),
         f"{config.architecture} generator",
         0,
     )
-    return LoadedNoiseGenerator(network, config, side, channels)
+    return LoadedNoiseGenerator(network, config, square_side(data.crop_size), channels)

@@ -105,9 +105,9 @@ def block_on_trial(config: Config, device: torch.device) -> tuple[ResidualBlock 
     """A residual block as it is trained, and a map of the size that it is given."""
     layers = generator_on_trial(config).modules()
     block = next((layer for layer in layers if isinstance(layer, ResidualBlock)), None)
-    side = config.data.crop_size // DIVISION
+    height, width = config.data.crop
     maps = [
-        noise(config, DIVISION * config.generator.channels, side)
+        noise(config, DIVISION * config.generator.channels, (height // DIVISION, width // DIVISION))
         for _ in range(config.train.batch_size)
     ]
     return (block if block is None else block.to(device)), torch.cat(maps).to(device)

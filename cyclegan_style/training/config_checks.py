@@ -8,6 +8,7 @@ from cyclegan_style.config import (
     GeneratorConfig,
     flat_fields,
     parse_bytes,
+    parse_size,
 )
 from cyclegan_style.errors import UserError
 from cyclegan_style.evaluation.scores import OF_FEATURES, contradiction, definition_for
@@ -19,8 +20,6 @@ from cyclegan_style.training.task_checks import problems_of_task
 from cyclegan_style.training.value_ranges import problems_of_value_ranges
 
 _LEAST = {
-    "data.load_size": 1,
-    "data.crop_size": 1,
     "data.rotate": 0,
     "data.scale": 0,
     "data.num_workers": 0,
@@ -88,7 +87,7 @@ class ConfigError(UserError):
 
 def validate(config: Config) -> None:
     """Raise one ConfigError that names every field at fault."""
-    problems = [
+    problems = _problems_of_written_sizes(config) or [
         *problems_of_task(config),
         *_problems_of_domains(config),
         *_problems_of_sizes(config),
@@ -119,33 +118,48 @@ def _problems_of_domains(config: Config) -> list[str]:
     return problems
 
 
+def _problems_of_written_sizes(config: Config) -> list[str]:
+    """Sizes that are none, of which nothing else can be said."""
+    written = {"data.load_size": config.data.load_size, "data.crop_size": config.data.crop_size}
+    problems = []
+    for name, size in written.items():
+        try:
+            if min(parse_size(size)) < 1:
+                problems.append(f"{name} must be at least 1, not {size}")
+        except ValueError as error:
+            problems.append(f"{name}: {error}")
+    return problems
+
+
 def _problems_of_sizes(config: Config) -> list[str]:
     data, generator, discriminator = config.data, config.generator, config.discriminator
     problems = []
-    if data.resize != "none" and data.crop_size > data.load_size:
+    height, width = data.crop
+    shorter = min(height, width)
+    if data.resize != "none" and (height > data.load[0] or width > data.load[1]):
         problems.append(
             f"data.crop_size ({data.crop_size}) is larger than data.load_size ({data.load_size})"
         )
     divisor = size_divisor(generator)
     if discriminator.architecture == "whole" and 1 <= discriminator.layers <= 8:
         side = side_of_whole(discriminator.layers)
-        if data.crop_size != side:
+        if (height, width) != (side, side):
             problems.append(
                 f"data.crop_size ({data.crop_size}) must be {side} for discriminator.layers"
                 f" ({discriminator.layers}) of a whole picture: 4 for 64, 5 for 128"
             )
-    if data.crop_size % divisor:
+    if height % divisor or width % divisor:
         problems.append(
             f"data.crop_size ({data.crop_size}) must be divisible by {divisor}, by which the"
             f" {generator.architecture} generator divides the resolution"
         )
-    if generator.architecture == "resnet" and data.crop_size < 8:
+    if generator.architecture == "resnet" and shorter < 8:
         problems.append(f"data.crop_size ({data.crop_size}) must be at least 8")
     layers, scales = discriminator.layers, discriminator.scales
     if discriminator.architecture == "patch" and layers >= 1 and 1 <= scales <= MOST_SCALES:
         # Each strided layer halves, then two 4×4 convolutions with padding 1 take a pixel each.
         smallest = 2**layers * 3 * 2 ** (scales - 1)
-        if data.crop_size < smallest:
+        if shorter < smallest:
             also = f" and discriminator.scales ({scales})" if scales > 1 else ""
             problems.append(
                 f"data.crop_size ({data.crop_size}) must be at least {smallest}"
@@ -155,7 +169,7 @@ def _problems_of_sizes(config: Config) -> list[str]:
     problems += [
         f"data.crop_size ({data.crop_size}) must be at least {smallest_seen} for {name}"
         for name in _layers_of_squeezenet(config)
-        if data.crop_size < smallest_seen
+        if shorter < smallest_seen
     ]
     return problems
 

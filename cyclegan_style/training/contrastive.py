@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cyclegan_style.config import Size
 from cyclegan_style.networks.encoders import encoder_activations
 from cyclegan_style.training.losses import patch_nce
 
@@ -68,7 +69,7 @@ def build_projection(channels: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def build_projections(encoders: Mapping[str, tuple[nn.Module, int]], size: int) -> Projections:
+def build_projections(encoders: Mapping[str, tuple[nn.Module, int]], size: Size) -> Projections:
     """Fresh projections for the generator that encodes each domain, given with its channels."""
     return Projections(
         {
@@ -78,10 +79,10 @@ def build_projections(encoders: Mapping[str, tuple[nn.Module, int]], size: int) 
     )
 
 
-def channels_of_layers(network: nn.Module, channels: int, size: int) -> list[int]:
+def channels_of_layers(network: nn.Module, channels: int, size: Size) -> list[int]:
     """Channels of the layers that a generator's encoder shows."""
     on_paper = deepcopy(network).to("meta", torch.float32)
-    image = torch.empty(1, channels, size, size, device="meta")
+    image = torch.empty(1, channels, *size, device="meta")
     return [found.shape[1] for found in encoder_activations(on_paper, image)]
 
 

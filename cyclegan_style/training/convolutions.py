@@ -96,7 +96,7 @@ def _fastest(config: Config, precision: str) -> tuple[str, Speeds | None]:
 
 def training_speeds(config: Config, dtype: torch.dtype = torch.float32) -> Speeds | None:
     """How fast the generator trains on this CPU in each way; None if it is the same one."""
-    side = min(config.data.crop_size, LARGEST_SIDE)
+    side = min(*config.data.crop, LARGEST_SIDE)
 
     def trials() -> dict[str, Trial]:
         network = generator_on_trial(config)

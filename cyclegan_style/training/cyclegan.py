@@ -385,7 +385,7 @@ def projections_for(config: Config, generators: Generators) -> Projections | Non
         source: (generators[name], config.data.channels[source])
         for name, source, _, _ in generators.directions
     }
-    return build_projections(encoders, config.data.crop_size)
+    return build_projections(encoders, config.data.crop)
 
 
 def build_discriminators(config: Config) -> Discriminators:

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from cyclegan_style.config import Config
+from cyclegan_style.config import Config, Size, square_side
 from cyclegan_style.config.directions import DIRECTIONS
 from cyclegan_style.networks import build_generator, build_noise_generator
 from cyclegan_style.networks.sizes import size_divisor
@@ -62,7 +62,7 @@ def what_is_trained(config: Config) -> tuple[str, ...]:
 def generator_on_trial(config: Config) -> nn.Module:
     """One as it is trained, with weights of chance."""
     if config.task == "noise":
-        side, channels = config.data.crop_size, config.data.channels_b
+        side, channels = square_side(config.data.crop_size), config.data.channels_b
         network = build_noise_generator(config.generator, side, channels)
     else:
         network = build_generator(config.generator, *_channels(config))
@@ -74,17 +74,18 @@ def picture_on_trial(config: Config, side: int) -> Tensor:
     if config.task == "noise":
         return torch.rand(2, config.generator.latent)  # of one alone batch norm makes nothing
     divisor = size_divisor(config.generator)
-    return noise(config, _channels(config)[0], -(-side // divisor) * divisor)
+    side = -(-side // divisor) * divisor
+    return noise(config, _channels(config)[0], (side, side))
 
 
 def map_on_trial(config: Config, channels: int) -> Tensor:
     """A small map of noise before a layer, which trains the layers before it as well."""
-    return noise(config, channels, SIDE_OF_PART).requires_grad_()
+    return noise(config, channels, (SIDE_OF_PART, SIDE_OF_PART)).requires_grad_()
 
 
-def noise(config: Config, channels: int, side: int) -> Tensor:
-    """A square of chance."""
-    return torch.rand(1, channels, side, side).contiguous(memory_format=_layout(config))
+def noise(config: Config, channels: int, size: Size) -> Tensor:
+    """A map of chance."""
+    return torch.rand(1, channels, *size).contiguous(memory_format=_layout(config))
 
 
 def train_once(module: Callable[[Tensor], Tensor], inputs: Tensor, dtype: torch.dtype) -> None:

@@ -51,7 +51,7 @@ class Health:
         self.test_domains = {
             name: ImageDomain(
                 *(domain.spec, domain.field, domain.pictures),
-                *(domain.channels, domain.resize, config.data.load_size),
+                *(domain.channels, domain.resize, config.data.load),
             )
             for name, domain in test_domains.items()
         }
@@ -159,12 +159,12 @@ class Health:
 
     def _pictures(self, domain: ImageDomain) -> Tensor:
         """Some pictures of a domain as training sees them, but always their centre."""
-        size = self.config.data.crop_size
+        height, width = self.config.data.crop
         crops = []
         for place in places(domain):
-            pixels = enlarged(domain.pixels(place), size)
-            top, left = ((side - size) // 2 for side in pixels.shape[:2])
-            crops.append(to_tensor(pixels[top : top + size, left : left + size]))
+            pixels = enlarged(domain.pixels(place), (height, width))
+            top, left = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
+            crops.append(to_tensor(pixels[top : top + height, left : left + width]))
         return torch.stack(crops)
 
 

@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from cyclegan_style.applying.generate import NoisePainter, grid
-from cyclegan_style.config import Config
+from cyclegan_style.config import Config, square_side
 from cyclegan_style.data.images import Pixels
 from cyclegan_style.networks import build_noise_generator
 from cyclegan_style.networks.unfilled import unfilled
@@ -58,7 +58,8 @@ class NoiseStep(TrainingStep):
         self.config = config
         torch.manual_seed(config.train.seed)
         data = config.data
-        network = build_noise_generator(config.generator, data.crop_size, data.channels_b)
+        side = square_side(data.crop_size)
+        network = build_noise_generator(config.generator, side, data.channels_b)
         self.generators = Generators({MADE: network}, config.loss).to(**self.place)
         self.discriminators = build_discriminators(config).to(**self.place)
         self._prepare_generators(config.train)
@@ -117,7 +118,7 @@ def painter_of(generators: Generators, config: Config, device: torch.device) -> 
     state = {key: value.detach().clone() for key, value in generators[MADE].state_dict().items()}
     with unfilled():
         network = build_noise_generator(
-            config.generator, config.data.crop_size, config.data.channels_b
+            config.generator, square_side(config.data.crop_size), config.data.channels_b
         )
     network.load_state_dict(state, assign=True)
     return NoisePainter(network.eval(), config.generator.latent, device)

@@ -129,7 +129,7 @@ def weights_of(style: StyleConfig) -> Path:
 
 def paintings_of(config: Config) -> list[Painting]:
     """What is painted like, its shorter side brought to the size of training."""
-    side = config.data.load_size * config.style.scale
+    side = min(config.data.load) * config.style.scale
     pictures, numbers = numbered_paintings(config)
     return [
         Painting(pictures.name(number).stem, _picture(pictures, number, side)) for number in numbers

@@ -1,6 +1,6 @@
 """What a configuration may not ask of its task: every complaint names the field."""
 
-from cyclegan_style.config import Config, flat_fields
+from cyclegan_style.config import Config, flat_fields, square_side
 from cyclegan_style.evaluation.scores import OF_TRANSLATIONS
 from cyclegan_style.networks.noise import doublings_to
 from cyclegan_style.stylizing.network import NETWORKS
@@ -57,11 +57,11 @@ def problems_of_style(config: Config) -> list[str]:
     if not data.channels_a == data.channels_b == 3:
         problems.append("data.channels_a and data.channels_b must be 3 for task one_style")
     smallest = NETWORKS[style.features].input.smallest
-    if data.crop_size < smallest:
+    if min(data.crop) < smallest:
         problems.append(f"data.crop_size must be at least {smallest} for task one_style")
     if not style.style_weight:
         problems.append("style.style_weight must be above 0: nothing else is learned")
-    if not style.scale * data.load_size >= smallest:
+    if not style.scale * min(data.load) >= smallest:
         problems.append(
             f"style.scale ({style.scale}) times data.load_size ({data.load_size}) must be at least"
             f" {smallest}, the shorter side of a painting"
@@ -80,7 +80,7 @@ def problems_of_noise(config: Config) -> list[str]:
     if config.task != "noise":
         return problems
     try:
-        doublings_to(config.data.crop_size)
+        doublings_to(square_side(config.data.crop_size))
     except ValueError as error:
         problems.append(f"data.crop_size: {error}")
     if of_inputs := sorted(set(config.evaluation.metrics) & set(OF_TRANSLATIONS)):
