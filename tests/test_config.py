@@ -384,6 +384,12 @@ def any_value(hint: typing.Any) -> st.SearchStrategy:
         return text if hint is str else st.none() | text
     if hint == float | None:
         return st.none() | any_value(float)
+    if hint == int | str:  # a size; a square is stored as a number
+        side = st.integers(1, 999)
+        pairs = st.tuples(side, side).filter(lambda size: size[0] != size[1])
+        return side | pairs.map(lambda size: f"{size[0]}x{size[1]}")
+    if hint == bool | typing.Literal["horizontal", "both", "none"]:
+        return st.sampled_from([True, False, "both"])  # as which all are stored
     if typing.get_origin(hint) is tuple:
         return st.lists(st.from_type(typing.get_args(hint)[0]), max_size=3).map(tuple)
     return st.from_type(hint)

@@ -15,6 +15,7 @@ from PIL import Image
 from runs_in_tests import assert_equal_state, killed_in_step, run_training
 from tiny import configure
 
+from cyclegan_style.commands.train import read_config
 from cyclegan_style.config import Config, to_dict
 from cyclegan_style.data.domains import enlarged
 from cyclegan_style.data.images import Pixels, write_image
@@ -214,6 +215,50 @@ def test_corners_of_turned_rectangles_are_never_blank(size):
         crop = turned_crop(white, (16, 40), *turn)
         assert crop.shape == (16, 40, 3)
         assert crop.min() == 255
+
+
+# Mirrored crops
+
+
+@pytest.mark.parametrize(
+    ("written", "stored", "mirrored", "upside_down"),
+    [
+        (True, True, True, False),
+        ("horizontal", True, True, False),
+        ("both", "both", True, True),
+        ("none", False, False, False),
+        (False, False, False, False),
+    ],
+)
+def test_flips_are_read_by_either_name_and_stored_as_ever(
+    written, stored, mirrored, upside_down, tmp_path
+):
+    file = tmp_path / "flip.yaml"
+    file.write_text(f"data: {{flip: {str(written).lower()}}}")
+    for read in (read_config(file), read_config(values={"data.flip": written})):
+        assert to_dict(read)["data"]["flip"] is stored or stored == "both"
+        assert to_dict(read)["data"]["flip"] == stored
+        assert (read.data.mirrored, read.data.upside_down) == (mirrored, upside_down)
+
+
+def test_both_turns_over_half_of_what_true_makes_and_changes_nothing_else(places):
+    domains = {"a": open_domain(places, resize="none")}
+    across = UnpairedDataset(domains, (24, 40), True)
+    both = UnpairedDataset(domains, (24, 40), True, upside_down=True)
+    turned = mirrored = both_ways = 0
+    for seed in range(200):
+        expected, found = (
+            levels_of(each[SampleKey(seed % 3, 0, seed)]["a"]) for each in (across, both)
+        )
+        over = found[0, 0, 0] > found[-1, 0, 0]
+        np.testing.assert_array_equal(found, expected[::-1] if over else expected)
+        turned += over
+        mirrored += expected[0, 0, 1] > expected[0, -1, 1]
+        both_ways += over and expected[0, 0, 1] > expected[0, -1, 1]
+    # Half of 200 each and a quarter of both, within four deviations.
+    assert 72 < turned < 128
+    assert 72 < mirrored < 128
+    assert 25 < both_ways < 75
 
 
 # Runs

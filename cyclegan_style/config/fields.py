@@ -68,8 +68,9 @@ class DataConfig:
     crop_size: int | str = 256
     """Size in pixels of the random crop that the networks are trained on, written in the same
     way."""
-    flip: bool = True
-    """Mirror half of the samples, chosen at random."""
+    flip: bool | Literal["horizontal", "both", "none"] = True
+    """Mirror half of the samples, chosen at random: left to right (horizontal, or true), that and
+    top to bottom, each by itself (both), or not at all (none, or false)."""
     rotate: float = 0.0
     """Most degrees by which a crop is rotated, either way; its corners stay inside the picture."""
     scale: float = 0.0
@@ -91,6 +92,16 @@ class DataConfig:
     def crop(self) -> Size:
         """Height and width of ``crop_size``; a ValueError if it is no size."""
         return parse_size(self.crop_size)
+
+    @property
+    def mirrored(self) -> bool:
+        """Whether half of the samples are mirrored left to right."""
+        return self.flip in (True, "horizontal", "both")
+
+    @property
+    def upside_down(self) -> bool:
+        """Whether half of the samples are mirrored top to bottom."""
+        return self.flip == "both"
 
     @property
     def channels(self) -> dict[str, int]:

@@ -36,7 +36,8 @@ class UnpairedDataset(Dataset[Batch]):
     """Training samples of one or two domains by key: random crops, mirrored with probability ½.
 
     A picture smaller than the crop is enlarged until it covers it. Crops are rotated by up
-    to ``rotate`` degrees either way and enlarged by up to the share ``scale``.
+    to ``rotate`` degrees either way and enlarged by up to the share ``scale``; with ``upside_down``
+    half of them are mirrored top to bottom as well.
     """
 
     def __init__(
@@ -46,12 +47,14 @@ class UnpairedDataset(Dataset[Batch]):
         flip: bool,
         rotate: float = 0.0,
         scale: float = 0.0,
+        upside_down: bool = False,
     ) -> None:
         self.domains = dict(domains)
         self.crop_size = crop_size
         self.flip = flip
         self.rotate = rotate
         self.scale = scale
+        self.upside_down = upside_down
 
     def __len__(self) -> int:
         """Images of an epoch, as the reference counts them."""
@@ -76,6 +79,8 @@ class UnpairedDataset(Dataset[Batch]):
         crop = self._turned_crop(pixels, generator) if turned else self._crop(pixels, generator)
         if self.flip and generator.random() < 0.5:
             crop = crop[:, ::-1]
+        if self.upside_down and generator.random() < 0.5:  # the last to be drawn
+            crop = crop[::-1]
         return to_tensor(crop)
 
     def _crop(self, pixels: Pixels, generator: np.random.Generator) -> Pixels:

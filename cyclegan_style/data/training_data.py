@@ -66,7 +66,9 @@ def open_dataset(config: Config, processes: Accelerator | PartialState) -> Unpai
         for domain, spec in specs.items()
     }
     wait_for_all()  # one may take hours longer than another, which no training step waits for
-    return UnpairedDataset(domains, data.crop, data.flip, data.rotate, data.scale)
+    return UnpairedDataset(
+        domains, data.crop, data.mirrored, data.rotate, data.scale, data.upside_down
+    )
 
 
 def open_batches(
