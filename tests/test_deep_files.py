@@ -140,6 +140,7 @@ def test_deep_pictures_are_turned_as_eight_bits_are(tmp_path, orientation, endin
         tifffile.imwrite(deep, values, photometric="rgb", extratags=tags)
 
     assert np.array_equal(read_stored(deep).values >> 8, read_image(shallow))
+    assert picture_size(deep) == picture_size(shallow) == read_image(shallow).shape[:2]
 
 
 @pytest.mark.parametrize(
@@ -295,7 +296,7 @@ def test_levels_are_resized_and_turned_as_eight_bits_are(change):
     def changed(picture: np.ndarray) -> np.ndarray:
         if change == "resize":
             return resize(picture, (20, 61))
-        return turned_crop(picture, 24, 0.3, 1.2, 0.4, 0.6)
+        return turned_crop(picture, (24, 24), 0.3, 1.2, 0.4, 0.6)
 
     exact, rounded = changed(pixels.astype(np.float32)), changed(pixels)
 
@@ -367,6 +368,7 @@ def test_heic_is_read_upright(tmp_path, orientation):
     found = read_image(tmp_path / "a.heic")
 
     assert found.shape == read_image(tmp_path / "a.png").shape
+    assert found.shape[:2] == picture_size(tmp_path / "a.heic")
     assert np.abs(found.astype(int) - read_image(tmp_path / "a.png")).mean() < 4
     assert b"A phone" in read_stored(tmp_path / "a.heic").metadata["exif"]
     assert not is_deep(tmp_path / "a.heic")

@@ -200,7 +200,7 @@ def test_pictures_are_turned_upright(tmp_path, orientation, ending):
     path = tmp_path / f"turned{ending}"
     Image.fromarray(np.ascontiguousarray(stored)).save(path, exif=exif, lossless=True)
     assert (read_image(path) == upright).all()
-    assert sorted(read_size(path)) == [4, 6]
+    assert read_size(path) == (4, 6)
 
 
 def test_damaged_metadata_does_not_cost_the_picture(tmp_path):

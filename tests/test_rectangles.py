@@ -128,6 +128,16 @@ def test_shortest_covers_the_size_by_either_side(places):
     assert [domain.pixels(index).shape[:2] for index in range(3)] == [(30, 42), (30, 42), (48, 40)]
 
 
+def test_a_photograph_stored_on_its_side_is_brought_to_size_upright(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for number in range(2):
+        Image.fromarray(coordinates(20, 60)).save(tmp_path / f"{number}.png", exif=exif)
+    domain = open_domain(tmp_path, resize="shortest", size=(30, 20))
+    assert (len(domain), domain.unreadable_count, domain.in_memory) == (2, 0, True)
+    assert domain.pixels(0).shape == (60, 20, 3)
+
+
 # Crops
 
 

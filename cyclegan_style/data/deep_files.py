@@ -37,7 +37,14 @@ from cyclegan_style.data.levels import (
     usual_range,
     with_channels,
 )
-from cyclegan_style.data.metadata import Metadata, kept_metadata, orientation_of, turned, upright
+from cyclegan_style.data.metadata import (
+    Metadata,
+    kept_metadata,
+    lies,
+    orientation_of,
+    turned,
+    upright,
+)
 from cyclegan_style.data.png_16 import is_png_16, read_png_16, write_png_16
 from cyclegan_style.errors import UserError
 from cyclegan_style.system.whole_files import whole_file
@@ -155,7 +162,7 @@ def read_picture(path: Path, channels: int, values_range: Range | None = None) -
 
 
 def picture_size(path: Path) -> tuple[int, int]:
-    """Height and width by the header alone, before an orientation is applied."""
+    """Height and width of the upright picture, by what is said before its pixels."""
     with _errors_of(path):
         if path.suffix.lower() == ARRAY_ENDING and _beginning(path).startswith(_ARRAY_SIGNATURE):
             height, width = _mapped(path).shape[:2]
@@ -168,7 +175,8 @@ def picture_size(path: Path) -> tuple[int, int]:
             if path.suffix.lower() not in _TIFF_ENDINGS or not _has_tifffile():
                 raise
         with _opened_tiff(path) as page:
-            return page.imagelength, page.imagewidth
+            size: tuple[int, int] = (page.imagelength, page.imagewidth)
+            return size[::-1] if lies(_orientation_of(page)) else size
 
 
 def write_values(
@@ -295,10 +303,14 @@ def _stored_by_tifffile(path: Path) -> Stored:
         metadata: Metadata = {}
         if _TIFF_PROFILE in page.tags:
             metadata["icc_profile"] = bytes(page.tags[_TIFF_PROFILE].value)
-        tag = page.tags.get(int(ExifTags.Base.Orientation))
         alpha = values.shape[2] in (2, 4) and page.extrasamples[-1:] in [(each,) for each in _ALPHA]
         values = values.astype(values.dtype.newbyteorder("="), copy=False)
-        return Stored(turned(values, int(tag.value) if tag else 1), metadata, alpha)
+        return Stored(turned(values, _orientation_of(page)), metadata, alpha)
+
+
+def _orientation_of(page: Any) -> int:
+    tag = page.tags.get(int(ExifTags.Base.Orientation))
+    return int(tag.value) if tag else 1
 
 
 def _is_picture(image: Image.Image) -> bool:

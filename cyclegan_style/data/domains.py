@@ -278,7 +278,6 @@ class ImageDomain:
         errors = [header for header in headers if isinstance(header, ImageError)]
         domain = cls(spec, field, found, channels, resize, size)
         domain._readable = list(sizes)
-        # By area, since an orientation in the metadata may yet swap the sides.
         lengths = [
             channels * prod(_fitted_size(*stored, resize, size)) for stored in sizes.values()
         ]

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
-from cyclegan_style.data.metadata import Metadata, in_srgb, upright
+from cyclegan_style.data.metadata import Metadata, in_srgb, upright, upright_size
 from cyclegan_style.errors import UserError, printable
 from cyclegan_style.system.constants import constant
 from cyclegan_style.system.whole_files import whole_file
@@ -93,9 +93,9 @@ def read_stored_rgb(path: str | Path) -> Pixels:
 
 
 def read_size(path: str | Path, content: bytes | None = None) -> tuple[int, int]:
-    """Height and width by the file's header alone, before its orientation is applied."""
+    """Height and width of the upright picture, by what its file says before the pixels."""
     with opened_image(Path(path), content) as image:
-        return image.height, image.width
+        return upright_size(image)
 
 
 def write_image(

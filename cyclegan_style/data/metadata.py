@@ -59,6 +59,7 @@ _DROPPED_CAMERA_TAGS = frozenset(
     }
 )
 _EXIF_SRGB = 1
+_PNG_METADATA = {"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"}
 _MAX_EXIF_BYTES = 65533
 """What a JPEG file has room for."""
 
@@ -79,13 +80,28 @@ def orientation_of(image: Image.Image) -> int:
     return orientation
 
 
+def lies(orientation: int) -> bool:
+    """Whether what is stored with an orientation lies on its side."""
+    return orientation in (5, 6, 7, 8)
+
+
 def turned(values: NDArray[Number], orientation: int) -> NDArray[Number]:
     """The same of H×W×C values."""
-    if orientation in (5, 6, 7, 8):
+    if lies(orientation):
         values = values.transpose(1, 0, 2)
     down = -1 if orientation in (3, 4, 7, 8) else 1
     across = -1 if orientation in (2, 3, 6, 7) else 1
     return values[::down, ::across]
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Height and width of ``upright(image)``, by what a file says before its pixels."""
+    size = image.height, image.width
+    if image.format == "TIFF":  # which Pillow itself turns
+        return size
+    if image.format == "PNG" and not _PNG_METADATA & image.info.keys():  # Pillow would decode it
+        return size
+    return size[::-1] if lies(orientation_of(image)) else size
 
 
 def in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:

@@ -26,7 +26,7 @@ class Pictures(Protocol):
         ...
 
     def size(self, number: int) -> tuple[int, int]:
-        """Height and width by its header alone, before its orientation is applied."""
+        """Height and width of the upright picture, by what is said before its pixels."""
         ...
 
     def read(self, number: int, channels: int) -> Pixels:
