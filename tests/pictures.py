@@ -27,7 +27,7 @@ def open_domain(spec: Path | str, **changes: Any) -> ImageDomain:
         "field": "data.a",
         "channels": 3,
         "resize": "square",
-        "size": (36, 36),
+        "sizes": [(36, 36)],
         "min_readable": 0.9,
         "memory_budget": 10**9,
         "progress": False,

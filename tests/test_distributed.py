@@ -159,6 +159,27 @@ def noise_file(folder: Path, name: str, max_steps: int) -> Path:
     return path
 
 
+BUCKET_RUNS = (("buckets-parts", 11), ("buckets-parts", 13), ("buckets-whole", 13))
+
+
+def buckets_file(folder: Path, name: str, max_steps: int) -> Path:
+    """Write the configuration of a run on pictures of several shapes, some steps of each."""
+    config = tiny_config(
+        run__dir=str(folder / name),
+        data__a=str(folder / "mixed"),
+        data__b=str(folder / "mixed"),
+        data__resize="shortest",
+        data__buckets=True,
+        train__max_steps=max_steps,
+        train__epochs=100,
+        train__pool_size=2,
+        train__accumulation_steps=2,
+    )
+    path = folder / f"{name}-{max_steps}.yaml"
+    path.write_text(to_yaml(config), encoding="utf-8")
+    return path
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Path:
     """A folder with two runs of two processes, and the steps' weights.
@@ -170,6 +191,8 @@ def trained(tmp_path_factory) -> Path:
     make_pictures(folder / "a", 9, seed=1)
     make_pictures(folder / "b", 5, seed=2)
     make_pictures(folder / "test-a", 3, seed=3)
+    make_pictures(folder / "mixed/low", 9, 30, 42)
+    make_pictures(folder / "mixed/tall", 7, 44, 26)
     train_until_the_launcher_is_killed(
         config_file(folder, "parts", 100_000), folder / "parts", folder / "told-first"
     )
@@ -179,6 +202,7 @@ def trained(tmp_path_factory) -> Path:
         folder / "weights",
         *(one_style_file(folder, name, end) for name, end in STYLE_RUNS),
         *(noise_file(folder, name, end) for name, end in NOISE_RUNS),
+        *(buckets_file(folder, name, end) for name, end in BUCKET_RUNS),
         config_file(folder, "parts", step + 3),
         config_file(folder, "whole", step + 3),
     )
@@ -302,6 +326,20 @@ def test_two_processes_go_on_bit_for_bit_with_pictures_out_of_noise(trained):
     for row in (trained / "noise-whole" / "metrics.jsonl").read_text().splitlines():
         if json.loads(row)["step"] == 10:
             assert json.loads(row)["fd_squeezenet_b"] > 0
+
+
+def test_two_processes_go_on_bit_for_bit_with_pictures_of_several_shapes(trained):
+    assert_equal_state(trained / "buckets-parts", trained / "buckets-whole", 13)
+    folder = trained / "buckets-whole/checkpoints/step-00000013"
+    shapes = [
+        {
+            tensor.shape[1:]
+            for name, tensor in load_file(folder / f"process-0000{index}.safetensors").items()
+            if name.startswith("pool.a.images")
+        }
+        for index in (0, 1)
+    ]
+    assert shapes == [{(3, 20, 28), (3, 32, 20)}] * 2
 
 
 def test_two_processes_find_the_scores_that_one_finds(trained):

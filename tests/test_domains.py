@@ -223,7 +223,7 @@ def test_test_pictures_are_cut_to_divisible_sides(tmp_path, resize, shape):
 
 def test_test_pictures_of_the_reference_are_whole(tmp_path):
     (path,) = make_images(tmp_path, 1)
-    domain = open_domain(path, size=(32, 32))
+    domain = open_domain(path, sizes=[(32, 32)])
     image = Image.fromarray(read_image(path)).resize((32, 32), Image.Resampling.BICUBIC)
     expected = functional.to_tensor(image).sub(0.5).div(0.5)
     assert torch.equal(domain.test_tensor(0, divisor=4), expected)

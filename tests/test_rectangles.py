@@ -102,7 +102,7 @@ def test_what_makes_or_judges_squares_refuses_rectangles():
 
 
 def test_square_brings_every_picture_to_exactly_the_size(places):
-    domain = open_domain(places, resize="square", size=(28, 40))
+    domain = open_domain(places, resize="square", sizes=[(28, 40)])
     assert {domain.pixels(index).shape for index in range(3)} == {(28, 40, 3)}
 
 
@@ -124,7 +124,7 @@ def test_a_picture_too_small_is_enlarged_until_it_just_covers_the_size(stored, l
 
 
 def test_shortest_covers_the_size_by_either_side(places):
-    domain = open_domain(places, resize="shortest", size=(30, 40))
+    domain = open_domain(places, resize="shortest", sizes=[(30, 40)])
     assert [domain.pixels(index).shape[:2] for index in range(3)] == [(30, 42), (30, 42), (48, 40)]
 
 
@@ -133,7 +133,7 @@ def test_a_photograph_stored_on_its_side_is_brought_to_size_upright(tmp_path):
     exif[0x0112] = 6
     for number in range(2):
         Image.fromarray(coordinates(20, 60)).save(tmp_path / f"{number}.png", exif=exif)
-    domain = open_domain(tmp_path, resize="shortest", size=(30, 20))
+    domain = open_domain(tmp_path, resize="shortest", sizes=[(30, 20)])
     assert (len(domain), domain.unreadable_count, domain.in_memory) == (2, 0, True)
     assert domain.pixels(0).shape == (60, 20, 3)
 

@@ -53,6 +53,7 @@ OF_THE_PICTURES = (
     "data.channels_b",
     "data.resize",
     "data.crop_size",
+    "data.buckets",
     "evaluation.max_images",
 )
 """Fields that decide which test pictures are seen, and at which size."""

@@ -68,6 +68,9 @@ class DataConfig:
     crop_size: int | str = 256
     """Size in pixels of the random crop that the networks are trained on, written in the same
     way."""
+    buckets: bool = False
+    """Train on pictures in their own shape, the nearest of seven with the area of a square of
+    crop_size, each batch on those of one shape; with resize shortest."""
     flip: bool | Literal["horizontal", "both", "none"] = True
     """Mirror half of the samples, chosen at random: left to right (horizontal, or true), that and
     top to bottom, each by itself (both), or not at all (none, or false)."""

@@ -25,6 +25,7 @@ from cyclegan_style.data.images import (
 from cyclegan_style.data.levels import Range
 from cyclegan_style.data.pictures import PictureFiles, Pictures
 from cyclegan_style.data.pixel_cache import PixelCache
+from cyclegan_style.data.shapes import nearest_shape
 from cyclegan_style.errors import UserError, printable
 from cyclegan_style.synthetic import DEMO_SPECS, demo_folder
 
@@ -221,9 +222,9 @@ def _is_image(path: Path, endings: frozenset[str]) -> bool:
 class ImageDomain:
     """The readable pictures of one domain, brought to size as far as chance has no part in it.
 
-    ``resize`` is square (to exactly ``size``), shortest (enlarged or reduced until it just covers
-    ``size``) or none. Training crops from pictures at ``load_size``; tests show them at
-    ``crop_size``, as the reference does.
+    ``resize`` is square (to exactly a size), shortest (enlarged or reduced until it just covers
+    it) or none. Of several ``sizes`` a picture is brought to that of the nearest shape. Training
+    crops from pictures at ``load_size``; tests show them at ``crop_size``, as the reference does.
     """
 
     def __init__(
@@ -233,7 +234,7 @@ class ImageDomain:
         pictures: Pictures,
         channels: int,
         resize: ResizeMode,
-        size: Size,
+        sizes: Sequence[Size],
     ) -> None:
         self.spec = spec
         self.field = field
@@ -242,7 +243,8 @@ class ImageDomain:
         self._readable = list(range(len(pictures)))
         self.channels = channels
         self.resize = resize
-        self.size = size
+        self.sizes = tuple(sizes)
+        self._stored: dict[int, Size] = {}
         self._cache: PixelCache | None = None
         self._skipped = 0
         self._went_bad = torch.zeros(len(pictures), dtype=torch.bool)
@@ -256,7 +258,7 @@ class ImageDomain:
         field: str,
         channels: int,
         resize: ResizeMode,
-        size: Size,
+        sizes: Sequence[Size],
         min_readable: float,
         memory_budget: int,
         progress: bool,
@@ -270,21 +272,20 @@ class ImageDomain:
         found = open_pictures(spec, split, field, progress, values_range)
         label = f"{field}: finding images"
         headers = _try_each(found.size, range(len(found)), label, progress)
-        sizes = {
+        stored = {
             number: header
             for number, header in enumerate(headers)
             if not isinstance(header, ImageError)
         }
         errors = [header for header in headers if isinstance(header, ImageError)]
-        domain = cls(spec, field, found, channels, resize, size)
-        domain._readable = list(sizes)
-        lengths = [
-            channels * prod(_fitted_size(*stored, resize, size)) for stored in sizes.values()
-        ]
+        domain = cls(spec, field, found, channels, resize, sizes)
+        domain._readable = list(stored)
+        domain._stored = stored if len(domain.sizes) > 1 else {}
+        lengths = [channels * prod(domain._fitted_size(*size)) for size in stored.values()]
         dtype = torch.uint8 if values_range is None else torch.float32
         if sum(lengths) * dtype.itemsize <= memory_budget:
             domain._cache = PixelCache(lengths, channels, dtype)
-        if domain._cache or len(sizes) <= FULLY_CHECKED:
+        if domain._cache or len(stored) <= FULLY_CHECKED:
             errors += domain._keep_readable(progress)
         domain._account_for(errors, len(found), min_readable)
         return domain
@@ -300,7 +301,14 @@ class ImageDomain:
 
     def like(self, pictures: Pictures) -> "ImageDomain":
         """Other pictures, brought to size as these."""
-        return ImageDomain(self.spec, self.field, pictures, self.channels, self.resize, self.size)
+        return ImageDomain(self.spec, self.field, pictures, self.channels, self.resize, self.sizes)
+
+    @cached_property
+    def shapes(self) -> list[Size]:
+        """Which of the sizes each readable picture is brought to."""
+        if len(self.sizes) == 1:
+            return [self.sizes[0]] * len(self)
+        return [nearest_shape(self._stored[number], self.sizes) for number in self._readable]
 
     @property
     def in_memory(self) -> bool:
@@ -351,8 +359,14 @@ class ImageDomain:
     def _fitted(self, number: int) -> Pixels:
         pixels = self.pictures.read(number, self.channels)
         height, width = pixels.shape[:2]
-        size = _fitted_size(height, width, self.resize, self.size)
+        size = self._fitted_size(height, width)
         return pixels if size == (height, width) else resize(pixels, size)
+
+    def _fitted_size(self, height: int, width: int) -> Size:
+        if self.resize == "none":
+            return height, width
+        size = nearest_shape((height, width), self.sizes)
+        return size if self.resize == "square" else _covering(size, height, width)
 
     def _decode_into_cache(self, index: int) -> None:
         number = self._readable[index]
@@ -408,12 +422,6 @@ def _try_each(
         return list(
             tqdm(outcomes, label, total=len(arguments), delay=1, disable=hidden, leave=False)
         )
-
-
-def _fitted_size(height: int, width: int, resize: ResizeMode, size: Size) -> Size:
-    if resize == "square":
-        return size
-    return _covering(size, height, width) if resize == "shortest" else (height, width)
 
 
 def _covering(size: Size, height: int, width: int) -> Size:

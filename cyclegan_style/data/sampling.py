@@ -6,6 +6,7 @@ flip of a sample from its key. So neither workers, processes nor interruptions c
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from cyclegan_style.config import Size
 from cyclegan_style.data.domains import ImageDomain, enlarged
 from cyclegan_style.data.images import Pixels, by_pillow, to_tensor
+from cyclegan_style.data.shapes import Bucket, buckets_of
 from cyclegan_style.system.preemption import leave_signals_to_the_trainer
 
 Batch = dict[str, torch.Tensor]
@@ -37,7 +39,8 @@ class UnpairedDataset(Dataset[Batch]):
 
     A picture smaller than the crop is enlarged until it covers it. Crops are rotated by up
     to ``rotate`` degrees either way and enlarged by up to the share ``scale``; with ``upside_down``
-    half of them are mirrored top to bottom as well.
+    half of them are mirrored top to bottom as well. ``crop_sizes`` are the crops of pictures whose
+    first one was brought to one of several sizes, by these.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class UnpairedDataset(Dataset[Batch]):
         rotate: float = 0.0,
         scale: float = 0.0,
         upside_down: bool = False,
+        crop_sizes: Mapping[Size, Size] | None = None,
     ) -> None:
         self.domains = dict(domains)
         self.crop_size = crop_size
@@ -55,6 +59,12 @@ class UnpairedDataset(Dataset[Batch]):
         self.rotate = rotate
         self.scale = scale
         self.upside_down = upside_down
+        self.crop_sizes = (
+            [crop_sizes[size] for size in next(iter(self.domains.values())).shapes]
+            if crop_sizes
+            else None
+        )
+        """Of each picture of the first domain, where they differ."""
 
     def __len__(self) -> int:
         """Images of an epoch, as the reference counts them."""
@@ -65,35 +75,36 @@ class UnpairedDataset(Dataset[Batch]):
         """How many pictures each domain has."""
         return tuple(len(domain) for domain in self.domains.values())
 
+    @property
+    def buckets(self) -> list[Bucket]:
+        """The pictures by shape."""
+        return buckets_of([domain.shapes for domain in self.domains.values()])
+
     def __getitem__(self, key: SampleKey) -> Batch:
         """Sample of each domain as a channels × height × width tensor in [-1, 1]."""
+        size = self.crop_sizes[key.first] if self.crop_sizes else self.crop_size
         return {
-            name: self._augmented(domain.pixels(index), _generator(key.seed, number))
+            name: self._augmented(domain.pixels(index), size, _generator(key.seed, number))
             for number, ((name, domain), index) in enumerate(
                 zip(self.domains.items(), key[:2], strict=False)
             )
         }
 
-    def _augmented(self, pixels: Pixels, generator: np.random.Generator) -> torch.Tensor:
-        turned = self.rotate or self.scale
-        crop = self._turned_crop(pixels, generator) if turned else self._crop(pixels, generator)
+    def _augmented(
+        self, pixels: Pixels, size: Size, generator: np.random.Generator
+    ) -> torch.Tensor:
+        crop_of = self._turned_crop if self.rotate or self.scale else random_crop
+        crop = crop_of(pixels, size, generator)
         if self.flip and generator.random() < 0.5:
             crop = crop[:, ::-1]
         if self.upside_down and generator.random() < 0.5:  # the last to be drawn
             crop = crop[::-1]
         return to_tensor(crop)
 
-    def _crop(self, pixels: Pixels, generator: np.random.Generator) -> Pixels:
-        pixels = enlarged(pixels, self.crop_size)
-        height, width = self.crop_size
-        top = int(generator.integers(pixels.shape[0] - height + 1))
-        left = int(generator.integers(pixels.shape[1] - width + 1))
-        return pixels[top : top + height, left : left + width]
-
-    def _turned_crop(self, pixels: Pixels, generator: np.random.Generator) -> Pixels:
+    def _turned_crop(self, pixels: Pixels, size: Size, generator: np.random.Generator) -> Pixels:
         angle = math.radians(generator.uniform(-self.rotate, self.rotate))
         zoom = generator.uniform(1, 1 + self.scale)
-        return turned_crop(pixels, self.crop_size, angle, zoom, *generator.random(2))
+        return turned_crop(pixels, size, angle, zoom, *generator.random(2))
 
 
 class UnpairedBatchSampler(Sampler[list[SampleKey]]):
@@ -150,6 +161,55 @@ class UnpairedBatchSampler(Sampler[list[SampleKey]]):
             yield [SampleKey(*key) for key in zip(*columns, strict=True)]
 
 
+class BucketBatchSampler(UnpairedBatchSampler):
+    """The same of pictures of several shapes, where those of a global step have one shape.
+
+    Each bucket is shown as a pair of domains by itself would be: its share of an epoch's images, in
+    whole global steps and at least one. The buckets' steps come in shuffled order.
+    """
+
+    def __init__(
+        self,
+        buckets: Sequence[Bucket],
+        sizes: Sequence[int],
+        batch_size: int,
+        seed: int,
+        batches_per_global_step: int,
+    ) -> None:
+        super().__init__(sizes, batch_size, seed, batches_per_global_step)
+        self.buckets = buckets
+        per_step = batch_size * batches_per_global_step
+        counts = [len(bucket.members[0]) for bucket in buckets]
+        shares = [-(-count * max(sizes) // sizes[0]) for count in counts]
+        self.global_steps = [max(1, round(share / per_step)) for share in shares]
+        """Of each bucket in an epoch."""
+        self.batches_per_epoch = sum(self.global_steps) * batches_per_global_step
+
+    def __iter__(self) -> Iterator[list[SampleKey]]:
+        """Yield the batches that are left of the epoch."""
+        turns = np.repeat(np.arange(len(self.buckets)), self.global_steps)
+        _generator(self.seed, self._epoch, 3).shuffle(turns)
+        keys = [iter(self._keys_of(number)) for number in range(len(self.buckets))]
+        for turn, number in enumerate(turns.tolist()):
+            for batch in range(self.batches_per_global_step):
+                chosen = list(islice(keys[number], self.batch_size))
+                if turn * self.batches_per_global_step + batch >= self._first_batch:
+                    yield chosen
+
+    def _keys_of(self, number: int) -> list[SampleKey]:
+        """Of one bucket and the whole epoch."""
+        first, second = (self.buckets[number].members[place] for place in (0, -1))
+        per_step = self.batch_size * self.batches_per_global_step
+        count = self.global_steps[number] * per_step
+        chance = [_generator(self.seed, self._epoch, which, number) for which in range(3)]
+        columns = (
+            first[_repeated_shuffle(len(first), count, chance[0])].tolist(),
+            second[chance[1].integers(len(second), size=count)].tolist(),
+            chance[2].integers(2**63, size=count).tolist(),
+        )
+        return [SampleKey(*key) for key in zip(*columns, strict=True)]
+
+
 def training_loader(
     dataset: UnpairedDataset, sampler: UnpairedBatchSampler, num_workers: int, pin_memory: bool
 ) -> DataLoader[Batch]:
@@ -165,6 +225,15 @@ def training_loader(
         # torch's global one, and its state would depend on how often a run was resumed.
         generator=torch.Generator(),
     )
+
+
+def random_crop(pixels: Pixels, size: Size, generator: np.random.Generator) -> Pixels:
+    """A window of this size anywhere in the picture, enlarged if it does not cover it."""
+    pixels = enlarged(pixels, size)
+    height, width = size
+    top = int(generator.integers(pixels.shape[0] - height + 1))
+    left = int(generator.integers(pixels.shape[1] - width + 1))
+    return pixels[top : top + height, left : left + width]
 
 
 def turned_crop(

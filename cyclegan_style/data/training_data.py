@@ -1,6 +1,6 @@
 """The pictures that a run trains on, shows in its samples and is scored on."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TypeVar
@@ -9,19 +9,21 @@ from accelerate import Accelerator, PartialState
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from cyclegan_style.config import Config, ValueRange, parse_bytes
+from cyclegan_style.config import Config, Size, ValueRange, parse_bytes
 from cyclegan_style.data.domains import ImageDomain, open_pictures, reference_layout
 from cyclegan_style.data.levels import Range
 from cyclegan_style.data.sampling import (
     Batch,
+    BucketBatchSampler,
     UnpairedBatchSampler,
     UnpairedDataset,
     training_loader,
 )
+from cyclegan_style.data.shapes import crop_sizes, load_sizes
 from cyclegan_style.errors import UserError
 from cyclegan_style.networks.sizes import size_divisor
 from cyclegan_style.system.cores import processes_here
-from cyclegan_style.system.processes import main_process_first, wait_for_all
+from cyclegan_style.system.processes import main_process_first, say, wait_for_all
 
 Item = TypeVar("Item")
 
@@ -50,25 +52,50 @@ def open_dataset(config: Config, processes: Accelerator | PartialState) -> Unpai
     specs = {name: spec for name, spec in data.specs.items() if name in config.trained_domains}
     for domain, spec in specs.items():  # who comes first renders the demo's pictures
         main_process_first(partial(open_pictures, spec, field=f"data.{domain}"))
-    domains = {
-        domain: ImageDomain.open(
+    crops = load_sizes(data, size_divisor(config.generator))
+    sizes = list(crops)
+    domains: dict[str, ImageDomain] = {}
+    for domain, spec in specs.items():
+        domains[domain] = ImageDomain.open(
             spec,
             split="train",
             field=f"data.{domain}",
             channels=data.channels[domain],
             resize=data.resize,
-            size=data.load,
+            sizes=sizes,
             min_readable=data.min_readable,
             memory_budget=parse_bytes(data.memory_budget) // len(specs) // processes_here(),
             progress=processes.is_main_process,
             values_range=in_numbers(data.ranges[domain]),
         )
-        for domain, spec in specs.items()
-    }
+        if data.buckets:  # a batch has the shape of its pictures of the first domain
+            sizes = sorted(set(domains[domain].shapes))
     wait_for_all()  # one may take hours longer than another, which no training step waits for
-    return UnpairedDataset(
-        domains, data.crop, data.mirrored, data.rotate, data.scale, data.upside_down
+    dataset = UnpairedDataset(
+        domains,
+        data.crop,
+        data.mirrored,
+        data.rotate,
+        data.scale,
+        data.upside_down,
+        crops if data.buckets else None,
     )
+    if data.buckets:
+        say_shapes(dataset, crops)
+    return dataset
+
+
+def say_shapes(dataset: UnpairedDataset, crops: Mapping[Size, Size]) -> None:
+    """One line of how many pictures are trained on in each shape."""
+    told = []
+    for bucket in dataset.buckets:
+        counts = [
+            f"{len(each)} of {name}"
+            for name, each in zip(dataset.domains, bucket.members, strict=True)
+        ]
+        height, width = crops[bucket.size]
+        told.append(f"{height}x{width}: {' and '.join(counts)}")
+    say(f"pictures by shape: {'; '.join(told)}")
 
 
 def open_batches(
@@ -76,11 +103,13 @@ def open_batches(
 ) -> tuple[UnpairedBatchSampler, DataLoader[Batch]]:
     """What decides which samples are seen when, and what loads those of this process."""
     train, processes = config.train, accelerator.num_processes
-    sampler = UnpairedBatchSampler(
-        dataset.sizes,
-        train.batch_size,
-        train.seed,
-        batches_per_global_step=processes * train.accumulation_steps,
+    batches_per_step = processes * train.accumulation_steps
+    sampler = (
+        BucketBatchSampler(
+            dataset.buckets, dataset.sizes, train.batch_size, train.seed, batches_per_step
+        )
+        if config.data.buckets
+        else UnpairedBatchSampler(dataset.sizes, train.batch_size, train.seed, batches_per_step)
     )
     on_gpu = accelerator.device.type == "cuda"
     loader = training_loader(dataset, sampler, config.data.num_workers, on_gpu)
@@ -89,7 +118,7 @@ def open_batches(
 
 def open_test_domains(config: Config) -> dict[str, ImageDomain]:
     """The test pictures of all domains, at the size of training."""
-    data = config.data
+    data, sizes = config.data, crop_sizes(config.data, size_divisor(config.generator))
     tests = {"a": data.test_a, "b": data.test_b}
     domains = {}
     for name, trained in data.specs.items():
@@ -97,7 +126,7 @@ def open_test_domains(config: Config) -> dict[str, ImageDomain]:
         values_range = in_numbers(data.ranges[name])
         pictures = open_pictures(spec, "test", field, values_range=values_range)
         channels = data.channels[name]
-        domains[name] = ImageDomain(spec, field, pictures, channels, data.resize, data.crop)
+        domains[name] = ImageDomain(spec, field, pictures, channels, data.resize, sizes)
     return domains
 
 

@@ -8,14 +8,18 @@ from cyclegan_style.config import (
     GeneratorConfig,
     flat_fields,
     parse_bytes,
-    parse_size,
 )
 from cyclegan_style.errors import UserError
 from cyclegan_style.evaluation.scores import OF_FEATURES, contradiction, definition_for
-from cyclegan_style.features.squeezenet import SQUEEZENET
-from cyclegan_style.networks.discriminators import MOST_SCALES, side_of_whole
-from cyclegan_style.networks.sizes import pads, problems_of_kernels, size_divisor
+from cyclegan_style.networks.discriminators import MOST_SCALES
+from cyclegan_style.networks.sizes import pads, problems_of_kernels
 from cyclegan_style.synthetic import DEMO_SPECS
+from cyclegan_style.training.size_checks import (
+    layers_of_squeezenet,
+    problems_of_buckets,
+    problems_of_sizes,
+    problems_of_written_sizes,
+)
 from cyclegan_style.training.task_checks import problems_of_task
 from cyclegan_style.training.value_ranges import problems_of_value_ranges
 
@@ -87,10 +91,11 @@ class ConfigError(UserError):
 
 def validate(config: Config) -> None:
     """Raise one ConfigError that names every field at fault."""
-    problems = _problems_of_written_sizes(config) or [
+    problems = problems_of_written_sizes(config) or [
         *problems_of_task(config),
         *_problems_of_domains(config),
-        *_problems_of_sizes(config),
+        *problems_of_sizes(config),
+        *problems_of_buckets(config),
         *_problems_of_ranges(config),
         *problems_of_value_ranges(config),
         *_problems_of_combinations(config),
@@ -116,71 +121,6 @@ def _problems_of_domains(config: Config) -> list[str]:
     except ValueError as error:
         problems.append(f"data.memory_budget: {error}")
     return problems
-
-
-def _problems_of_written_sizes(config: Config) -> list[str]:
-    """Sizes that are none, of which nothing else can be said."""
-    written = {"data.load_size": config.data.load_size, "data.crop_size": config.data.crop_size}
-    problems = []
-    for name, size in written.items():
-        try:
-            if min(parse_size(size)) < 1:
-                problems.append(f"{name} must be at least 1, not {size}")
-        except ValueError as error:
-            problems.append(f"{name}: {error}")
-    return problems
-
-
-def _problems_of_sizes(config: Config) -> list[str]:
-    data, generator, discriminator = config.data, config.generator, config.discriminator
-    problems = []
-    height, width = data.crop
-    shorter = min(height, width)
-    if data.resize != "none" and (height > data.load[0] or width > data.load[1]):
-        problems.append(
-            f"data.crop_size ({data.crop_size}) is larger than data.load_size ({data.load_size})"
-        )
-    divisor = size_divisor(generator)
-    if discriminator.architecture == "whole" and 1 <= discriminator.layers <= 8:
-        side = side_of_whole(discriminator.layers)
-        if (height, width) != (side, side):
-            problems.append(
-                f"data.crop_size ({data.crop_size}) must be {side} for discriminator.layers"
-                f" ({discriminator.layers}) of a whole picture: 4 for 64, 5 for 128"
-            )
-    if height % divisor or width % divisor:
-        problems.append(
-            f"data.crop_size ({data.crop_size}) must be divisible by {divisor}, by which the"
-            f" {generator.architecture} generator divides the resolution"
-        )
-    if generator.architecture == "resnet" and shorter < 8:
-        problems.append(f"data.crop_size ({data.crop_size}) must be at least 8")
-    layers, scales = discriminator.layers, discriminator.scales
-    if discriminator.architecture == "patch" and layers >= 1 and 1 <= scales <= MOST_SCALES:
-        # Each strided layer halves, then two 4×4 convolutions with padding 1 take a pixel each.
-        smallest = 2**layers * 3 * 2 ** (scales - 1)
-        if shorter < smallest:
-            also = f" and discriminator.scales ({scales})" if scales > 1 else ""
-            problems.append(
-                f"data.crop_size ({data.crop_size}) must be at least {smallest}"
-                f" for discriminator.layers ({layers}){also}"
-            )
-    smallest_seen = SQUEEZENET.input.smallest
-    problems += [
-        f"data.crop_size ({data.crop_size}) must be at least {smallest_seen} for {name}"
-        for name in _layers_of_squeezenet(config)
-        if shorter < smallest_seen
-    ]
-    return problems
-
-
-def _layers_of_squeezenet(config: Config) -> list[str]:
-    """Fields that name layers of SqueezeNet, where they name any."""
-    fields = {
-        "discriminator.feature_layers": config.discriminator.feature_layers,
-        "loss.cycle_features": config.loss.cycle_features,
-    }
-    return [name for name, layers in fields.items() if layers]
 
 
 def _problems_of_ranges(config: Config) -> list[str]:
@@ -335,9 +275,7 @@ def _problems_of_discriminators(config: Config) -> list[str]:
     if "color" in discriminator.augment and not in_colour:
         problems.append("discriminator.augment: color needs domains of 3 channels")
     if not in_colour:
-        problems += [
-            f"{name} needs domains of 3 channels" for name in _layers_of_squeezenet(config)
-        ]
+        problems += [f"{name} needs domains of 3 channels" for name in layers_of_squeezenet(config)]
     if (
         discriminator.feature_layers
         and config.loss.adversarial == "wgan_gp"

@@ -13,8 +13,10 @@ from cyclegan_style.config.directions import Direction
 from cyclegan_style.data.domains import ImageDomain, enlarged
 from cyclegan_style.data.images import to_tensor
 from cyclegan_style.data.sampling import UnpairedDataset
+from cyclegan_style.data.shapes import load_sizes
 from cyclegan_style.data.training_data import spread
 from cyclegan_style.evaluation import health
+from cyclegan_style.networks.sizes import size_divisor
 from cyclegan_style.runs.best import BestScores
 from cyclegan_style.runs.checkpoint import chance_untouched
 from cyclegan_style.runs.health import PREFIX
@@ -48,10 +50,11 @@ class Health:
     ) -> None:
         self.config = config
         self.trained = dataset.domains
+        sizes = list(load_sizes(config.data, size_divisor(config.generator)))
         self.test_domains = {
             name: ImageDomain(
                 *(domain.spec, domain.field, domain.pictures),
-                *(domain.channels, domain.resize, config.data.load),
+                *(domain.channels, domain.resize, sizes),
             )
             for name, domain in test_domains.items()
         }

@@ -1,8 +1,10 @@
 """What a configuration may not ask of its task: every complaint names the field."""
 
 from cyclegan_style.config import Config, flat_fields, square_side
+from cyclegan_style.data.shapes import crop_sizes
 from cyclegan_style.evaluation.scores import OF_TRANSLATIONS
 from cyclegan_style.networks.noise import doublings_to
+from cyclegan_style.networks.sizes import size_divisor
 from cyclegan_style.stylizing.network import NETWORKS
 
 OF_ONE_TASK = {
@@ -57,7 +59,7 @@ def problems_of_style(config: Config) -> list[str]:
     if not data.channels_a == data.channels_b == 3:
         problems.append("data.channels_a and data.channels_b must be 3 for task one_style")
     smallest = NETWORKS[style.features].input.smallest
-    if min(data.crop) < smallest:
+    if min(map(min, crop_sizes(data, size_divisor(config.generator)))) < smallest:
         problems.append(f"data.crop_size must be at least {smallest} for task one_style")
     if not style.style_weight:
         problems.append("style.style_weight must be above 0: nothing else is learned")
