@@ -122,7 +122,7 @@ def test_what_another_model_or_option_made_is_skipped_with_a_warning(
 
     def warnings(*options: str) -> list[str]:
         caplog.clear()
-        translate(folder, options=options)
+        translate(folder, options=("--precision", "fp32", *options))
         return [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
 
     assert warnings() == []

@@ -12,7 +12,7 @@ from runs_in_tests import assert_equal_state, metrics_of, run_training
 from safetensors.torch import load_file
 from tiny import make_pictures
 
-from cyclegan_style.commands.evaluate import load_both
+from cyclegan_style.applying.predictor import Predictor
 from cyclegan_style.config import Config, EvaluationConfig
 from cyclegan_style.data.training_data import spread
 from cyclegan_style.errors import UserError
@@ -20,6 +20,7 @@ from cyclegan_style.evaluation import evaluator
 from cyclegan_style.evaluation.model import evaluate_model
 from cyclegan_style.evaluation.scores import EvaluationOptions
 from cyclegan_style.features.inception import INCEPTION
+from cyclegan_style.models.model_files import load_generators
 from cyclegan_style.runs.best import BestScores
 from cyclegan_style.training.config_checks import ConfigError, validate
 from cyclegan_style.training.demo import Score, flat_scores, score_table
@@ -59,6 +60,13 @@ def test_evaluation_leaves_no_trace_in_what_is_trained(configured, evaluated):
     assert_equal_state(Path(unwatched.run.dir), Path(watched.run.dir), step=6)
 
 
+def predictors_of(run: Path) -> dict[str, Predictor]:
+    """The run's generators in float32, whatever is faster here."""
+    cpu = torch.device("cpu")
+    generators = load_generators(str(run))
+    return {name: Predictor(each, cpu, torch.float32) for name, each in generators.items()}
+
+
 def test_scores_are_those_of_the_evaluate_command_for_the_model_of_that_step(
     evaluated, pictures, tmp_path, monkeypatch
 ):
@@ -78,7 +86,7 @@ def test_scores_are_those_of_the_evaluate_command_for_the_model_of_that_step(
     line = metrics_of(run)[-1]
     options = EvaluationOptions(("swd", "fid"), weights=weights, intervals=False, cache=False)
     a, b = (str(pictures / name) for name in ("testA", "testB"))
-    scores = evaluate_model(load_both(str(run)), a, b, options)
+    scores = evaluate_model(predictors_of(run), a, b, options)
     for direction in ("ab", "ba"):
         for name, value in scores[direction].values.items():
             assert line[f"{name}_{direction}"] == pytest.approx(value, rel=1e-5)
@@ -121,7 +129,7 @@ def test_usual_scores_need_nothing_and_are_those_of_the_command(
     line = metrics_of(run)[-1]
     options = EvaluationOptions(("fd", "kid", "squeezenet_distance"), intervals=False, cache=False)
     a, b = (str(pictures / name) for name in ("testA", "testB"))
-    scores = evaluate_model(load_both(str(run)), a, b, options)
+    scores = evaluate_model(predictors_of(run), a, b, options)
     for direction in ("ab", "ba"):
         found = scores[direction].values
         assert 0 < found["squeezenet_distance"] < 2
