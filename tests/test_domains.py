@@ -12,8 +12,8 @@ from torchvision.transforms import functional
 
 from cyclegan_style import synthetic
 from cyclegan_style.data import domains
-from cyclegan_style.data.domains import DomainError, list_images, reference_layout
 from cyclegan_style.data.images import read_image, write_image
+from cyclegan_style.data.listing import DomainError, list_images, reference_layout
 
 # Finding images
 

@@ -9,8 +9,8 @@ import numpy as np
 from accelerate import PartialState
 from accelerate.utils import gather_object
 
-from cyclegan_style.data.domains import list_images
 from cyclegan_style.data.images import ImageError, Pixels, read_image, to_tensor
+from cyclegan_style.data.listing import list_images
 from cyclegan_style.errors import UserError
 from cyclegan_style.evaluation.collect import exact_products
 from cyclegan_style.evaluation.distances import distances_for

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from cyclegan_style.config import Config
-from cyclegan_style.data.domains import open_pictures
 from cyclegan_style.data.hub_pictures import SCHEME
+from cyclegan_style.data.listing import open_pictures
 from cyclegan_style.system.processes import say
 from cyclegan_style.system.whole_files import write_durably
 
