@@ -3,7 +3,6 @@
 import logging
 import os
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from math import prod
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -14,8 +13,9 @@ from tqdm import tqdm
 
 from cyclegan_style.data.images import ImageError, Pixels, resize, to_tensor
 from cyclegan_style.data.listing import DomainError, Split, open_pictures
-from cyclegan_style.data.pictures import Pictures
+from cyclegan_style.data.pictures import PictureNames, Pictures
 from cyclegan_style.data.pixel_cache import PixelCache
+from cyclegan_style.system.processes import say
 
 ResizeMode = Literal["square", "shortest", "none"]
 Argument = TypeVar("Argument")
@@ -25,6 +25,12 @@ FULLY_CHECKED = 20_000
 """A domain too large for memory is decoded once to check it if it has no more pictures than this;
 beyond that, which would take hours, only the headers are read."""
 
+MOST_OPENED = 1_000_000
+"""Of more pictures than this, or of those in a store, only some are looked at before training."""
+
+LOOKED_AT = 256
+
+_MOST_REMEMBERED = 1 << 20
 _THREADS = min(8, max(2, os.cpu_count() or 2))
 
 logger = logging.getLogger(__name__)
@@ -50,13 +56,13 @@ class ImageDomain:
         self.field = field
         self.pictures = pictures
         """All that were found, the unreadable included."""
-        self._readable = list(range(len(pictures)))
+        self._readable: Sequence[int] = range(len(pictures))
         self.channels = channels
         self.resize = resize
         self.size = size
         self._cache: PixelCache | None = None
         self._skipped = 0
-        self._went_bad = torch.zeros(len(pictures), dtype=torch.bool)
+        self._went_bad = torch.zeros(min(len(pictures), _MOST_REMEMBERED), dtype=torch.bool)
 
     @classmethod
     def open(
@@ -78,6 +84,10 @@ class ImageDomain:
         Less than the share ``min_readable`` of readable files, or none, is a DomainError.
         """
         found = open_pictures(spec, split, field, progress)
+        if found.is_remote or len(found) > MOST_OPENED:
+            domain = cls(spec, field, found, channels, resize, size)
+            domain._look_at_some(min_readable, progress)
+            return domain
         label = f"{field}: finding images"
         headers = _try_each(found.size, range(len(found)), label, progress)
         sizes = {
@@ -104,9 +114,9 @@ class ImageDomain:
         return len(self._readable)
 
     @property
-    def paths(self) -> list[Path]:
+    def paths(self) -> Sequence[Path]:
         """What the readable pictures are called."""
-        return [self.pictures.name(number) for number in self._readable]
+        return PictureNames(self.pictures, self._readable)
 
     def like(self, pictures: Pictures) -> "ImageDomain":
         """Other pictures, brought to size as these."""
@@ -134,9 +144,10 @@ class ImageDomain:
             try:
                 return self._fitted(self._readable[candidate])
             except ImageError as error:
-                if not self._went_bad[candidate]:
+                place = candidate % len(self._went_bad)
+                if not self._went_bad[place]:
                     logger.warning("%s: using another image for %s", self.field, error)
-                    self._went_bad[candidate] = True
+                    self._went_bad[place] = True
         raise DomainError.about(self.field, self.spec, "none of its images can be read any more")
 
     def test_tensor(self, index: int, divisor: int) -> torch.Tensor:
@@ -152,11 +163,10 @@ class ImageDomain:
 
     def read(self, name: Path) -> Pixels:
         """Decode the picture of this name and resize it."""
-        return self._fitted(self._numbers[name])
-
-    @cached_property
-    def _numbers(self) -> dict[Path, int]:
-        return {self.pictures.name(number): number for number in range(len(self.pictures))}
+        number = self.pictures.find(name)
+        if number is None:
+            raise KeyError(name)
+        return self._fitted(number)
 
     def _fitted(self, number: int) -> Pixels:
         pixels = self.pictures.read(number, self.channels)
@@ -185,15 +195,35 @@ class ImageDomain:
             self._cache.keep(readable)
         return [outcome for outcome in outcomes if outcome is not None]
 
-    def _account_for(self, errors: list[ImageError], found: int, min_readable: float) -> None:
+    def _look_at_some(self, min_readable: float, progress: bool) -> None:
+        """Decode a few pictures, spread over all, which tell whether the domain is usable at all.
+
+        The unreadable are left in, as are others that nobody has met.
+        """
+        count = min(LOOKED_AT, len(self))
+        places = [number * len(self) // count for number in range(count)]
+        label = f"{self.field}: checking {count} of {len(self):,} images"
+        outcomes = _try_each(self._decode_into_cache, places, label, progress)
+        errors = [outcome for outcome in outcomes if outcome is not None]
+        if progress:
+            say(
+                f"{self.field}: {count} of {len(self):,} images were looked at; training uses"
+                " another image for each that it cannot read"
+            )
+        self._account_for(errors, count, min_readable)
+        self._skipped = 0
+
+    def _account_for(self, errors: list[ImageError], looked_at: int, min_readable: float) -> None:
         self._skipped = len(errors)
         # In shared memory, so that the warnings and the count are one for all workers.
-        self._went_bad = torch.zeros(len(self), dtype=torch.bool).share_memory_()
+        self._went_bad = torch.zeros(min(len(self), _MOST_REMEMBERED), dtype=torch.bool)
+        self._went_bad.share_memory_()
         if errors:
-            lines = "".join(f"\n  {error}" for error in errors)
-            logger.warning("%s: skipping %d of %d images:%s", self.field, len(errors), found, lines)
-        if not len(self) or len(self) < min_readable * found:
-            reason = f"only {len(self)} of {found} images are readable (such as {errors[0]})"
+            told = (self.field, len(errors), looked_at, "".join(f"\n  {error}" for error in errors))
+            logger.warning("%s: skipping %d of %d images:%s", *told)
+        readable = looked_at - len(errors)
+        if not readable or readable < min_readable * looked_at:
+            reason = f"only {readable} of {looked_at} images are readable (such as {errors[0]})"
             advice = f"mend or remove the others, or lower data.min_readable ({min_readable:g})"
             raise DomainError.about(self.field, self.spec, f"{reason}; {advice}")
 

@@ -7,6 +7,9 @@ from typing import Literal
 from cyclegan_style.data.hub_pictures import SCHEME, HubError, HubPictures
 from cyclegan_style.data.images import IMAGE_ENDINGS
 from cyclegan_style.data.pictures import PictureFiles, Pictures
+from cyclegan_style.data.remote_pictures import RemotePictures
+from cyclegan_style.data.shard_pictures import ShardPictures, names_shards
+from cyclegan_style.data.storage import StorageError, is_remote
 from cyclegan_style.errors import UserError, printable
 from cyclegan_style.synthetic import DEMO_SPECS, demo_folder
 
@@ -58,13 +61,18 @@ def list_images(
 def open_pictures(
     spec: str, split: Split = "train", field: str = "data.a", progress: bool = True
 ) -> Pictures:
-    """A domain's pictures by number: of a data set as ``hf://datasets/user/name``, or in files."""
-    if not spec.startswith(SCHEME):
-        return PictureFiles(list_images(spec, split, field, progress))
+    """A domain's pictures by number, wherever they lie."""
     try:
-        return HubPictures.open(spec)
-    except HubError as error:
-        raise DomainError.about(field, spec, str(error)) from None
+        if spec.startswith(SCHEME):
+            return HubPictures.open(spec)
+        if names_shards(spec):
+            return ShardPictures.open(spec, f"{field}: indexing shards", progress)
+        if is_remote(spec):
+            return RemotePictures.open(spec)
+    except (HubError, StorageError) as error:
+        reason = str(error).removeprefix(f"{spec}: ")
+        raise DomainError.about(field, spec, reason) from None
+    return PictureFiles(list_images(spec, split, field, progress))
 
 
 def reference_layout(root: str | Path) -> dict[str, Path]:
@@ -94,6 +102,8 @@ def _find_images(
         return _images_below(demo_folder(DEMO_SPECS[spec], split, progress=progress), endings)
     if spec.startswith(SCHEME):
         raise DomainError.about(field, spec, "a data set for training; name files or a folder here")
+    if names_shards(spec) or is_remote(spec):
+        raise DomainError.about(field, spec, "is for training; name files or a folder here")
     path = Path(spec).expanduser()
     if spec and path.is_dir():
         return _images_below(path, endings, closed_folders)
