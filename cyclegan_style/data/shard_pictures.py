@@ -114,12 +114,9 @@ class ShardPictures:
             raise StorageError(f"cannot be searched: {error}") from None
         pictures = cls(_indexed(shards, label, progress))
         if not len(pictures):
-            known = " ".join(sorted(IMAGE_ENDINGS))
             ending = shards[0].ending
-            wanted = (
-                f"files count that end in {known}" if ending is None else f"none ends in {ending}"
-            )
-            raise StorageError(f"no picture there; {wanted}")
+            endings = sorted(IMAGE_ENDINGS) if ending is None else [f".{ending}"]
+            raise StorageError(f"no picture there; files count that end in {' '.join(endings)}")
         return pictures
 
     def __len__(self) -> int:
