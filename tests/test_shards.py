@@ -1,5 +1,6 @@
 """Domains in tar shards: the same pictures as in files, by an index, here and in stores."""
 
+import os
 import pickle
 import shutil
 import tarfile
@@ -147,6 +148,20 @@ def test_only_so_many_files_are_open(root, tmp_path):
     assert sizes == [many.read(number, 3).shape[:2] for number in range(5)] * 40
     assert open_files() <= before + 128
     assert storage._opened.cache_info().misses > 400
+
+
+def test_a_file_stays_open_while_it_is_read(root, monkeypatch):
+    """Other threads may open so many more meanwhile that it is the first to be closed."""
+    pictures = open_pictures(shards(root))
+    expected = pictures.read(0, 3)
+    read = os.pread
+
+    def read_when_closed_by_others(*arguments: int) -> bytes:
+        storage._opened.cache_clear()
+        return read(*arguments)
+
+    monkeypatch.setattr(os, "pread", read_when_closed_by_others)
+    assert (pictures.read(0, 3) == expected).all()
 
 
 @pytest.mark.parametrize(

@@ -190,6 +190,10 @@ class _OpenFile:
     def __init__(self, path: str) -> None:
         self.descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
 
+    def read(self, offset: int, length: int) -> bytes:
+        """Some bytes; the file stays open meanwhile, whoever drops it."""
+        return os.pread(self.descriptor, length, offset)
+
     def __del__(self) -> None:
         if hasattr(self, "descriptor"):  # not if there is no such file
             os.close(self.descriptor)
@@ -211,7 +215,7 @@ def _read_local(address: str, offset: int, length: int, stamp: Stamp) -> bytes:
             with Path(address).open("rb") as stream:
                 stream.seek(offset)
                 return stream.read(length)
-        return os.pread(_opened(address, stamp).descriptor, length, offset)
+        return _opened(address, stamp).read(offset, length)
     except OSError as error:
         raise StorageError(f"{address}: {error.strerror}") from None
 
