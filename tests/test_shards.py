@@ -10,6 +10,7 @@ from pathlib import Path
 import fsspec
 import numpy as np
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 from pictures import make_images, open_domain
 from runs_in_tests import assert_equal_state, killed_in_step, metrics_of, run_training
 from shard_server import FileServer, serving_files
@@ -507,6 +508,19 @@ def test_what_no_store_has_is_said_in_one_line(memory, impatient, spec, reason):
 
     assert str(caught.value).startswith(f"data.a: {spec}: ")
     assert "\n" not in str(caught.value)
+
+
+def test_stores_may_order_their_arguments_as_they_like(root, memory, monkeypatch):
+    """S3's has the version of a file before the place where to begin."""
+    read = MemoryFileSystem.cat_file
+
+    def read_version(self, path, version_id=None, start=None, end=None):
+        assert version_id is None
+        return read(self, path, start=start, end=end)
+
+    monkeypatch.setattr(MemoryFileSystem, "cat_file", read_version)
+    domain = open_domain(f"{memory}/shards-a/s-{{00..02}}.tar")
+    assert_same_pictures(domain, open_domain(root / "a"))
 
 
 def test_a_picture_that_is_gone_from_a_store_is_replaced(memory, caplog):

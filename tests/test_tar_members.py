@@ -108,6 +108,15 @@ def test_a_size_in_base_256():
     assert members_of(with_size(base_256(3)))[0] == Member("a.jpg", 512, 3)
 
 
+def test_a_checksum_of_signed_bytes():
+    content = bytearray(tar_of([("ä.jpg", tarfile.REGTYPE, b"")], tarfile.USTAR_FORMAT))
+    unsigned, signed = tarfile.calc_chksums(bytes(content[:512]))
+    assert unsigned != signed
+    content[148:156] = f"{signed:06o}\0 ".encode()
+
+    assert members_of(bytes(content)) == [Member("ä.jpg", 512, 0)]
+
+
 PLAIN = tar_of([("a.jpg", tarfile.REGTYPE, b"x" * 600), ("b.jpg", tarfile.REGTYPE, b"y")])
 
 

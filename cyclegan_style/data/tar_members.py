@@ -91,11 +91,13 @@ def _cut_off(offset: int) -> TarError:
 
 
 def _refuse_damage(header: bytes, offset: int) -> None:
-    # The sum over the header with blanks for itself; some old programs took bytes as signed.
-    total = sum(header) - sum(header[148:156]) + 8 * ord(" ")
-    signed = total - 256 * sum(byte > 127 for byte in header[:148] + header[156:])
     with suppress(TarError):
-        if _number(header[148:156], offset) in (total, signed):
+        told = _number(header[148:156], offset)
+        # Of all bytes, with blanks for the sum itself; some old programs took them as signed.
+        total = sum(header) - sum(header[148:156]) + 8 * ord(" ")
+        if told == total:
+            return
+        if told == total - 256 * sum(byte > 127 for byte in header[:148] + header[156:]):
             return
     what = f"is damaged at byte {offset:,}" if offset else "is not a tar"
     raise TarError(f"{what}: no header there")
