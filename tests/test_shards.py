@@ -1,5 +1,6 @@
 """Domains in tar shards: the same pictures as in files, by an index, here and in stores."""
 
+import json
 import os
 import pickle
 import shutil
@@ -15,6 +16,7 @@ from pictures import make_images, open_domain
 from runs_in_tests import assert_equal_state, killed_in_step, metrics_of, run_training
 from shard_server import FileServer, serving_files
 
+from cyclegan_style.commands.main import main
 from cyclegan_style.data import domains, storage
 from cyclegan_style.data.domains import ImageDomain
 from cyclegan_style.data.listing import DomainError, list_images, open_pictures
@@ -560,26 +562,30 @@ def test_of_very_many_pictures_only_some_are_looked_at(root, tmp_path, monkeypat
 # Runs
 
 
-def test_runs_go_on_bit_for_bit_where_they_were_killed(
-    root, configured, monkeypatch, server, memory
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("{root}/shards-a/s-*.tar", "{server}/shards-bb/s-{{00..02}}.tar"),
+        pytest.param("{memory}/a", "{memory}/shards-bb/*.tar", marks=pytest.mark.slow),
+    ],
+)
+def test_a_run_goes_on_bit_for_bit_where_it_was_killed(
+    root, configured, monkeypatch, server, memory, a, b
 ):
-    """From each kind of place, and as one that is never killed goes from files."""
+    """And as one that is never killed goes from files."""
+    places = {"root": root, "server": server.url, "memory": memory}
     fields = {"data__memory_budget": "0MB", "data__test_a": str(root / "a"), "train__pool_size": 2}
     in_files = configured(data__a=str(root / "a"), data__b=str(root / "bb"), **fields)
+    named = {"data__a": a.format(**places), "data__b": b.format(**places)}
+    killed = configured("killed", **named, **fields)
     run_training(in_files)
-    sources = [
-        (shards(root), f"{server.url}/shards-bb/s-{{00..02}}.tar"),
-        (f"{memory}/a", f"{memory}/shards-bb/*.tar"),
-    ]
-    for number, (a, b) in enumerate(sources):
-        killed = configured(f"killed-{number}", data__a=a, data__b=b, **fields)
-        with killed_in_step(6, monkeypatch):
-            run_training(killed)
-
+    with killed_in_step(6, monkeypatch):
         run_training(killed)
 
-        assert_equal_state(Path(in_files.run.dir), Path(killed.run.dir), step=6)
-        assert metrics_of(Path(killed.run.dir))[-1]["step"] == 6
+    run_training(killed)
+
+    assert_equal_state(Path(in_files.run.dir), Path(killed.run.dir), step=6)
+    assert metrics_of(Path(killed.run.dir))[-1]["step"] == 6
 
 
 def test_shards_that_have_changed_under_their_name_are_refused(root, configured, tmp_path):
@@ -596,6 +602,19 @@ def test_shards_that_have_changed_under_their_name_are_refused(root, configured,
     shutil.rmtree(tmp_path / "set")
     moved = write_shards(tmp_path / "moved", paths)
     claim_run_folder(configured(data__a=moved))
+
+
+def test_the_command_that_indexes(root, tmp_path, capsys):
+    spec = write_shards(tmp_path, list_images(str(root / "a")))
+
+    assert main(["data", "index", spec, str(tmp_path / "s-01.tar"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["pictures"] == {
+        spec: 5,
+        str(tmp_path / "s-01.tar"): 2,
+    }
+    assert len(list(tmp_path.glob("*.index"))) == 3
+    assert main(["data", "index", str(root / "a")]) == 2
+    assert "name .tar files" in capsys.readouterr().err
 
 
 def test_no_index_of_a_shard_that_is_not_indexed(root, tmp_path):
