@@ -119,8 +119,8 @@ def index_command(arguments: list[str]) -> int:
     """Build the indexes of shards that have none yet, and count their pictures."""
     parser = command_parser(
         "data index",
-        "Index tar shards for training: each .tar gets a .index beside it, unless it has one. What is"
-        " uploaded with its index need not be read to be indexed.",
+        "Index tar shards for training: each .tar gets a .index beside it, unless it has one. Of a"
+        " shard that is uploaded with its index, no headers have to be fetched.",
     )
     parser.add_argument("shards", nargs="+", help="such as 'photos-{000..099}.tar' or photos/*.tar")
     options = parser.parse_args(arguments)
