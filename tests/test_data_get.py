@@ -17,8 +17,8 @@ import pytest
 from cyclegan_style.commands.main import main
 from cyclegan_style.data import archives, catalogue
 from cyclegan_style.data.catalogue import FOLDERS, KNOWN_SETS, KnownSet
-from cyclegan_style.data.domains import reference_layout
 from cyclegan_style.data.fetching import fetch_set
+from cyclegan_style.data.listing import reference_layout
 from cyclegan_style.errors import UserError
 
 COUNTS = {"trainA": 3, "trainB": 2, "testA": 1, "testB": 1}

@@ -12,8 +12,8 @@ from torchvision.transforms import functional
 
 from cyclegan_style import synthetic
 from cyclegan_style.data import domains
-from cyclegan_style.data.domains import DomainError, list_images, reference_layout
 from cyclegan_style.data.images import read_image, write_image
+from cyclegan_style.data.listing import DomainError, list_images, reference_layout
 
 # Finding images
 
@@ -132,7 +132,7 @@ def test_unreadable_files_are_named_and_skipped(tmp_path, caplog):
     paths[3].write_bytes(b"")
     paths[5].write_bytes(paths[5].read_bytes()[:-600])
     domain = open_domain(tmp_path, min_readable=0.8)
-    assert domain.paths == [path for path in paths if path not in (paths[3], paths[5])]
+    assert list(domain.paths) == [path for path in paths if path not in (paths[3], paths[5])]
     assert domain.unreadable_count == 2
     (record,) = caplog.records
     assert "skipping 2 of 10" in record.getMessage()

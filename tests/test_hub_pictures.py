@@ -10,8 +10,8 @@ import pytest
 from pictures import make_images, open_domain
 from runs_in_tests import assert_equal_state, killed_in_step, metrics_of, run_training
 
-from cyclegan_style.data.domains import DomainError, list_images, open_pictures
 from cyclegan_style.data.hub_pictures import HubAddress, HubError, loaded_rows
+from cyclegan_style.data.listing import DomainError, list_images, open_pictures
 from cyclegan_style.errors import UserError
 from cyclegan_style.runs.origins import fingerprint
 from cyclegan_style.runs.run_folder import claim_run_folder

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from tiny import equal_tensors, forget_accelerator, fp16_on_a_cpu, make_pictures
 
 from cyclegan_style.config import Config
-from cyclegan_style.data.domains import DomainError
+from cyclegan_style.data.listing import DomainError
 from cyclegan_style.data.training_data import open_dataset
 from cyclegan_style.errors import UserError
 from cyclegan_style.networks import build_generator

@@ -31,8 +31,8 @@ from cyclegan_style.applying.translate import default_threads, translate_files
 from cyclegan_style.benchmarks.translation import compare_translation
 from cyclegan_style.commands.main import main
 from cyclegan_style.config import GeneratorConfig, to_yaml
-from cyclegan_style.data.domains import list_images
 from cyclegan_style.data.images import MAX_PIXELS, read_image
+from cyclegan_style.data.listing import list_images
 from cyclegan_style.errors import UserError
 from cyclegan_style.models.export import export_model
 from cyclegan_style.networks import build_generator

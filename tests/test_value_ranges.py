@@ -18,8 +18,8 @@ from cyclegan_style.commands.main import main
 from cyclegan_style.commands.train import parse_training_options
 from cyclegan_style.config import Config, to_yaml
 from cyclegan_style.data.deep_files import read_stored
-from cyclegan_style.data.domains import DomainError
 from cyclegan_style.data.images import read_image, write_image
+from cyclegan_style.data.listing import DomainError
 from cyclegan_style.errors import UserError
 from cyclegan_style.evaluation.pairs import evaluate_pairs
 from cyclegan_style.models.export import export_model

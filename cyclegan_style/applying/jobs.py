@@ -7,8 +7,8 @@ from pathlib import Path
 
 from cyclegan_style.applying.video import VIDEO_ENDINGS, is_video
 from cyclegan_style.data.deep_files import ARRAY_ENDING
-from cyclegan_style.data.domains import is_list, list_images
 from cyclegan_style.data.images import IMAGE_ENDINGS
+from cyclegan_style.data.listing import is_list, list_images
 from cyclegan_style.errors import UserError, printable
 
 

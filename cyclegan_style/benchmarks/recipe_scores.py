@@ -13,8 +13,9 @@ from accelerate import PartialState
 from cyclegan_style.applying.predictor import Predictor
 from cyclegan_style.config import Config
 from cyclegan_style.config.directions import DIRECTIONS, Direction
-from cyclegan_style.data.domains import ImageDomain, open_pictures
+from cyclegan_style.data.domains import ImageDomain
 from cyclegan_style.data.images import Pixels, to_tensor
+from cyclegan_style.data.listing import open_pictures
 from cyclegan_style.data.training_data import open_test_domains, spread
 from cyclegan_style.evaluation.collect import Read
 from cyclegan_style.evaluation.evaluator import Evaluator

@@ -14,6 +14,7 @@ def data_command(arguments: list[str]) -> int:
     parts: dict[str, tuple[Command, str]] = {
         "list": (list_command, "the data sets that can be had by name"),
         "get": (get_command, "download one, check it and unpack it"),
+        "index": (index_command, "index tar shards, before they are uploaded or trained on"),
         "check": (check_command, "find what is wrong with the pictures of two domains"),
     }
     return run_named("cyclegan-style data", "part", parts, arguments)
@@ -111,4 +112,30 @@ def get_command(arguments: list[str]) -> int:
         print_result(values, as_json=True)
     else:
         print(f"next: {shlex.join(training)}")
+    return 0
+
+
+def index_command(arguments: list[str]) -> int:
+    """Build the indexes of shards that have none yet, and count their pictures."""
+    parser = command_parser(
+        "data index",
+        "Index tar shards for training: each .tar gets a .index beside it, unless it has one. Of a"
+        " shard that is uploaded with its index, no headers have to be fetched.",
+    )
+    parser.add_argument("shards", nargs="+", help="such as 'photos-{000..099}.tar' or photos/*.tar")
+    options = parser.parse_args(arguments)
+
+    from cyclegan_style.data.listing import DomainError, open_pictures
+    from cyclegan_style.data.shard_pictures import names_shards
+
+    counts = {}
+    for spec in options.shards:
+        if not names_shards(spec):
+            raise DomainError.about("data index", spec, "name .tar files")
+        counts[spec] = len(open_pictures(spec, field="data index"))
+    if options.json:
+        print_result({"pictures": counts}, as_json=True)
+    else:
+        for spec, count in counts.items():
+            print(f"{spec}: {count} pictures")
     return 0

@@ -74,7 +74,7 @@ def _specs_of(options: Namespace) -> dict[str, str]:
         if "a" in given or "b" in given:
             raise UserError("--root: give either it or --a and --b")
 
-        from cyclegan_style.data.domains import reference_layout
+        from cyclegan_style.data.listing import reference_layout
 
         found = {name: str(path) for name, path in reference_layout(options.root).items()}
         return found | given

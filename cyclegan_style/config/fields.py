@@ -40,7 +40,8 @@ class DataConfig:
     """Folder with trainA, trainB and, if present, testA and testB; instead of a and b."""
     a: str | None = None
     """Training pictures of domain A: a folder, a glob, a list of files (.txt), a demo such as
-    demo:photo, or a data set of the Hub, hf://datasets/user/name?split=train&column=imageA."""
+    demo:photo, a data set of the Hub, hf://datasets/user/name?split=train&column=imageA, tar
+    shards, photos-{000..099}.tar, or these or a folder in a store, s3://bucket/photos."""
     b: str | None = None
     """Training pictures of domain B, named as those of A."""
     test_a: str | None = None

@@ -1,4 +1,4 @@
-"""Domains of pictures: found, checked, and kept in memory if they fit."""
+"""Domains of pictures: checked, brought to size, and kept in memory if they fit."""
 
 import logging
 import os
@@ -13,23 +13,14 @@ import torch
 from tqdm import tqdm
 
 from cyclegan_style.config import Size
-from cyclegan_style.data.deep_files import ARRAY_ENDING
-from cyclegan_style.data.hub_pictures import SCHEME, HubError, HubPictures
-from cyclegan_style.data.images import (
-    IMAGE_ENDINGS,
-    ImageError,
-    Pixels,
-    resize,
-    to_tensor,
-)
+from cyclegan_style.data.images import ImageError, Pixels, resize, to_tensor
 from cyclegan_style.data.levels import Range
-from cyclegan_style.data.pictures import PictureFiles, Pictures
+from cyclegan_style.data.listing import DomainError, Split, open_pictures
+from cyclegan_style.data.pictures import PictureNames, Pictures
 from cyclegan_style.data.pixel_cache import PixelCache
 from cyclegan_style.data.shapes import nearest_shape
-from cyclegan_style.errors import UserError, printable
-from cyclegan_style.synthetic import DEMO_SPECS, demo_folder
+from cyclegan_style.system.processes import say
 
-Split = Literal["train", "test"]
 ResizeMode = Literal["square", "shortest", "none"]
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
@@ -38,185 +29,15 @@ FULLY_CHECKED = 20_000
 """A domain too large for memory is decoded once to check it if it has no more pictures than this;
 beyond that, which would take hours, only the headers are read."""
 
-LIST_ENDING = ".txt"
+MOST_OPENED = 1_000_000
+"""Of more pictures than this, or of those in a store, only some are looked at before training."""
 
-_SHOWN_OF_A_LINE = 200
-_REFERENCE_FOLDERS = {"a": "trainA", "b": "trainB", "test_a": "testA", "test_b": "testB"}
+LOOKED_AT = 256
+
+_MOST_REMEMBERED = 1 << 20
 _THREADS = min(8, max(2, os.cpu_count() or 2))
 
 logger = logging.getLogger(__name__)
-
-
-class DomainError(UserError):
-    """A domain that cannot be used; names the option, what it was set to and what to do."""
-
-    @classmethod
-    def about(cls, field: str, spec: str | Path, reason: str) -> "DomainError":
-        """An error about what ``field`` was set to; workers need a constructor of one text."""
-        return cls(printable(f"{field}: {spec}: {reason}"))
-
-
-def list_images(
-    spec: str,
-    split: Split = "train",
-    field: str = "data.a",
-    progress: bool = True,
-    endings: frozenset[str] = IMAGE_ENDINGS,
-    *,
-    closed_folders: bool = False,
-) -> list[Path]:
-    """Files of a domain, sorted: a folder searched recursively, a glob, a list, a file or a demo.
-
-    A list is a text file that ends in .txt, of one path a line, relative to the list's folder.
-    ``split`` chooses a part of a demo such as ``demo:photo``, whose pictures are made on first use,
-    with a progress bar if wanted; ``field`` is the option that errors name; ``endings`` are
-    those of the files that count, where there are none .npy. A folder inside that may not be
-    entered is an error, or, with ``closed_folders``, listed in place of its files.
-    """
-    try:
-        images = _find_images(spec, split, field, progress, endings, closed_folders)
-        if not images:
-            arrays = frozenset({ARRAY_ENDING})
-            images = _find_images(spec, split, field, progress, arrays, closed_folders)
-    except (OSError, ValueError, RuntimeError) as error:  # the last for a home of nobody
-        reason = getattr(error, "strerror", None) or str(error)
-        raise DomainError.about(field, spec, f"cannot be searched: {reason}") from error
-    if not images:
-        known = " ".join(sorted(endings))
-        raise DomainError.about(field, spec, f"no image there; files count that end in {known}")
-    return images
-
-
-def open_pictures(
-    spec: str,
-    split: Split = "train",
-    field: str = "data.a",
-    progress: bool = True,
-    values_range: Range | None = None,
-) -> Pictures:
-    """A domain's pictures by number: of a data set as ``hf://datasets/user/name``, or in files.
-
-    Those in files may have values of a range, for more than 8 bits.
-    """
-    if not spec.startswith(SCHEME):
-        return PictureFiles(list_images(spec, split, field, progress), values_range)
-    if values_range is not None:
-        raise DomainError.about(field, spec, "data.range is for pictures in files")
-    try:
-        return HubPictures.open(spec)
-    except HubError as error:
-        raise DomainError.about(field, spec, str(error)) from None
-
-
-def reference_layout(root: str | Path) -> dict[str, Path]:
-    """Domains of a folder laid out for the reference: a, b and, where present, test_a, test_b."""
-    root = Path(root).expanduser()
-    folders = {name: root / folder for name, folder in _REFERENCE_FOLDERS.items()}
-    missing = [folders[name].name for name in ("a", "b") if not folders[name].is_dir()]
-    if missing:
-        reason = f"no folder {' and no folder '.join(missing)} in it"
-        if not root.is_dir():
-            reason = "no such folder"
-        raise DomainError.about("data.root", root, f"{reason}; it must hold trainA and trainB")
-    return {name: folder for name, folder in folders.items() if folder.is_dir()}
-
-
-def _find_images(
-    spec: str,
-    split: Split,
-    field: str,
-    progress: bool,
-    endings: frozenset[str],
-    closed_folders: bool,
-) -> list[Path]:
-    if spec.startswith("demo:"):
-        if spec not in DEMO_SPECS:
-            raise DomainError.about(field, spec, f"there are {', '.join(DEMO_SPECS)}")
-        return _images_below(demo_folder(DEMO_SPECS[spec], split, progress=progress), endings)
-    if spec.startswith(SCHEME):
-        raise DomainError.about(field, spec, "a data set for training; name files or a folder here")
-    path = Path(spec).expanduser()
-    if spec and path.is_dir():
-        return _images_below(path, endings, closed_folders)
-    if is_list(spec):
-        return _images_listed(path, spec, field)
-    if path.is_file() or path.is_symlink():  # a link to nothing fails when it is read
-        return [path]
-    if any(sign in spec for sign in "*?["):
-        return _images_matching(path, endings)
-    raise DomainError.about(field, spec, "no such file or folder")
-
-
-def is_list(spec: str) -> bool:
-    """Whether a domain is named by a list of its files."""
-    path = Path(spec).expanduser()
-    return path.suffix.lower() == LIST_ENDING and path.is_file()
-
-
-def _images_listed(path: Path, spec: str, field: str) -> list[Path]:
-    """The files that a list names, each once and by its absolute path, whatever their endings."""
-    text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
-    images: set[Path] = set()
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        image = Path(os.path.normpath(path.parent.absolute() / line.removesuffix("\r")))
-        if reason := _why_no_file(image):
-            shown = line.strip() if len(line) <= _SHOWN_OF_A_LINE else f"{line[:_SHOWN_OF_A_LINE]}…"
-            raise DomainError.about(field, spec, f"line {number}: {shown}: {reason}")
-        images.add(image)
-    return sorted(images)
-
-
-def _why_no_file(path: Path) -> str:
-    """What is wrong with a path that a list names, nothing if it is a file."""
-    try:
-        if path.is_file():
-            return ""
-        return "is a folder" if path.is_dir() else "no such file"
-    except OSError:  # such as a name too long
-        return "no such file"
-
-
-def _images_below(
-    folder: Path, endings: frozenset[str], closed_folders: bool = False
-) -> list[Path]:
-    """Images in a folder and all below it; links are followed, hidden names skipped."""
-    images: list[Path] = []
-
-    def refuse(error: OSError) -> None:  # os.walk would otherwise pass over the folder in silence
-        if not closed_folders or Path(error.filename) == folder:
-            raise error
-        images.append(Path(error.filename))
-
-    entered = set()
-    for name, folders, files in os.walk(folder, followlinks=True, onerror=refuse):
-        status = Path(name).stat()
-        if (status.st_dev, status.st_ino) in entered:  # a link back up, or a second way here
-            folders.clear()
-            continue
-        entered.add((status.st_dev, status.st_ino))
-        shown = sorted(inner for inner in folders if not inner.startswith("."))
-        # Links last, so that a folder is known by its own name.
-        linked = [inner for inner in shown if Path(name, inner).is_symlink()]
-        folders[:] = [inner for inner in shown if inner not in linked] + linked
-        images += [Path(name, file) for file in files if _is_image(Path(file), endings)]
-    return sorted(images)
-
-
-def _images_matching(pattern: Path, endings: frozenset[str]) -> list[Path]:
-    matches = Path(pattern.anchor).glob(str(pattern.relative_to(pattern.anchor)))
-    return sorted(
-        path
-        for path in matches
-        if _is_image(path, endings)
-        and not path.is_dir()
-        and not any(part.startswith(".") for part in set(path.parts) - set(pattern.parts))
-    )
-
-
-def _is_image(path: Path, endings: frozenset[str]) -> bool:
-    return path.suffix.lower() in endings and not path.name.startswith(".")
 
 
 class ImageDomain:
@@ -240,14 +61,14 @@ class ImageDomain:
         self.field = field
         self.pictures = pictures
         """All that were found, the unreadable included."""
-        self._readable = list(range(len(pictures)))
+        self._readable: Sequence[int] = range(len(pictures))
         self.channels = channels
         self.resize = resize
         self.sizes = tuple(sizes)
         self._stored: dict[int, Size] = {}
         self._cache: PixelCache | None = None
         self._skipped = 0
-        self._went_bad = torch.zeros(len(pictures), dtype=torch.bool)
+        self._went_bad = torch.zeros(min(len(pictures), _MOST_REMEMBERED), dtype=torch.bool)
 
     @classmethod
     def open(
@@ -270,6 +91,13 @@ class ImageDomain:
         Less than the share ``min_readable`` of readable files, or none, is a DomainError.
         """
         found = open_pictures(spec, split, field, progress, values_range)
+        if found.is_remote or len(found) > MOST_OPENED:
+            if len(sizes) > 1:
+                reason = "the shapes of so many pictures, or of those in a store, are not looked at"
+                raise DomainError.about(field, spec, f"{reason}; data.buckets must be false")
+            domain = cls(spec, field, found, channels, resize, sizes)
+            domain._look_at_some(min_readable, progress)
+            return domain
         label = f"{field}: finding images"
         headers = _try_each(found.size, range(len(found)), label, progress)
         stored = {
@@ -295,9 +123,9 @@ class ImageDomain:
         return len(self._readable)
 
     @property
-    def paths(self) -> list[Path]:
+    def paths(self) -> Sequence[Path]:
         """What the readable pictures are called."""
-        return [self.pictures.name(number) for number in self._readable]
+        return PictureNames(self.pictures, self._readable)
 
     def like(self, pictures: Pictures) -> "ImageDomain":
         """Other pictures, brought to size as these."""
@@ -332,9 +160,10 @@ class ImageDomain:
             try:
                 return self._fitted(self._readable[candidate])
             except ImageError as error:
-                if not self._went_bad[candidate]:
+                place = candidate % len(self._went_bad)
+                if not self._went_bad[place]:
                     logger.warning("%s: using another image for %s", self.field, error)
-                    self._went_bad[candidate] = True
+                    self._went_bad[place] = True
         raise DomainError.about(self.field, self.spec, "none of its images can be read any more")
 
     def test_tensor(self, index: int, divisor: int) -> torch.Tensor:
@@ -350,11 +179,10 @@ class ImageDomain:
 
     def read(self, name: Path) -> Pixels:
         """Decode the picture of this name and resize it."""
-        return self._fitted(self._numbers[name])
-
-    @cached_property
-    def _numbers(self) -> dict[Path, int]:
-        return {self.pictures.name(number): number for number in range(len(self.pictures))}
+        number = self.pictures.find(name)
+        if number is None:
+            raise KeyError(name)
+        return self._fitted(number)
 
     def _fitted(self, number: int) -> Pixels:
         pixels = self.pictures.read(number, self.channels)
@@ -389,15 +217,35 @@ class ImageDomain:
             self._cache.keep(readable)
         return [outcome for outcome in outcomes if outcome is not None]
 
-    def _account_for(self, errors: list[ImageError], found: int, min_readable: float) -> None:
+    def _look_at_some(self, min_readable: float, progress: bool) -> None:
+        """Decode a few pictures, spread over all, which tell whether the domain is usable at all.
+
+        The unreadable are left in, as are others that nobody has met.
+        """
+        count = min(LOOKED_AT, len(self))
+        places = [number * len(self) // count for number in range(count)]
+        label = f"{self.field}: checking {count} of {len(self):,} images"
+        outcomes = _try_each(self._decode_into_cache, places, label, progress)
+        errors = [outcome for outcome in outcomes if outcome is not None]
+        if progress:
+            say(
+                f"{self.field}: {count} of {len(self):,} images were looked at; training uses"
+                " another image for each that it cannot read"
+            )
+        self._account_for(errors, count, min_readable)
+        self._skipped = 0
+
+    def _account_for(self, errors: list[ImageError], looked_at: int, min_readable: float) -> None:
         self._skipped = len(errors)
         # In shared memory, so that the warnings and the count are one for all workers.
-        self._went_bad = torch.zeros(len(self), dtype=torch.bool).share_memory_()
+        self._went_bad = torch.zeros(min(len(self), _MOST_REMEMBERED), dtype=torch.bool)
+        self._went_bad.share_memory_()
         if errors:
-            lines = "".join(f"\n  {error}" for error in errors)
-            logger.warning("%s: skipping %d of %d images:%s", self.field, len(errors), found, lines)
-        if not len(self) or len(self) < min_readable * found:
-            reason = f"only {len(self)} of {found} images are readable (such as {errors[0]})"
+            told = (self.field, len(errors), looked_at, "".join(f"\n  {error}" for error in errors))
+            logger.warning("%s: skipping %d of %d images:%s", *told)
+        readable = looked_at - len(errors)
+        if not readable or readable < min_readable * looked_at:
+            reason = f"only {readable} of {looked_at} images are readable (such as {errors[0]})"
             advice = f"mend or remove the others, or lower data.min_readable ({min_readable:g})"
             raise DomainError.about(self.field, self.spec, f"{reason}; {advice}")
 

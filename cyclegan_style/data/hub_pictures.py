@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from cyclegan_style.data.images import ImageError, Pixels, read_image, read_size
-from cyclegan_style.data.pictures import file_size
+from cyclegan_style.data.pictures import file_size, place_of
 from cyclegan_style.errors import UserError, printable
 
 SCHEME = "hf://"
@@ -67,6 +67,8 @@ class HubPictures:
     A data set of two domains has such rows where one domain has more pictures than the other.
     """
 
+    is_remote = False
+
     def __init__(self, rows: Any, column: str, place: Path) -> None:
         self._rows = rows
         self._column = column
@@ -98,6 +100,13 @@ class HubPictures:
     def name(self, number: int) -> Path:
         """The data set's name, split, column and the row's number."""
         return self._place / f"{self._held[number]:06}"
+
+    def find(self, name: Path) -> int | None:
+        """Number of the picture of this name."""
+        if name.parent != self._place or not name.name.isdecimal():
+            return None
+        number = place_of(int(name.name), self._held)
+        return number if number is not None and self.name(number) == name else None
 
     def size(self, number: int) -> tuple[int, int]:
         """Height and width by the picture's header."""

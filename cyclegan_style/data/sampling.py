@@ -6,7 +6,7 @@ flip of a sample from its key. So neither workers, processes nor interruptions c
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import islice, starmap
 from typing import NamedTuple
 
 import numpy as np
@@ -18,10 +18,14 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from cyclegan_style.config import Size
 from cyclegan_style.data.domains import ImageDomain, enlarged
 from cyclegan_style.data.images import Pixels, by_pillow, to_tensor
+from cyclegan_style.data.large_order import large_order
 from cyclegan_style.data.shapes import Bucket, buckets_of
 from cyclegan_style.system.preemption import leave_signals_to_the_trainer
 
 Batch = dict[str, torch.Tensor]
+
+LARGEST_DRAWN_AT_ONCE = 1_000_000
+"""The order of an epoch of more samples is computed piece by piece, and is another one."""
 
 
 class SampleKey(NamedTuple):
@@ -150,6 +154,9 @@ class UnpairedBatchSampler(Sampler[list[SampleKey]]):
 
     def __iter__(self) -> Iterator[list[SampleKey]]:
         """Yield the batches that are left of the epoch."""
+        if max(self.sizes) > LARGEST_DRAWN_AT_ONCE:
+            yield from self._computed_batches()
+            return
         count = self.batches_per_epoch * self.batch_size
         # A generator for each of the three, so that none depends on how many the others draw.
         order_a = _repeated_shuffle(self.sizes[0], count, _generator(self.seed, self._epoch, 0))
@@ -159,6 +166,12 @@ class UnpairedBatchSampler(Sampler[list[SampleKey]]):
             batch = slice(first, first + self.batch_size)
             columns = (order_a[batch].tolist(), order_b[batch].tolist(), seeds[batch].tolist())
             yield [SampleKey(*key) for key in zip(*columns, strict=True)]
+
+    def _computed_batches(self) -> Iterator[list[SampleKey]]:
+        first = self._first_batch * self.batch_size
+        keys = starmap(SampleKey, large_order(self.sizes, self.seed, self._epoch, first))
+        for _ in range(len(self)):
+            yield list(islice(keys, self.batch_size))
 
 
 class BucketBatchSampler(UnpairedBatchSampler):

@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from cyclegan_style.config import Config, Size, ValueRange, parse_bytes
-from cyclegan_style.data.domains import ImageDomain, open_pictures, reference_layout
+from cyclegan_style.data.domains import ImageDomain
 from cyclegan_style.data.levels import Range
+from cyclegan_style.data.listing import open_pictures, reference_layout
 from cyclegan_style.data.sampling import (
     Batch,
     BucketBatchSampler,

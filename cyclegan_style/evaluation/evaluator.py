@@ -8,8 +8,8 @@ import numpy as np
 from accelerate import PartialState
 from torch import Tensor, nn
 
-from cyclegan_style.data.domains import list_images
 from cyclegan_style.data.images import read_stored_rgb
+from cyclegan_style.data.listing import list_images
 from cyclegan_style.errors import UserError
 from cyclegan_style.evaluation.cache import cached_file, keep, recall
 from cyclegan_style.evaluation.collect import Collected, Read, collect_features, on_device

@@ -12,9 +12,9 @@ from accelerate.utils import gather_object
 from torch import Tensor
 
 from cyclegan_style.data.deep_files import is_deep, read_stored
-from cyclegan_style.data.domains import list_images
 from cyclegan_style.data.images import ImageError, Pixels, read_image, to_tensor
 from cyclegan_style.data.levels import Range, with_channels
+from cyclegan_style.data.listing import list_images
 from cyclegan_style.errors import UserError
 from cyclegan_style.evaluation.collect import exact_products
 from cyclegan_style.evaluation.distances import distances_for

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from cyclegan_style.config import Config
-from cyclegan_style.data.domains import open_pictures
-from cyclegan_style.data.hub_pictures import SCHEME
+from cyclegan_style.data.listing import open_pictures
+from cyclegan_style.data.shard_pictures import names_shards
+from cyclegan_style.data.storage import is_remote
 from cyclegan_style.system.processes import say
 from cyclegan_style.system.whole_files import write_durably
 
@@ -57,8 +58,8 @@ def difference(name: str, was: str, spec: str, before: Origin) -> str | None:
     It may be spelled in another way, and pictures may lie elsewhere if they are the same.
     """
     old, new = before.get("path", place(was)), place(spec)
-    others_may_change = new.startswith(SCHEME) and "sha256" in before
-    if (old == new and not others_may_change) or (name == WEIGHTS_FIELD and was == spec):
+    may_change = "sha256" in before and (is_remote(new) or names_shards(new))
+    if (old == new and not may_change) or (name == WEIGHTS_FIELD and was == spec):
         return None
     change = f"{name} was {was} and is now {spec}"
     if old != place(was):  # the words mean another place by now
@@ -75,7 +76,7 @@ def difference(name: str, was: str, spec: str, before: Origin) -> str | None:
 
 def place(spec: str) -> str:
     """The absolute path of a folder, file or glob pattern; demos and data sets have none."""
-    if spec.startswith(("demo:", SCHEME)):
+    if spec.startswith("demo:") or is_remote(spec):
         return spec
     try:
         return str(Path(spec).expanduser().resolve())
@@ -91,8 +92,8 @@ def fingerprint(spec: str, field: str) -> Origin:
     """
     if spec.startswith("demo:"):
         return {}
-    contents = open_pictures(spec, "train", field).contents()
+    pictures = open_pictures(spec, "train", field)
     digest = hashlib.sha256()
-    for label, size in contents:
+    for label, size in pictures.contents():
         digest.update(f"{label}\0{size}\n".encode("utf-8", "surrogatepass"))
-    return {"pictures": len(contents), "sha256": digest.hexdigest()}
+    return {"pictures": len(pictures), "sha256": digest.hexdigest()}

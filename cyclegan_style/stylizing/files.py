@@ -18,7 +18,6 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from cyclegan_style.applying.jobs import Job, is_finished, plan
 from cyclegan_style.applying.translate import Failure, parts_of_all, reason_of_failure
 from cyclegan_style.applying.video import VIDEO_ENDINGS
-from cyclegan_style.data.domains import list_images
 from cyclegan_style.data.images import (
     IMAGE_ENDINGS,
     WRITABLE_ENDINGS,
@@ -30,6 +29,7 @@ from cyclegan_style.data.images import (
     to_pixels,
     write_image,
 )
+from cyclegan_style.data.listing import list_images
 from cyclegan_style.data.metadata import Metadata, kept_metadata
 from cyclegan_style.errors import UserError, printable
 from cyclegan_style.stylizing.network import NETWORKS

@@ -155,7 +155,7 @@ class Health:
         """Which of the test pictures are not trained on, by domain."""
         found = {}
         for name, tests in self.test_domains.items():
-            trained = set(self.trained[name].paths)
+            trained = self.trained[name].paths
             paths = [tests.paths[place] for place in places(tests)]
             found[name] = [place for place, path in enumerate(paths) if path not in trained]
         return found

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from cyclegan_style.config import Config, StyleConfig
-from cyclegan_style.data.domains import DomainError, open_pictures
 from cyclegan_style.data.images import ImageError, resize, to_tensor
+from cyclegan_style.data.listing import DomainError, open_pictures
 from cyclegan_style.data.pictures import Pictures
 from cyclegan_style.data.training_data import spread
 from cyclegan_style.stylizing.losses import StyleLoss, squared_difference, total_variation

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from cyclegan_style.config import Config
 from cyclegan_style.data.deep_files import read_stored
-from cyclegan_style.data.domains import DomainError, list_images
 from cyclegan_style.data.hub_pictures import SCHEME
 from cyclegan_style.data.images import ImageError
 from cyclegan_style.data.levels import Range, is_range
+from cyclegan_style.data.listing import DomainError, list_images
 from cyclegan_style.errors import UserError
 from cyclegan_style.runs.run_folder import RANGES_FILE
 from cyclegan_style.system.processes import on_main_process, say

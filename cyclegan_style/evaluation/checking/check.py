@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cyclegan_style.data.domains import Split
+from cyclegan_style.data.listing import Split
 from cyclegan_style.errors import UserError
 from cyclegan_style.evaluation.checking.examined import Examined, examine, load_network
 from cyclegan_style.evaluation.checking.findings import Findings, find_all

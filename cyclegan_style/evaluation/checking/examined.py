@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cyclegan_style.data.domains import Split, list_images
 from cyclegan_style.data.images import ImageError, Pixels, read_image, resize, to_tensor
+from cyclegan_style.data.listing import Split, list_images
 from cyclegan_style.evaluation.checking.looks import Look, look_at
 from cyclegan_style.evaluation.collect import collect_features, on_device
 from cyclegan_style.features.squeezenet import SQUEEZENET
