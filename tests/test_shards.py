@@ -118,7 +118,7 @@ def test_samples_are_those_of_the_files(root):
 
     def samples(spec: Path | str, workers: int) -> list[np.ndarray]:
         domain = open_domain(spec, memory_budget=0)
-        dataset = UnpairedDataset({"a": domain, "b": domain}, 32, flip=True)
+        dataset = UnpairedDataset({"a": domain, "b": domain}, (32, 32), flip=True)
         sampler = UnpairedBatchSampler(dataset.sizes, 2, 7, 1)
         loader = training_loader(dataset, sampler, workers, pin_memory=False)
         return [batch[name].numpy() for batch in loader for name in "ab"]
@@ -393,7 +393,7 @@ def test_pictures_in_stores_are_those_of_the_files(root, memory, server, capsys)
 def test_workers_read_from_stores(root, memory, server):
     for place in (memory, server.url):
         domain = open_domain(f"{place}/shards-a/s-{{00..02}}.tar")
-        dataset = UnpairedDataset({"a": domain}, 32, flip=False)
+        dataset = UnpairedDataset({"a": domain}, (32, 32), flip=False)
         sampler = UnpairedBatchSampler((5,), 1, 7, 1)
         loaders = [training_loader(dataset, sampler, workers, False) for workers in (0, 2)]
         alone, together = ([batch["a"].numpy() for batch in loader] for loader in loaders)
