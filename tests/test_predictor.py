@@ -361,7 +361,8 @@ def test_what_surrounds_a_prediction_does_not_change_it(models, predictor):
 
 
 def test_a_group_of_pictures_keeps_to_the_budget(models, monkeypatch):
-    predictor = Predictor.load(models["resnet"][0], device="cpu", memory_budget="2MB")
+    folder = models["resnet"][0]
+    predictor = Predictor.load(folder, device="cpu", precision="fp32", memory_budget="2MB")
     sizes = []
     network = predictor.core.network
 
@@ -374,7 +375,7 @@ def test_a_group_of_pictures_keeps_to_the_budget(models, monkeypatch):
     outputs = predictor.translate_batch(pictures)
     assert sizes == [predictor.require_memory(64, 64)] * (len(sizes) - 1) + sizes[-1:]
     assert 1 < max(sizes) < 10
-    alone = Predictor.load(models["resnet"][0], device="cpu").translate(pictures[7])
+    alone = Predictor.load(folder, device="cpu", precision="fp32").translate(pictures[7])
     assert np.abs(np.asarray(outputs[7]).astype(int) - np.asarray(alone)).max() <= 1
 
 
