@@ -177,6 +177,9 @@ def test_huge_domains_are_checked_by_their_headers(tmp_path, monkeypatch):
     assert len(open_domain(tmp_path, memory_budget=0, min_readable=0.1).paths) == 2
     monkeypatch.setattr(domains, "FULLY_CHECKED", 2)
     assert len(open_domain(tmp_path, memory_budget=0, min_readable=0.1).paths) == 3
+    held = open_domain(tmp_path, memory_budget=3 * 36 * 36 * 2, min_readable=0.1)
+    assert held.paths == paths[2:]  # what is kept in memory is decoded, hence checked
+    assert held.held_count == 1
 
 
 # Size and memory
@@ -191,12 +194,13 @@ def test_memory_changes_nothing_but_speed(tmp_path, resize, channels):
     Image.open(paths[1]).save(paths[1], exif=exif)
     options = {"resize": resize, "channels": channels}
     domain = open_domain(tmp_path, **options)
-    needed = sum(domain.pixels(index).size for index in range(4))
-    assert open_domain(tmp_path, memory_budget=needed, **options).in_memory
-    on_access = open_domain(tmp_path, memory_budget=needed - 1, **options)
-    assert not on_access.in_memory
-    for index in range(4):
-        assert (domain.pixels(index) == on_access.pixels(index)).all()
+    sizes = sorted(domain.pixels(index).size for index in range(4))
+    for held in range(5):  # the smallest first, of which the most fit
+        exactly = open_domain(tmp_path, memory_budget=sum(sizes[:held]), **options)
+        assert exactly.held_count == held
+        for index in range(4):
+            assert (domain.pixels(index) == exactly.pixels(index)).all()
+    assert open_domain(tmp_path, memory_budget=sum(sizes) - 1, **options).held_count == 3
 
 
 @pytest.mark.parametrize(("resize", "size"), [("square", (36, 36)), ("shortest", 36)])

@@ -82,7 +82,7 @@ class DataConfig:
     """Processes that prepare samples; 0 prepares them in the training process."""
     memory_budget: str = "4GB"
     """Memory of a machine for decoded pictures, such as 500MB. Its processes share it, each with a
-    copy of its own: a domain is kept in memory when it fits into half of a process's share."""
+    copy of its own: of each domain as many pictures are kept as fit into its share of that."""
     min_readable: float = 0.9
     """Share of a domain's files that must be readable for training to begin."""
 

@@ -1,8 +1,8 @@
-"""Domains of pictures: found, checked, and kept in memory if they fit."""
+"""Domains of pictures: found, checked, and kept in memory as far as they fit."""
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
 from math import prod
 from multiprocessing.pool import ThreadPool
@@ -24,7 +24,7 @@ from cyclegan_style.data.images import (
 )
 from cyclegan_style.data.levels import Range
 from cyclegan_style.data.pictures import PictureFiles, Pictures
-from cyclegan_style.data.pixel_cache import PixelCache
+from cyclegan_style.data.pixel_cache import PixelCache, lengths_within
 from cyclegan_style.data.shapes import nearest_shape
 from cyclegan_style.errors import UserError, printable
 from cyclegan_style.synthetic import DEMO_SPECS, demo_folder
@@ -36,7 +36,7 @@ Result = TypeVar("Result")
 
 FULLY_CHECKED = 20_000
 """A domain too large for memory is decoded once to check it if it has no more pictures than this;
-beyond that, which would take hours, only the headers are read."""
+beyond that, which would take hours, only the headers are read of those that are not kept."""
 
 LIST_ENDING = ".txt"
 
@@ -264,13 +264,26 @@ class ImageDomain:
         progress: bool,
         values_range: Range | None = None,
     ) -> "ImageDomain":
-        """Find the pictures of a domain, leave out the unreadable and keep the rest in memory.
-
-        A domain that would take more than ``memory_budget`` bytes is decoded on access instead.
-        Less than the share ``min_readable`` of readable files, or none, is a DomainError.
-        """
+        """Find the pictures of a domain and open them."""
         found = open_pictures(spec, split, field, progress, values_range)
-        label = f"{field}: finding images"
+        return cls(spec, field, found, channels, resize, sizes).checked(
+            min_readable, memory_budget, progress, values_range
+        )
+
+    def checked(
+        self,
+        min_readable: float,
+        memory_budget: int,
+        progress: bool,
+        values_range: Range | None = None,
+    ) -> "ImageDomain":
+        """Leave out the unreadable and keep as many others in memory as fit into the budget.
+
+        The rest is decoded on access. Less than the share ``min_readable`` of readable files, or
+        none, is a DomainError.
+        """
+        found = self.pictures
+        label = f"{self.field}: finding images"
         headers = _try_each(found.size, range(len(found)), label, progress)
         stored = {
             number: header
@@ -278,17 +291,18 @@ class ImageDomain:
             if not isinstance(header, ImageError)
         }
         errors = [header for header in headers if isinstance(header, ImageError)]
-        domain = cls(spec, field, found, channels, resize, sizes)
-        domain._readable = list(stored)
-        domain._stored = stored if len(domain.sizes) > 1 else {}
-        lengths = [channels * prod(domain._fitted_size(*size)) for size in stored.values()]
+        self._readable = list(stored)
+        self._stored = stored if len(self.sizes) > 1 else {}
+        lengths = [self.channels * prod(self._fitted_size(*size)) for size in stored.values()]
         dtype = torch.uint8 if values_range is None else torch.float32
-        if sum(lengths) * dtype.itemsize <= memory_budget:
-            domain._cache = PixelCache(lengths, channels, dtype)
-        if domain._cache or len(stored) <= FULLY_CHECKED:
-            errors += domain._keep_readable(progress)
-        domain._account_for(errors, len(found), min_readable)
-        return domain
+        kept = lengths_within(memory_budget // dtype.itemsize, lengths)
+        self._cache = PixelCache(kept, self.channels, dtype)
+        everything = range(len(self))
+        errors += self._keep_readable(
+            everything if len(stored) <= FULLY_CHECKED else self._cache.held, progress
+        )
+        self._account_for(errors, len(found), min_readable)
+        return self
 
     def __len__(self) -> int:
         """Number of readable pictures."""
@@ -311,9 +325,9 @@ class ImageDomain:
         return [nearest_shape(self._stored[number], self.sizes) for number in self._readable]
 
     @property
-    def in_memory(self) -> bool:
-        """Whether all pictures are held decoded."""
-        return self._cache is not None
+    def held_count(self) -> int:
+        """How many pictures are held decoded."""
+        return 0 if self._cache is None else len(self._cache.held)
 
     @property
     def unreadable_count(self) -> int:
@@ -325,17 +339,33 @@ class ImageDomain:
 
         What comes from memory is not a copy: leave it as it is.
         """
-        if self._cache is not None:
-            return self._cache.get(index)
         for offset in range(len(self)):
-            candidate = (index + offset) % len(self)
-            try:
-                return self._fitted(self._readable[candidate])
-            except ImageError as error:
-                if not self._went_bad[candidate]:
-                    logger.warning("%s: using another image for %s", self.field, error)
-                    self._went_bad[candidate] = True
+            pixels = self.pixels_if_readable((index + offset) % len(self))
+            if pixels is not None:
+                return pixels
         raise DomainError.about(self.field, self.spec, "none of its images can be read any more")
+
+    def pixels_if_readable(self, index: int) -> Pixels | None:
+        """Return the resized picture, if its file did not go bad, of which it warns once."""
+        held = None if self._cache is None else self._cache.get(index)
+        if held is not None:
+            return held
+        try:
+            return self._fitted(self._readable[index])
+        except ImageError as error:
+            if not self._went_bad[index]:
+                logger.warning("%s: using another image for %s", self.field, error)
+                self._went_bad[index] = True
+            return None
+
+    @property
+    def numbers(self) -> list[int]:
+        """Of the readable among all pictures."""
+        return list(self._readable)
+
+    def keep(self, numbers: Collection[int]) -> None:
+        """Leave out all other pictures."""
+        self._keep_at([i for i, number in enumerate(self._readable) if number in numbers])
 
     def test_tensor(self, index: int, divisor: int) -> torch.Tensor:
         """Return the resized picture, its centre cut to sides divisible by ``divisor``, as tensor.
@@ -371,28 +401,34 @@ class ImageDomain:
     def _decode_into_cache(self, index: int) -> None:
         number = self._readable[index]
         pixels = self._fitted(number)
-        if self._cache is None:
-            return
+        assert self._cache is not None
         try:
             self._cache.put(index, pixels)
         except ValueError as error:
             reason = "larger or smaller than its header said"
             raise ImageError(self.pictures.name(number), reason) from error
 
-    def _keep_readable(self, progress: bool) -> list[ImageError]:
-        """Decode every picture, into the cache if there is one, and drop those that fail."""
-        label = f"{self.field}: {'loading' if self._cache else 'checking'} images"
-        outcomes = _try_each(self._decode_into_cache, range(len(self)), label, progress)
-        readable = [index for index, outcome in enumerate(outcomes) if outcome is None]
-        self._readable = [self._readable[index] for index in readable]
+    def _keep_readable(self, indices: Sequence[int], progress: bool) -> list[ImageError]:
+        """Decode these pictures, where there is room for them into memory; drop those that fail."""
+        label = f"{self.field}: {'loading' if self.held_count else 'checking'} images"
+        outcomes = _try_each(self._decode_into_cache, indices, label, progress)
+        failed = {
+            index: outcome
+            for index, outcome in zip(indices, outcomes, strict=True)
+            if outcome is not None
+        }
+        self._keep_at([index for index in range(len(self)) if index not in failed])
+        return list(failed.values())
+
+    def _keep_at(self, indices: Sequence[int]) -> None:
+        self._readable = [self._readable[index] for index in indices]
         if self._cache is not None:
-            self._cache.keep(readable)
-        return [outcome for outcome in outcomes if outcome is not None]
+            self._cache.keep(indices)
+        # In shared memory, so that the warnings and the count are one for all workers.
+        self._went_bad = torch.zeros(len(self), dtype=torch.bool).share_memory_()
 
     def _account_for(self, errors: list[ImageError], found: int, min_readable: float) -> None:
         self._skipped = len(errors)
-        # In shared memory, so that the warnings and the count are one for all workers.
-        self._went_bad = torch.zeros(len(self), dtype=torch.bool).share_memory_()
         if errors:
             lines = "".join(f"\n  {error}" for error in errors)
             logger.warning("%s: skipping %d of %d images:%s", self.field, len(errors), found, lines)

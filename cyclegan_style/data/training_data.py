@@ -47,7 +47,7 @@ def name_domains(config: Config) -> Config:
 
 
 def open_dataset(config: Config, processes: Accelerator | PartialState) -> UnpairedDataset:
-    """Find, check and, if they fit, load the pictures of all domains that steps are shown."""
+    """Find and check the pictures of all domains that steps are shown, and load what fits."""
     data = config.data
     specs = {name: spec for name, spec in data.specs.items() if name in config.trained_domains}
     for domain, spec in specs.items():  # who comes first renders the demo's pictures
@@ -71,6 +71,9 @@ def open_dataset(config: Config, processes: Accelerator | PartialState) -> Unpai
         if data.buckets:  # a batch has the shape of its pictures of the first domain
             sizes = sorted(set(domains[domain].shapes))
     wait_for_all()  # one may take hours longer than another, which no training step waits for
+    for opened in domains.values():
+        if processes.is_main_process and opened.held_count < len(opened):
+            say(f"{opened.field}: {opened.held_count} of {len(opened)} pictures are kept in memory")
     dataset = UnpairedDataset(
         domains,
         data.crop,
