@@ -47,6 +47,9 @@ class DataConfig:
     """Pictures of A for samples and scores; the demo's own test set, else those of a."""
     test_b: str | None = None
     """Pictures of B for samples and scores; the demo's own test set, else those of b."""
+    pairs: tuple[str, str] | None = None
+    """Pictures whose translation is known: a folder of A and one of B, of equal names, such as
+    [known/photos, known/paintings], for loss.paired. An unset a or b is the one of these."""
     channels_a: int = 3
     """Channels of domain A: 1 grey, 2 grey with alpha, 3 RGB, 4 RGB with alpha; with a range, more
     are any others."""
@@ -207,6 +210,8 @@ class LossConfig:
     )
     """Objective of the game between generators and discriminators; relativistic compares verdicts
     on a real and a translated image at the same place (R3GAN, with gradient_penalty r1_r2)."""
+    adversarial_weight: float = 1.0
+    """Weight of the generators' part in it; 0, for pairs alone, trains no discriminator."""
     cycle_a: float = 10.0
     """Weight of ‖generator_ba(generator_ab(a)) − a‖."""
     cycle_b: float = 10.0
@@ -223,6 +228,8 @@ class LossConfig:
     """Weight of ‖generator_ba(a) − a‖; 0 leaves the term out."""
     identity_b: float = 5.0
     """Weight of ‖generator_ab(b) − b‖; 0 leaves the term out."""
+    paired: float = 0.0
+    """Weight of ‖generator_ab(a) − b‖ and ‖generator_ba(b) − a‖ on data.pairs."""
     contrastive: float = 0.0
     """Weight of a contrast between places of the input and of the translation, as seen by the
     generators' encoders (DCLGAN; Han et al., 2021), which may stand in for the cycle; 0 leaves the
