@@ -47,14 +47,15 @@ def main(arguments: list[str]) -> int:
 
 def by_pairs_alone(config: Config) -> Config:
     """The same generators, schedule and pictures, with nothing to learn but true pairs."""
-    domains = config.data.a, config.data.b
-    assert domains[0] is not None and domains[1] is not None
-    weights = ("adversarial_weight", "cycle_a", "cycle_b", "identity_a", "identity_b")
+    pairs = str(config.data.a), str(config.data.b)
+    pairs_alone = LossConfig(
+        paired=1.0, adversarial_weight=0.0, cycle_a=0.0, cycle_b=0.0, identity_a=0.0, identity_b=0.0
+    )
     return replace(
         config,
         run=replace(config.run, dir=f"{config.run.dir}-ceiling"),
-        data=replace(config.data, pairs=domains),
-        loss=replace(LossConfig(), paired=1.0, **dict.fromkeys(weights, 0.0)),
+        data=replace(config.data, pairs=pairs),
+        loss=pairs_alone,
         discriminator=DiscriminatorConfig(),
         train=replace(config.train, one_sided=False, identity_steps=0),
         evaluation=EvaluationConfig(),
