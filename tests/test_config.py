@@ -98,6 +98,7 @@ ONE_SIDED = {
     "loss.identity_a": 0.0,
 }
 BAD_COMBINATIONS = [
+    ({"data.fast_jpeg": True, "data.resize": "none"}, "data.fast_jpeg needs data.resize square or"),
     ({**ONE_SIDED, "loss.cycle_a": 1.0, "loss.cycle_b": 1.0}, "loss.cycle_a and loss.cycle_b must"),
     ({**ONE_SIDED, "loss.identity_a": 1.0}, "loss.identity_a must be 0 with train.one_sided"),
     ({**ONE_SIDED, "loss.contrastive": 0.0}, "loss.contrastive or loss.paired must be"),

@@ -237,3 +237,31 @@ def test_tiny_pictures_are_enlarged(tmp_path):
     write_image(tmp_path / "a.png", np.full((3, 9, 3), 77, dtype=np.uint8))
     domain = open_domain(tmp_path, resize="none")
     assert domain.test_tensor(0, divisor=8).shape == (3, 8, 24)
+
+
+# Large JPEGs
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_large_jpegs_are_decoded_at_reduced_size_to_nearly_the_same_picture(tmp_path, orientation):
+    smooth = np.random.default_rng(0).integers(0, 256, (9, 12, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for name, size in (
+        ("large.jpg", (480, 296)),
+        ("less.jpg", (140, 142)),
+        ("odd.jpg", (481, 297)),
+        ("large.png", (480, 296)),
+    ):
+        picture = Image.fromarray(smooth).resize(size, Image.Resampling.BICUBIC)
+        picture.save(tmp_path / name, exif=exif)
+    for resize in ("square", "shortest"):
+        whole = open_domain(tmp_path, resize=resize)
+        reduced = open_domain(tmp_path, resize=resize, fast_jpeg=True)
+        on_access = open_domain(tmp_path, resize=resize, fast_jpeg=True, memory_budget=0)
+        for index, path in enumerate(reduced.paths):
+            pixels, exact = reduced.pixels(index), whole.pixels(index)
+            assert (pixels == on_access.pixels(index)).all()
+            difference = np.abs(pixels.astype(int) - exact)
+            assert difference.mean() < 0.7
+            assert (difference.max() > 0) == (path.name == "large.jpg")

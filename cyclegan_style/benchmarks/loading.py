@@ -22,7 +22,7 @@ from torchvision.io import ImageReadMode, decode_jpeg
 from cyclegan_style.benchmarks.timing import device_name, seconds_of
 from cyclegan_style.benchmarks.training import operations_of_step
 from cyclegan_style.config import Config, DataConfig
-from cyclegan_style.data.domains import ImageDomain
+from cyclegan_style.data.domains import ImageDomain, open_pictures
 from cyclegan_style.data.images import Pixels, read_image, resize, to_tensor, write_image
 from cyclegan_style.data.sampling import UnpairedBatchSampler, UnpairedDataset, training_loader
 from cyclegan_style.synthetic import demo_folder
@@ -146,10 +146,9 @@ def ours(folder: Path, format_: str, workers: int, extent: LoadingExtent) -> dic
 def write_files(folder: Path, extent: LoadingExtent, ending: str) -> Path:
     """The demo's photographs at this size, in the folder of a class as ImageFolder wants it."""
     (folder / "all").mkdir(parents=True)
-    rendered = sorted(demo_folder("photo", "train").iterdir())
-    for number in range(extent.images):
-        pixels = resize(read_image(rendered[number % len(rendered)]), (extent.side, extent.side))
-        write_image(folder / "all" / f"{number:05}{ending}", pixels)
+    for path in sorted(demo_folder("photo", "train", count=extent.images).iterdir()):
+        pixels = resize(read_image(path), (extent.side, extent.side))
+        write_image(folder / "all" / f"{path.stem}{ending}", pixels)
     return folder
 
 
@@ -172,24 +171,17 @@ def hub_set(folder: Path) -> str:
 def our_loader(spec: str, budget: int, workers: int, extent: LoadingExtent) -> DataLoader[Any]:
     """The loader as training builds it, of two domains of the same pictures."""
     domain = opened(spec, budget, extent)
-    dataset = UnpairedDataset({"a": domain, "b": domain}, extent.crop, flip=True)
+    dataset = UnpairedDataset({"a": domain, "b": domain}, (extent.crop, extent.crop), flip=True)
     sampler = UnpairedBatchSampler(dataset.sizes, 1, seed=0, batches_per_global_step=1)
     return training_loader(dataset, sampler, workers, pin_memory=False)
 
 
 def opened(spec: str, budget: int, extent: LoadingExtent) -> ImageDomain:
     """Pictures as training opens them."""
-    return ImageDomain.open(
-        spec,
-        split="train",
-        field="data.a",
-        channels=3,
-        resize="square",
-        size=extent.load_size,
-        min_readable=1.0,
-        memory_budget=budget,
-        progress=False,
-    )
+    pictures = open_pictures(spec)
+    size = extent.load_size, extent.load_size
+    domain = ImageDomain(spec, "data.a", pictures, 3, "square", [size])
+    return domain.checked(min_readable=1.0, memory_budget=budget, progress=False)
 
 
 def torchvision_loaders(folder: Path, workers: int, extent: LoadingExtent) -> list[DataLoader[Any]]:

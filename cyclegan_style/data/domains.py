@@ -25,7 +25,7 @@ from cyclegan_style.data.images import (
 from cyclegan_style.data.levels import Range
 from cyclegan_style.data.pictures import PictureFiles, Pictures
 from cyclegan_style.data.pixel_cache import PixelCache, lengths_within
-from cyclegan_style.data.shapes import nearest_shape
+from cyclegan_style.data.shapes import covering, nearest_shape
 from cyclegan_style.errors import UserError, printable
 from cyclegan_style.synthetic import DEMO_SPECS, demo_folder
 
@@ -225,6 +225,7 @@ class ImageDomain:
     ``resize`` is square (to exactly a size), shortest (enlarged or reduced until it just covers
     it) or none. Of several ``sizes`` a picture is brought to that of the nearest shape. Training
     crops from pictures at ``load_size``; tests show them at ``crop_size``, as the reference does.
+    With ``fast_jpeg`` large JPEGs are decoded at reduced size, but at least twice every size.
     """
 
     def __init__(
@@ -235,6 +236,7 @@ class ImageDomain:
         channels: int,
         resize: ResizeMode,
         sizes: Sequence[Size],
+        fast_jpeg: bool = False,
     ) -> None:
         self.spec = spec
         self.field = field
@@ -244,31 +246,11 @@ class ImageDomain:
         self.channels = channels
         self.resize = resize
         self.sizes = tuple(sizes)
+        self._enough = 2 * max(map(max, sizes)) if fast_jpeg else None
         self._stored: dict[int, Size] = {}
         self._cache: PixelCache | None = None
         self._skipped = 0
         self._went_bad = torch.zeros(len(pictures), dtype=torch.bool)
-
-    @classmethod
-    def open(
-        cls,
-        spec: str,
-        *,
-        split: Split,
-        field: str,
-        channels: int,
-        resize: ResizeMode,
-        sizes: Sequence[Size],
-        min_readable: float,
-        memory_budget: int,
-        progress: bool,
-        values_range: Range | None = None,
-    ) -> "ImageDomain":
-        """Find the pictures of a domain and open them."""
-        found = open_pictures(spec, split, field, progress, values_range)
-        return cls(spec, field, found, channels, resize, sizes).checked(
-            min_readable, memory_budget, progress, values_range
-        )
 
     def checked(
         self,
@@ -297,10 +279,8 @@ class ImageDomain:
         dtype = torch.uint8 if values_range is None else torch.float32
         kept = lengths_within(memory_budget // dtype.itemsize, lengths)
         self._cache = PixelCache(kept, self.channels, dtype)
-        everything = range(len(self))
-        errors += self._keep_readable(
-            everything if len(stored) <= FULLY_CHECKED else self._cache.held, progress
-        )
+        decoded = range(len(self)) if len(stored) <= FULLY_CHECKED else self._cache.held
+        errors += self._keep_readable(decoded, progress)
         self._account_for(errors, len(found), min_readable)
         return self
 
@@ -387,7 +367,7 @@ class ImageDomain:
         return {self.pictures.name(number): number for number in range(len(self.pictures))}
 
     def _fitted(self, number: int) -> Pixels:
-        pixels = self.pictures.read(number, self.channels)
+        pixels = self.pictures.read(number, self.channels, self._enough)
         height, width = pixels.shape[:2]
         size = self._fitted_size(height, width)
         return pixels if size == (height, width) else resize(pixels, size)
@@ -396,7 +376,7 @@ class ImageDomain:
         if self.resize == "none":
             return height, width
         size = nearest_shape((height, width), self.sizes)
-        return size if self.resize == "square" else _covering(size, height, width)
+        return size if self.resize == "square" else covering(size, height, width)
 
     def _decode_into_cache(self, index: int) -> None:
         number = self._readable[index]
@@ -460,17 +440,9 @@ def _try_each(
         )
 
 
-def _covering(size: Size, height: int, width: int) -> Size:
-    """The least size of the same shape that is nowhere smaller than this one."""
-    # Rounded down, as torchvision's Resize does.
-    if size[0] * width >= size[1] * height:
-        return size[0], int(size[0] * width / height)
-    return int(size[1] * height / width), size[1]
-
-
 def enlarged(pixels: Pixels, least: Size) -> Pixels:
     """Enlarge a picture that is lower or narrower than ``least`` until it covers it (bicubic)."""
     height, width = pixels.shape[:2]
     if height >= least[0] and width >= least[1]:
         return pixels
-    return resize(pixels, _covering(least, height, width))
+    return resize(pixels, covering(least, height, width))

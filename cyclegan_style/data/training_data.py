@@ -111,7 +111,8 @@ def _opened(
 ) -> ImageDomain:
     """Pictures of a domain, checked and loaded."""
     values_range = in_numbers(data.ranges[domain])
-    images = ImageDomain(spec, field, found, data.channels[domain], data.resize, sizes)
+    channels = data.channels[domain]
+    images = ImageDomain(spec, field, found, channels, data.resize, sizes, data.fast_jpeg)
     return images.checked(data.min_readable, budget, progress, values_range)
 
 

@@ -309,6 +309,10 @@ def _problems_of_what_would_not_happen(config: Config) -> list[str]:
     problems = []
     if config.tracking.log_model and config.tracking.backend != "wandb":
         problems.append("tracking.log_model needs tracking.backend wandb, which keeps the model")
+    if config.data.fast_jpeg and config.data.resize == "none":
+        problems.append(
+            "data.fast_jpeg needs data.resize square or shortest, which reduce pictures"
+        )
     return problems + _problems_of_scores_not_made(config.evaluation)
 
 
