@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from cyclegan_style.data.domains import ImageDomain
+from cyclegan_style.data.domains import ImageDomain, open_pictures
 from cyclegan_style.data.images import write_image
 
 
@@ -22,14 +22,12 @@ def make_images(folder: Path, count: int, height: int = 40, width: int = 48) -> 
 
 def open_domain(spec: Path | str, **changes: Any) -> ImageDomain:
     """Open training pictures as domain A, at 36 × 36 pixels."""
-    options: dict[str, Any] = {
-        "split": "train",
-        "field": "data.a",
-        "channels": 3,
-        "resize": "square",
-        "sizes": [(36, 36)],
-        "min_readable": 0.9,
-        "memory_budget": 10**9,
-        "progress": False,
-    }
-    return ImageDomain.open(str(spec), **(options | changes))
+    shape: dict[str, Any] = {"channels": 3, "resize": "square", "sizes": [(36, 36)]}
+    shape["fast_jpeg"] = False
+    checks: dict[str, Any] = {"min_readable": 0.9, "memory_budget": 10**9, "progress": False}
+    given = {"field": "data.a", "split": "train"} | shape | checks | changes
+    pictures = open_pictures(str(spec), given["split"], given["field"], given["progress"])
+    of_shape, of_checks = ({name: given.pop(name) for name in each} for each in (shape, checks))
+    assert given.keys() == {"field", "split"}
+    domain = ImageDomain(str(spec), given["field"], pictures, **of_shape)
+    return domain.checked(**of_checks)

@@ -98,9 +98,10 @@ ONE_SIDED = {
     "loss.identity_a": 0.0,
 }
 BAD_COMBINATIONS = [
+    ({"data.fast_jpeg": True, "data.resize": "none"}, "data.fast_jpeg needs data.resize square or"),
     ({**ONE_SIDED, "loss.cycle_a": 1.0, "loss.cycle_b": 1.0}, "loss.cycle_a and loss.cycle_b must"),
     ({**ONE_SIDED, "loss.identity_a": 1.0}, "loss.identity_a must be 0 with train.one_sided"),
-    ({**ONE_SIDED, "loss.contrastive": 0.0}, "loss.contrastive must be above 0"),
+    ({**ONE_SIDED, "loss.contrastive": 0.0}, "loss.contrastive or loss.paired must be"),
     ({**ONE_SIDED, "loss.contrastive_identity": -1.0}, "loss.contrastive_identity must be at"),
     ({**ONE_SIDED, "data.channels_a": 1, "loss.identity_b": 0.0}, "train.one_sided needs equal"),
     ({"loss.contrastive_identity": 0.5}, "loss.contrastive_identity needs train.one_sided"),

@@ -9,10 +9,10 @@ from cyclegan_style.config import Config
 from cyclegan_style.training.cyclegan import (
     Discriminators,
     Generators,
-    apply_to_both,
     build_discriminators,
     build_generators,
 )
+from cyclegan_style.training.passes import apply_to_each
 
 pytestmark = pytest.mark.numeric
 
@@ -43,7 +43,7 @@ def test_one_pass_for_two_inputs_gives_what_two_passes_give(norm, sizes):
     network = generators["ab"]
     first, second = (random_batch(2, *size, seed=size[0])["a"] for size in sizes)
 
-    together = apply_to_both(network, first, second)
+    together = apply_to_each(network, [first, second])
     apart = network(first), network(second)
 
     for joint, separate in zip(together, apart, strict=True):

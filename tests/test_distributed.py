@@ -87,6 +87,8 @@ def config_file(folder: Path, name: str, max_steps: int) -> Path:
         run__dir=str(folder / name),
         data__a=str(folder / "a"),
         data__b=str(folder / "b"),
+        data__pairs=(str(folder / "a"), str(folder / "a")),
+        loss__paired=1.0,
         train__max_steps=max_steps,
         train__mixed_precision="no",
         train__epochs=10_000,

@@ -177,6 +177,9 @@ def test_huge_domains_are_checked_by_their_headers(tmp_path, monkeypatch):
     assert len(open_domain(tmp_path, memory_budget=0, min_readable=0.1).paths) == 2
     monkeypatch.setattr(domains, "FULLY_CHECKED", 2)
     assert len(open_domain(tmp_path, memory_budget=0, min_readable=0.1).paths) == 3
+    held = open_domain(tmp_path, memory_budget=3 * 36 * 36 * 2, min_readable=0.1)
+    assert held.paths == paths[2:]  # what is kept in memory is decoded, hence checked
+    assert held.held_count == 1
 
 
 # Size and memory
@@ -191,12 +194,13 @@ def test_memory_changes_nothing_but_speed(tmp_path, resize, channels):
     Image.open(paths[1]).save(paths[1], exif=exif)
     options = {"resize": resize, "channels": channels}
     domain = open_domain(tmp_path, **options)
-    needed = sum(domain.pixels(index).size for index in range(4))
-    assert open_domain(tmp_path, memory_budget=needed, **options).in_memory
-    on_access = open_domain(tmp_path, memory_budget=needed - 1, **options)
-    assert not on_access.in_memory
-    for index in range(4):
-        assert (domain.pixels(index) == on_access.pixels(index)).all()
+    sizes = sorted(domain.pixels(index).size for index in range(4))
+    for held in range(5):  # the smallest first, of which the most fit
+        exactly = open_domain(tmp_path, memory_budget=sum(sizes[:held]), **options)
+        assert exactly.held_count == held
+        for index in range(4):
+            assert (domain.pixels(index) == exactly.pixels(index)).all()
+    assert open_domain(tmp_path, memory_budget=sum(sizes) - 1, **options).held_count == 3
 
 
 @pytest.mark.parametrize(("resize", "size"), [("square", (36, 36)), ("shortest", 36)])
@@ -233,3 +237,31 @@ def test_tiny_pictures_are_enlarged(tmp_path):
     write_image(tmp_path / "a.png", np.full((3, 9, 3), 77, dtype=np.uint8))
     domain = open_domain(tmp_path, resize="none")
     assert domain.test_tensor(0, divisor=8).shape == (3, 8, 24)
+
+
+# Large JPEGs
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_large_jpegs_are_decoded_at_reduced_size_to_nearly_the_same_picture(tmp_path, orientation):
+    smooth = np.random.default_rng(0).integers(0, 256, (9, 12, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for name, size in (
+        ("large.jpg", (480, 296)),
+        ("less.jpg", (140, 142)),
+        ("odd.jpg", (481, 297)),
+        ("large.png", (480, 296)),
+    ):
+        picture = Image.fromarray(smooth).resize(size, Image.Resampling.BICUBIC)
+        picture.save(tmp_path / name, exif=exif)
+    for resize in ("square", "shortest"):
+        whole = open_domain(tmp_path, resize=resize)
+        reduced = open_domain(tmp_path, resize=resize, fast_jpeg=True)
+        on_access = open_domain(tmp_path, resize=resize, fast_jpeg=True, memory_budget=0)
+        for index, path in enumerate(reduced.paths):
+            pixels, exact = reduced.pixels(index), whole.pixels(index)
+            assert (pixels == on_access.pixels(index)).all()
+            difference = np.abs(pixels.astype(int) - exact)
+            assert difference.mean() < 0.7
+            assert (difference.max() > 0) == (path.name == "large.jpg")

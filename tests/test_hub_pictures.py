@@ -68,7 +68,7 @@ def test_pictures_are_those_of_the_files(root, place, memory_budget):
     files = open_domain(root / "a", memory_budget=memory_budget)
     domain = open_domain(f"hf://{root}/{place}", memory_budget=memory_budget)
 
-    assert domain.in_memory == (memory_budget > 0)
+    assert domain.held_count == (len(domain) if memory_budget else 0)
     assert len(domain) == len(set(domain.paths)) == 5
     for number, name in enumerate(domain.paths):
         assert (domain.pixels(number) == files.pixels(number)).all()

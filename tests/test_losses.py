@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tiny import random_batch, tiny_config
 from torch import Tensor, nn
 
-from cyclegan_style.training.cyclegan import build_discriminators, build_generators, frozen
+from cyclegan_style.training.cyclegan import build_discriminators, build_generators
 from cyclegan_style.training.losses import (
     cycle,
     discriminator_adversarial,
@@ -21,6 +21,7 @@ from cyclegan_style.training.losses import (
     interpolate,
     patch_nce,
 )
+from cyclegan_style.training.passes import frozen
 
 pytestmark = pytest.mark.numeric
 

@@ -134,7 +134,7 @@ def test_a_photograph_stored_on_its_side_is_brought_to_size_upright(tmp_path):
     for number in range(2):
         Image.fromarray(coordinates(20, 60)).save(tmp_path / f"{number}.png", exif=exif)
     domain = open_domain(tmp_path, resize="shortest", sizes=[(30, 20)])
-    assert (len(domain), domain.unreadable_count, domain.in_memory) == (2, 0, True)
+    assert (len(domain), domain.unreadable_count, domain.held_count) == (2, 0, 2)
     assert domain.pixels(0).shape == (60, 20, 3)
 
 

@@ -4,7 +4,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from jsonargparse import Namespace
-from jsonargparse.typing import PositiveFloat, PositiveInt
+from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
 
 from cyclegan_style.commands.benchmark_recipes import recipes_command
 from cyclegan_style.commands.parser import (
@@ -29,6 +29,7 @@ def benchmark_command(arguments: list[str]) -> int:
         "stylize": (stylize_command, "a painting in the style of another"),
         "all": (all_command, "everything that is timed, in a few minutes and without baselines"),
         "serve": (serve_command, "a server with many clients at once"),
+        "data": (data_command, "the loader of training, from files and from memory"),
         "recipes": (recipes_command, "recipes against each other, trained for the same time"),
     }
     if not arguments:
@@ -120,6 +121,37 @@ def all_command(arguments: list[str]) -> int:
     chosen = {name: value for name, value in asked.items() if value is not None}
     extent = replace(usual_extent(choose_device("auto")), **chosen)
     print_result(asdict(measure_everything(chosen_network(options), extent)), options.json)
+    return 0
+
+
+def data_command(arguments: list[str]) -> int:
+    """``benchmark data``: the loader against torchvision's ImageFolder and transforms."""
+    parser = command_parser(
+        "benchmark data",
+        "Time the loader of training, over formats, workers and sources, against torchvision's"
+        " ImageFolder with the same transforms on the same files; time decoders of JPEG; and"
+        " estimate how many images a second an H100 would take.",
+    )
+    parser.add_argument(
+        "--images", type=PositiveInt, default=200, help="files of each format, the demo's pictures"
+    )
+    parser.add_argument(
+        "--side", type=PositiveInt, default=256, help="side of the pictures in the files"
+    )
+    parser.add_argument(
+        "--size", type=PositiveInt, default=256, help="side of the samples in pixels"
+    )
+    parser.add_argument(
+        "--workers", type=list[NonNegativeInt], default=[0, 1, 2], help="such as [0,1,2]"
+    )
+    parser.add_argument("--runs", type=PositiveInt, default=3, help="timed epochs")
+    options = parser.parse_args(arguments)
+
+    from cyclegan_style.benchmarks.loading import LoadingExtent, measure_loading
+
+    workers = tuple(options.workers)
+    extent = LoadingExtent(options.images, options.side, options.size, workers, options.runs)
+    print_result(asdict(measure_loading(extent)), options.json)
     return 0
 
 

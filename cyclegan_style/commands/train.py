@@ -67,8 +67,8 @@ def parse_training_options(arguments: list[str]) -> tuple[Namespace, Config]:
     """Read ``--config`` and the options that override it; without one, the demo is configured."""
     if not has_option(arguments, "--config"):
         demo = ["--config", str(shipped_config("demo"))]
-        if has_option(arguments, "--data.root"):
-            demo += ["--data.a=null", "--data.b=null"]  # it names both domains
+        if has_option(arguments, "--data.root") or has_option(arguments, "--data.pairs"):
+            demo += ["--data.a=null", "--data.b=null"]  # each names both domains
         arguments = [*demo, *arguments]
     try:
         options = training_parser().parse_args(arguments)

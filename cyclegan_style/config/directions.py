@@ -14,3 +14,8 @@ class Direction(NamedTuple):
 
 DIRECTIONS = (Direction("ab", "a", "b", reverse="ba"), Direction("ba", "b", "a", reverse="ab"))
 DOMAINS = ("a", "b")
+
+
+def paired(domain: str) -> str:
+    """What a batch calls its pictures of a domain whose translation is known."""
+    return f"paired_{domain}"

@@ -48,6 +48,9 @@ class DataConfig:
     """Pictures of A for samples and scores; the demo's own test set, else those of a."""
     test_b: str | None = None
     """Pictures of B for samples and scores; the demo's own test set, else those of b."""
+    pairs: tuple[str, str] | None = None
+    """Pictures whose translation is known: a folder of A and one of B, of equal names, such as
+    [known/photos, known/paintings], for loss.paired. An unset a or b is the one of these."""
     channels_a: int = 3
     """Channels of domain A: 1 grey, 2 grey with alpha, 3 RGB, 4 RGB with alpha; with a range, more
     are any others."""
@@ -66,6 +69,9 @@ class DataConfig:
     load_size: int | str = 286
     """Size in pixels to which pictures are resized (bicubic): a side, or height and width such as
     40x56."""
+    fast_jpeg: bool = False
+    """Decode large JPEGs at a half, quarter or eighth of their size, at least twice load_size, if
+    that divides their sides: several times as fast, and pixels change by some 0.4 of 255 levels."""
     crop_size: int | str = 256
     """Size in pixels of the random crop that the networks are trained on, written in the same
     way."""
@@ -83,7 +89,7 @@ class DataConfig:
     """Processes that prepare samples; 0 prepares them in the training process."""
     memory_budget: str = "4GB"
     """Memory of a machine for decoded pictures, such as 500MB. Its processes share it, each with a
-    copy of its own: a domain is kept in memory when it fits into half of a process's share."""
+    copy of its own: of each domain as many pictures are kept as fit into its share of that."""
     min_readable: float = 0.9
     """Share of a domain's files that must be readable for training to begin."""
 
@@ -208,6 +214,8 @@ class LossConfig:
     )
     """Objective of the game between generators and discriminators; relativistic compares verdicts
     on a real and a translated image at the same place (R3GAN, with gradient_penalty r1_r2)."""
+    adversarial_weight: float = 1.0
+    """Weight of the generators' part in it; 0, for pairs alone, trains no discriminator."""
     cycle_a: float = 10.0
     """Weight of ‖generator_ba(generator_ab(a)) − a‖."""
     cycle_b: float = 10.0
@@ -224,6 +232,8 @@ class LossConfig:
     """Weight of ‖generator_ba(a) − a‖; 0 leaves the term out."""
     identity_b: float = 5.0
     """Weight of ‖generator_ab(b) − b‖; 0 leaves the term out."""
+    paired: float = 0.0
+    """Weight of ‖generator_ab(a) − b‖ and ‖generator_ba(b) − a‖ on data.pairs."""
     contrastive: float = 0.0
     """Weight of a contrast between places of the input and of the translation, as seen by the
     generators' encoders (DCLGAN; Han et al., 2021), which may stand in for the cycle; 0 leaves the

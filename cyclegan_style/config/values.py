@@ -100,6 +100,7 @@ def to_dict(config: Config) -> dict[str, Any]:
         values["data"][name] = plain_size(values["data"][name])
     if config.data.flip != "both":  # what true and false say as well, as in runs of before
         values["data"]["flip"] = config.data.mirrored
+    values["data"]["pairs"] = config.data.pairs and list(config.data.pairs)
     values["discriminator"]["augment"] = list(config.discriminator.augment)
     values["discriminator"]["feature_layers"] = list(config.discriminator.feature_layers)
     values["loss"]["cycle_features"] = list(config.loss.cycle_features)

@@ -151,10 +151,15 @@ def read_stored(path: Path) -> Stored:
         return stored
 
 
-def read_picture(path: Path, channels: int, values_range: Range | None = None) -> Pixels:
-    """Pixels of a file: levels with fractions where a range is given, and otherwise 8 bits."""
+def read_picture(
+    path: Path, channels: int, values_range: Range | None = None, enough: int | None = None
+) -> Pixels:
+    """Pixels of a file: levels with fractions where a range is given, and otherwise 8 bits.
+
+    Of 8 bits, a large JPEG is reduced if so many pixels are enough, as by ``read_image``.
+    """
     if values_range is None and path.suffix.lower() != ARRAY_ENDING:
-        return read_image(path, channels)
+        return read_image(path, channels, enough=enough)
     stored = read_stored(path)
     with _errors_of(path):
         levels = stored.levels(channels, values_range)

@@ -112,10 +112,10 @@ class HubPictures:
         """Height and width by the picture's header."""
         return read_size(*self._content(number))
 
-    def read(self, number: int, channels: int) -> Pixels:
+    def read(self, number: int, channels: int, enough: int | None = None) -> Pixels:
         """Pixels of a row."""
         path, content = self._content(number)
-        return read_image(path, channels, content)
+        return read_image(path, channels, content, enough)
 
     def contents(self) -> list[tuple[str, int]]:
         """File name and size of each, without reading the pictures themselves."""

@@ -74,12 +74,18 @@ class TooManyPixelsError(ImageError):
     """An image whose header tells of more pixels than are allowed."""
 
 
-def read_image(path: str | Path, channels: int = 3, content: bytes | None = None) -> Pixels:
+def read_image(
+    path: str | Path, channels: int = 3, content: bytes | None = None, enough: int | None = None
+) -> Pixels:
     """Decode the first picture of a file, upright, as 8-bit pixels of the given channels.
 
-    A file whose ``content`` is given is only called by its path.
+    A file whose ``content`` is given is only called by its path. A JPEG whose sides are
+    divisible by 8, 4 or 2 is decoded at that part of its size if its shorter side then has
+    ``enough`` pixels.
     """
     with opened_image(Path(path), content) as image:
+        if enough is not None:
+            _reduce_jpeg(image, enough)
         return from_pillow(image, channels)
 
 
@@ -294,6 +300,18 @@ def refuse_irregular(path: Path) -> None:
     """Raise an ImageError for pipes and devices, whose opening may wait for ever."""
     if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
         raise ImageError(path, "not a regular file")
+
+
+def _reduce_jpeg(image: Image.Image, enough: int) -> None:
+    """Let a JPEG, of which only the header was read, be decoded without its highest frequencies.
+
+    Sides that a factor does not divide would be rounded up, and the picture be shrunk by as much.
+    """
+    for times in (8, 4, 2) if image.format == "JPEG" else ():
+        divisible = not (image.width % times or image.height % times)
+        if divisible and min(image.size) >= times * enough:
+            image.draft(image.mode, (image.width // times, image.height // times))
+            return
 
 
 def _identify(stream: BinaryIO) -> Image.Image | None:

@@ -39,8 +39,8 @@ class Pictures(Protocol):
         """Height and width of the upright picture, by what is said before its pixels."""
         ...
 
-    def read(self, number: int, channels: int) -> Pixels:
-        """Its pixels, upright and of so many channels."""
+    def read(self, number: int, channels: int, enough: int | None = None) -> Pixels:
+        """Its pixels, upright and of so many channels; a large JPEG reduced if that is enough."""
         ...
 
     def contents(self) -> list[tuple[str, int]]:
@@ -108,9 +108,9 @@ class PictureFiles:
         """Height and width by the file's header."""
         return picture_size(self.paths[number])
 
-    def read(self, number: int, channels: int) -> Pixels:
+    def read(self, number: int, channels: int, enough: int | None = None) -> Pixels:
         """Pixels of a file."""
-        return read_picture(self.paths[number], channels, self.values_range)
+        return read_picture(self.paths[number], channels, self.values_range, enough)
 
     def contents(self) -> list[tuple[str, int]]:
         """Name below the deepest folder that holds all of them, and size, of each file."""

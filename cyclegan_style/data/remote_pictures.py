@@ -51,9 +51,9 @@ class RemotePictures:
         """Height and width by the file's header."""
         return read_size(self.name(number), self._content(number))
 
-    def read(self, number: int, channels: int) -> Pixels:
+    def read(self, number: int, channels: int, enough: int | None = None) -> Pixels:
         """Pixels of a file."""
-        return read_image(self.name(number), channels, self._content(number))
+        return read_image(self.name(number), channels, self._content(number), enough)
 
     def contents(self) -> list[tuple[str, int]]:
         """Name below the deepest folder that holds all of them, and size, of each file."""

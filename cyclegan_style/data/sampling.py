@@ -16,9 +16,11 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from cyclegan_style.config import Size
+from cyclegan_style.config.directions import paired
 from cyclegan_style.data.domains import ImageDomain, enlarged
 from cyclegan_style.data.images import Pixels, by_pillow, to_tensor
 from cyclegan_style.data.large_order import large_order
+from cyclegan_style.data.pairs import KnownPairs
 from cyclegan_style.data.shapes import Bucket, buckets_of
 from cyclegan_style.system.preemption import leave_signals_to_the_trainer
 
@@ -26,6 +28,9 @@ Batch = dict[str, torch.Tensor]
 
 LARGEST_DRAWN_AT_ONCE = 1_000_000
 """The order of an epoch of more samples is computed piece by piece, and is another one."""
+
+PAIRED = 2
+"""The stream of a sample's draws that its pair has; those before are the domains'."""
 
 
 class SampleKey(NamedTuple):
@@ -36,6 +41,8 @@ class SampleKey(NamedTuple):
     second: int
     """Which of the second domain, if there is one."""
     seed: int
+    pair: int = 0
+    """Which of the known pairs, if there are some."""
 
 
 class UnpairedDataset(Dataset[Batch]):
@@ -44,7 +51,8 @@ class UnpairedDataset(Dataset[Batch]):
     A picture smaller than the crop is enlarged until it covers it. Crops are rotated by up
     to ``rotate`` degrees either way and enlarged by up to the share ``scale``; with ``upside_down``
     half of them are mirrored top to bottom as well. ``crop_sizes`` are the crops of pictures whose
-    first one was brought to one of several sizes, by these.
+    first one was brought to one of several sizes, by these. Beside them stands one and the same
+    crop of both pictures of a pair, if ``pairs`` are known.
     """
 
     def __init__(
@@ -56,6 +64,7 @@ class UnpairedDataset(Dataset[Batch]):
         scale: float = 0.0,
         upside_down: bool = False,
         crop_sizes: Mapping[Size, Size] | None = None,
+        pairs: KnownPairs | None = None,
     ) -> None:
         self.domains = dict(domains)
         self.crop_size = crop_size
@@ -69,6 +78,7 @@ class UnpairedDataset(Dataset[Batch]):
             else None
         )
         """Of each picture of the first domain, where they differ."""
+        self.pairs = pairs
 
     def __len__(self) -> int:
         """Images of an epoch, as the reference counts them."""
@@ -85,14 +95,20 @@ class UnpairedDataset(Dataset[Batch]):
         return buckets_of([domain.shapes for domain in self.domains.values()])
 
     def __getitem__(self, key: SampleKey) -> Batch:
-        """Sample of each domain as a channels × height × width tensor in [-1, 1]."""
+        """Sample of each domain, and of a pair, as channels × height × width tensors in [-1, 1]."""
         size = self.crop_sizes[key.first] if self.crop_sizes else self.crop_size
-        return {
+        sample = {
             name: self._augmented(domain.pixels(index), size, _generator(key.seed, number))
             for number, ((name, domain), index) in enumerate(
                 zip(self.domains.items(), key[:2], strict=False)
             )
         }
+        if self.pairs is not None:
+            for name, pixels in self.pairs.pixels(key.pair).items():
+                # The same draws for both.
+                chance = _generator(key.seed, PAIRED)
+                sample[paired(name)] = self._augmented(pixels, size, chance)
+        return sample
 
     def _augmented(
         self, pixels: Pixels, size: Size, generator: np.random.Generator

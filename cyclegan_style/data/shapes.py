@@ -74,3 +74,11 @@ def buckets_of(domains: Sequence[Sequence[Size]]) -> list[Bucket]:
         Bucket(size, tuple(known[nearest_shape(size, known)] for known in numbers))
         for size in numbers[0]
     ]
+
+
+def covering(size: Size, height: int, width: int) -> Size:
+    """The least size of the same shape that is nowhere smaller than this one."""
+    # Rounded down, as torchvision's Resize does.
+    if size[0] * width >= size[1] * height:
+        return size[0], int(size[0] * width / height)
+    return int(size[1] * height / width), size[1]

@@ -149,9 +149,11 @@ class ShardPictures:
                 return read_size(self.name(number), head)
         return self._decoded(number, read_size)
 
-    def read(self, number: int, channels: int) -> Pixels:
+    def read(self, number: int, channels: int, enough: int | None = None) -> Pixels:
         """Pixels of a picture."""
-        return self._decoded(number, lambda path, content: read_image(path, channels, content))
+        return self._decoded(
+            number, lambda path, content: read_image(path, channels, content, enough)
+        )
 
     def contents(self) -> list[tuple[str, int]]:
         """Name, checksum of its pictures' names and places, and size of each shard."""

@@ -9,10 +9,15 @@ from accelerate import Accelerator, PartialState
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from cyclegan_style.config import Config, Size, ValueRange, parse_bytes
+from cyclegan_style.config import Config, DataConfig, Size, ValueRange, parse_bytes
+from cyclegan_style.config.directions import DOMAINS
 from cyclegan_style.data.domains import ImageDomain
 from cyclegan_style.data.levels import Range
 from cyclegan_style.data.listing import open_pictures, reference_layout
+from cyclegan_style.data.pair_order import PairedBatchSampler
+from cyclegan_style.data.pairs import FIELD as PAIRS_FIELD
+from cyclegan_style.data.pairs import KnownPairs, open_pair_files
+from cyclegan_style.data.pictures import Pictures
 from cyclegan_style.data.sampling import (
     Batch,
     BucketBatchSampler,
@@ -30,8 +35,11 @@ Item = TypeVar("Item")
 
 
 def name_domains(config: Config) -> Config:
-    """Spell out the folders that ``data.root`` stands for."""
+    """Spell out the folders that ``data.root``, or known pairs by themselves, stand for."""
     data = config.data
+    if data.root is None and data.pairs is not None and config.task == "cyclegan":
+        named = replace(data, a=data.a or data.pairs[0], b=data.b or data.pairs[1])
+        return replace(config, data=named)
     if data.root is None or data.a is not None or data.b is not None:
         return config
     found = {name: str(path) for name, path in reference_layout(data.root).items()}
@@ -48,30 +56,35 @@ def name_domains(config: Config) -> Config:
 
 
 def open_dataset(config: Config, processes: Accelerator | PartialState) -> UnpairedDataset:
-    """Find, check and, if they fit, load the pictures of all domains that steps are shown."""
+    """Find and check the pictures of all domains that steps are shown, and load what fits."""
     data = config.data
     specs = {name: spec for name, spec in data.specs.items() if name in config.trained_domains}
+    budget = parse_bytes(data.memory_budget) // (len(specs) + len(data.pairs or ()))
     for domain, spec in specs.items():  # who comes first renders the demo's pictures
         main_process_first(partial(open_pictures, spec, field=f"data.{domain}"))
+    if data.pairs is not None:
+        main_process_first(partial(open_pair_files, data.pairs))
     crops = load_sizes(data, size_divisor(config.generator))
     sizes = list(crops)
+    opened = partial(_opened, data, budget // processes_here(), processes.is_main_process)
     domains: dict[str, ImageDomain] = {}
     for domain, spec in specs.items():
-        domains[domain] = ImageDomain.open(
-            spec,
-            split="train",
-            field=f"data.{domain}",
-            channels=data.channels[domain],
-            resize=data.resize,
-            sizes=sizes,
-            min_readable=data.min_readable,
-            memory_budget=parse_bytes(data.memory_budget) // len(specs) // processes_here(),
-            progress=processes.is_main_process,
-            values_range=in_numbers(data.ranges[domain]),
-        )
+        field, values_range = f"data.{domain}", in_numbers(data.ranges[domain])
+        found = open_pictures(spec, field=field, values_range=values_range)
+        domains[domain] = opened(domain, spec, field, found, sizes)
         if data.buckets:  # a batch has the shape of its pictures of the first domain
             sizes = sorted(set(domains[domain].shapes))
+    pairs = None
+    if data.pairs is not None:
+        ranges = [in_numbers(data.ranges[name]) for name in DOMAINS]
+        files = zip(DOMAINS, data.pairs, open_pair_files(data.pairs, ranges), strict=True)
+        pairs = KnownPairs(
+            {name: opened(name, spec, PAIRS_FIELD, each, sizes) for name, spec, each in files}
+        )
     wait_for_all()  # one may take hours longer than another, which no training step waits for
+    for each in (*domains.values(), *(pairs.domains.values() if pairs else ())):
+        if processes.is_main_process and each.held_count < len(each):
+            say(f"{each.field}: {each.held_count} of {len(each)} pictures are kept in memory")
     dataset = UnpairedDataset(
         domains,
         data.crop,
@@ -80,10 +93,28 @@ def open_dataset(config: Config, processes: Accelerator | PartialState) -> Unpai
         data.scale,
         data.upside_down,
         crops if data.buckets else None,
+        pairs,
     )
     if data.buckets:
         say_shapes(dataset, crops)
     return dataset
+
+
+def _opened(
+    data: DataConfig,
+    budget: int,
+    progress: bool,
+    domain: str,
+    spec: str,
+    field: str,
+    found: Pictures,
+    sizes: Sequence[Size],
+) -> ImageDomain:
+    """Pictures of a domain, checked and loaded."""
+    values_range = in_numbers(data.ranges[domain])
+    channels = data.channels[domain]
+    images = ImageDomain(spec, field, found, channels, data.resize, sizes, data.fast_jpeg)
+    return images.checked(data.min_readable, budget, progress, values_range)
 
 
 def say_shapes(dataset: UnpairedDataset, crops: Mapping[Size, Size]) -> None:
@@ -105,13 +136,15 @@ def open_batches(
     """What decides which samples are seen when, and what loads those of this process."""
     train, processes = config.train, accelerator.num_processes
     batches_per_step = processes * train.accumulation_steps
-    sampler = (
+    sampler: UnpairedBatchSampler = (
         BucketBatchSampler(
             dataset.buckets, dataset.sizes, train.batch_size, train.seed, batches_per_step
         )
         if config.data.buckets
         else UnpairedBatchSampler(dataset.sizes, train.batch_size, train.seed, batches_per_step)
     )
+    if dataset.pairs is not None:
+        sampler = PairedBatchSampler(sampler, len(dataset.pairs))
     on_gpu = accelerator.device.type == "cuda"
     loader = training_loader(dataset, sampler, config.data.num_workers, on_gpu)
     return sampler, accelerator.prepare_data_loader(loader)

@@ -14,7 +14,7 @@ from torch import Tensor
 from cyclegan_style.data.deep_files import is_deep, read_stored
 from cyclegan_style.data.images import ImageError, Pixels, read_image, to_tensor
 from cyclegan_style.data.levels import Range, with_channels
-from cyclegan_style.data.listing import list_images
+from cyclegan_style.data.pairs import images_by_name
 from cyclegan_style.errors import UserError
 from cyclegan_style.evaluation.collect import exact_products
 from cyclegan_style.evaluation.distances import distances_for
@@ -84,7 +84,8 @@ def evaluate_pairs(
     if truth in DEMO_SPECS:
         source = DEMO_PARTNERS[DEMO_SPECS[truth]]
         truth = str(main_process_first(lambda: demo_folder(source, "truth")))
-    truths, fakes = _by_name(truth, "--truth"), _by_name(fake, "--fake")
+    truths = images_by_name(truth, "test", "--truth")
+    fakes = images_by_name(fake, "test", "--fake")
     common = sorted(truths.keys() & fakes.keys())
     if not common:
         raise UserError(f"--fake: {fake}: no picture there has the name of one in {truth}")
@@ -183,17 +184,3 @@ def _from_0_to_1(pixels: Pixels) -> Tensor:
     if pixels.dtype == np.uint8:
         return to_tensor(pixels)[None] / 2 + 0.5
     return torch.from_numpy(pixels.transpose(2, 0, 1).astype(np.float64) / 255)[None]
-
-
-def _by_name(spec: str, option: str) -> dict[str, Path]:
-    """Pictures by their path below the folder, without the ending."""
-    paths = list_images(spec, split="test", field=option)
-    root = Path(spec).expanduser()
-    named: dict[str, Path] = {}
-    for path in paths:
-        below = path.relative_to(root) if root.is_dir() and root != path else Path(path.name)
-        name = str(below.with_suffix(""))
-        if name in named:
-            raise UserError(f"{option}: {named[name]} and {path} have the same name")
-        named[name] = path
-    return named

@@ -16,7 +16,7 @@ MAX_POINTS = 600
 FEW_POINTS = 16
 COLOURS = 6
 
-FIRST_GROUPS = ("adversarial", "discriminator", "cycle", "identity", "content", "style")
+FIRST_GROUPS = ("adversarial", "discriminator", "cycle", "identity", "paired", "content", "style")
 LAST_GROUPS = ("lr", "images_per_second")
 FROM_ZERO = LAST_GROUPS
 TITLES = {
@@ -24,6 +24,7 @@ TITLES = {
     "discriminator": "Discriminator loss",
     "cycle": "Cycle loss",
     "identity": "Identity loss",
+    "paired": "Distance to the truth of known pairs",
     "content": "Content loss",
     "style": "Style loss",
     "variation": "Total variation",

@@ -27,6 +27,7 @@ WATCHED = {
     "D": "discriminator_",
     "cycle": "cycle_",
     "contrast": "contrastive_",
+    "pairs": "paired_",
     "content": "content_",
     "style": "style_",
 }

@@ -14,6 +14,7 @@ from cyclegan_style.evaluation.scores import OF_FEATURES, contradiction, definit
 from cyclegan_style.networks.discriminators import MOST_SCALES
 from cyclegan_style.networks.sizes import pads, problems_of_kernels
 from cyclegan_style.synthetic import DEMO_SPECS
+from cyclegan_style.training.pair_checks import problems_of_pairs
 from cyclegan_style.training.size_checks import (
     layers_of_squeezenet,
     problems_of_buckets,
@@ -39,12 +40,14 @@ _LEAST = {
     "discriminator.layers": 1,
     "discriminator.scales": 1,
     "discriminator.feature_weight": 0,
+    "loss.adversarial_weight": 0,
     "loss.cycle_a": 0,
     "loss.cycle_b": 0,
     "loss.cycle_decay": 0,
     "loss.cycle_noise": 0,
     "loss.identity_a": 0,
     "loss.identity_b": 0,
+    "loss.paired": 0,
     "loss.contrastive": 0,
     "loss.contrastive_identity": 0,
     "loss.feature_matching": 0,
@@ -100,6 +103,7 @@ def validate(config: Config) -> None:
         *problems_of_value_ranges(config),
         *_problems_of_combinations(config),
         *_problems_of_one_side(config),
+        *problems_of_pairs(config),
         *_problems_of_what_would_not_happen(config),
     ]
     if problems:
@@ -257,10 +261,13 @@ def _problems_of_one_side(config: Config) -> list[str]:
         problems.append(
             f"{' and '.join(weighted)} must be 0 with train.one_sided, which trains no generator_ba"
         )
-    if not loss.contrastive:
+    if not (loss.contrastive or loss.paired):
         problems.append(
-            "loss.contrastive must be above 0 with train.one_sided: nothing else keeps the content"
+            "loss.contrastive or loss.paired must be above 0 with train.one_sided: nothing else"
+            " keeps the content"
         )
+    if loss.contrastive_identity and not loss.contrastive:
+        problems.append("loss.contrastive_identity needs loss.contrastive above 0")
     if config.data.channels_a != config.data.channels_b:
         problems.append(
             "train.one_sided needs equal data.channels_a and data.channels_b: generator_ab's"
@@ -302,6 +309,10 @@ def _problems_of_what_would_not_happen(config: Config) -> list[str]:
     problems = []
     if config.tracking.log_model and config.tracking.backend != "wandb":
         problems.append("tracking.log_model needs tracking.backend wandb, which keeps the model")
+    if config.data.fast_jpeg and config.data.resize == "none":
+        problems.append(
+            "data.fast_jpeg needs data.resize square or shortest, which reduce pictures"
+        )
     return problems + _problems_of_scores_not_made(config.evaluation)
 
 

@@ -3,19 +3,19 @@
 A pair is what one optimiser updates: its ``forward`` computes all losses of its turn, so that an
 optimiser step is one forward and one backward pass through one (distributed) module. One-sided
 training has generator_ab and discriminator_b alone.
-Images and fakes are dictionaries by domain, ``"a"`` and ``"b"``; values are in [-1, 1].
+Images and fakes are dictionaries by domain, ``"a"`` and ``"b"``; values are in [-1, 1]. Images of
+known pairs are ``"paired_a"`` and ``"paired_b"``.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from cyclegan_style.config import Config, DiscriminatorConfig, LossConfig
-from cyclegan_style.config.directions import DIRECTIONS, Direction
-from cyclegan_style.networks import build_discriminator, build_generator, mixes_samples
+from cyclegan_style.config.directions import DIRECTIONS, Direction, paired
+from cyclegan_style.networks import build_discriminator, build_generator
 from cyclegan_style.networks.discriminators import (
     PatchDiscriminator,
     PixelDiscriminator,
@@ -29,11 +29,13 @@ from cyclegan_style.training.frozen_features import Networks
 from cyclegan_style.training.losses import (
     cycle,
     discriminator_adversarial,
+    distance_to_truth,
     feature_matching,
     generator_adversarial,
     gradient_penalty,
     identity,
 )
+from cyclegan_style.training.passes import apply_to_each, frozen
 
 Images = Mapping[str, Tensor]
 
@@ -50,12 +52,23 @@ class GeneratorTurn(NamedTuple):
     """``reconstructions["a"]`` is generator_ba(generator_ab(a)), where the cycle has a weight."""
 
 
+class Translations(NamedTuple):
+    """What a generator made of the images of a batch, as far as they count."""
+
+    fake: Tensor | None = None
+    unchanged: Tensor | None = None
+    """Of its own target, for the identity."""
+    of_pair: Tensor | None = None
+
+
 class Generators(Networks):
     """``generators["ab"]`` maps domain A to B, ``generators["ba"]``, if it is there, back."""
 
     def __init__(self, networks: Mapping[str, nn.Module], loss: LossConfig) -> None:
         super().__init__(networks, loss.cycle_features)
         self.directions = tuple(each for each in DIRECTIONS if each.name in networks)
+        self.adversarial_weight = loss.adversarial_weight
+        self.paired_weight = loss.paired
         self.matching_weight = loss.feature_matching
         self.contrastive_weight = loss.contrastive
         self.contrastive_identity_weight = loss.contrastive_identity
@@ -97,10 +110,16 @@ class Generators(Networks):
     ) -> GeneratorTurn:
         """What one direction contributes; discriminators are meant to be frozen."""
         turn = GeneratorTurn({}, {}, {})
-        fake, unchanged = self._translate(direction, real)
-        self._judge_and_return(direction, real, fake, unchanged, discriminators, turn)
-        if projections is not None:
-            turn.losses.update(self._contrasts(direction, real, fake, unchanged, projections))
+        fake, unchanged, of_pair = self._translate(direction, real)
+        if fake is None:
+            turn.losses.update(self._of_pairs_alone(direction, real))
+        else:
+            self._judge_and_return(direction, real, fake, unchanged, discriminators, turn)
+            if projections is not None:
+                turn.losses.update(self._contrasts(direction, real, fake, unchanged, projections))
+        if of_pair is not None:
+            distance = distance_to_truth(of_pair, real[paired(direction.target)])
+            turn.losses[f"paired_{direction.name}"] = self.paired_weight * distance
         return turn
 
     def _of_giving_back(self, real: Images, projections: Projections | None) -> dict[str, Tensor]:
@@ -125,7 +144,17 @@ class Generators(Networks):
                 )
             if self.contrastive_identity_weight:
                 losses[f"contrastive_identity_{target}"] = zero
+            if self.paired_weight:
+                losses[f"paired_{name}"] = zero
         return losses
+
+    def _of_pairs_alone(self, direction: Direction, real: Images) -> dict[str, Tensor]:
+        """Losses of unpaired images of which none counts."""
+        name, source, target, reverse = direction
+        names = [f"adversarial_{name}"]
+        if reverse in self:
+            names.append(f"cycle_{source}")
+        return dict.fromkeys([*names, f"identity_{target}"], real[source].new_zeros(()))
 
     def _given_back(self, original: Tensor) -> Tensor:
         """‖G(x) − x‖, the mean over the generators."""
@@ -213,24 +242,34 @@ class Generators(Networks):
     ) -> dict[str, Tensor]:
         """Losses of a translation before the discriminator of its domain."""
         name, target = direction.name, direction.target
+        if not self.adversarial_weight:
+            return {f"adversarial_{name}": fake.new_zeros(())}
         if not self.matching_weight:
             loss = discriminators.generator_loss(target, fake, real[target])
-            return {f"adversarial_{name}": loss}
+            return {f"adversarial_{name}": self.adversarial_weight * loss}
         on_real, expected = discriminators.examine(target, real[target])
         verdicts, found = discriminators.examine(target, fake)
         matching = feature_matching(expected, found)
         return {
-            f"adversarial_{name}": discriminators.persuaded(verdicts, on_real),
+            f"adversarial_{name}": self.adversarial_weight
+            * discriminators.persuaded(verdicts, on_real),
             f"feature_matching_{name}": self.matching_weight * matching,
         }
 
-    def _translate(self, direction: Direction, real: Images) -> tuple[Tensor, Tensor | None]:
-        """Translate the source and, if an identity counts, the target by the same generator."""
-        generator = self[direction.name]
-        if not (self.identity_weight[direction.target] or self.contrastive_identity_weight):
-            return generator(real[direction.source]), None
-        fake, unchanged = apply_to_both(generator, real[direction.source], real[direction.target])
-        return fake, unchanged
+    def _translate(self, direction: Direction, real: Images) -> Translations:
+        """Translate by one generator all that counts."""
+        _, source, target, _ = direction
+        inputs = {}
+        identity_counts = self.identity_weight[target] or self.contrastive_identity_weight
+        weights = (self.adversarial_weight, self.cycle_weight[source], self.contrastive_weight)
+        if identity_counts or any(weights):
+            inputs["fake"] = real[source]
+        if identity_counts:
+            inputs["unchanged"] = real[target]
+        if self.paired_weight:
+            inputs["of_pair"] = real[paired(source)]
+        outputs = apply_to_each(self[direction.name], list(inputs.values()))
+        return Translations(**dict(zip(inputs, outputs, strict=True)))
 
 
 class GeneratorsInTraining(nn.Module):
@@ -322,7 +361,7 @@ class Discriminators(Networks):
         """The loss of one discriminator on real images and translations."""
         real = self._augmented(domain, real)
         fake = self._augmented(domain, fake.detach())
-        real_verdict, fake_verdict = apply_to_both(self[domain], real, fake)
+        real_verdict, fake_verdict = apply_to_each(self[domain], [real, fake])
         verdicts = [(real_verdict, fake_verdict)]
         beside = [self._beside_the_first(domain, images) for images in (real, fake)]
         verdicts += zip(*beside, strict=True)
@@ -397,14 +436,6 @@ def build_discriminators(config: Config) -> Discriminators:
     return Discriminators(networks, config.loss, config.discriminator)
 
 
-def apply_to_both(network: nn.Module, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    """``network(first), network(second)``, in one pass where that gives the same values."""
-    if mixes_samples(network) or first.shape[1:] != second.shape[1:]:
-        return network(first), network(second)
-    joint: Tensor = network(torch.cat([first, second]))
-    return joint[: len(first)], joint[len(first) :]
-
-
 def merged(turns: Iterable[GeneratorTurn]) -> GeneratorTurn:
     """The turn of several directions."""
     whole = GeneratorTurn({}, {}, {})
@@ -417,16 +448,3 @@ def merged(turns: Iterable[GeneratorTurn]) -> GeneratorTurn:
 def mean(losses: Sequence[Tensor]) -> Tensor:
     """The mean of numbers, bit for bit the number if there is one."""
     return torch.stack(list(losses)).mean()
-
-
-@contextmanager
-def frozen(module: nn.Module) -> Iterator[None]:
-    """Let no gradient reach the module's parameters, and restore what did before."""
-    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    try:
-        for parameter in trained:
-            parameter.requires_grad_(False)
-        yield
-    finally:
-        for parameter in trained:
-            parameter.requires_grad_(True)

@@ -23,10 +23,10 @@ from cyclegan_style.training.cyclegan import (
     Images,
     build_discriminators,
     build_generators,
-    frozen,
     merged,
     projections_for,
 )
+from cyclegan_style.training.passes import frozen
 from cyclegan_style.training.pool import ImagePool
 from cyclegan_style.training.side_by_side import SideBySide, goes_side_by_side
 from cyclegan_style.training.step import Losses, TrainingStep, means_of, total
@@ -104,7 +104,7 @@ class CycleGanStep(TrainingStep):
     def _discriminators_turn(
         self, batches: Sequence[Images], turns: Sequence[GeneratorTurn]
     ) -> list[Losses]:
-        if self.generators.give_back:
+        if self.generators.give_back or not self.generators.adversarial_weight:
             zero = torch.zeros((), device=self.accelerator.device)
             judged = self.discriminators
             return [{f"discriminator_{domain}": zero for domain in judged}] * len(batches)

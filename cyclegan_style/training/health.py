@@ -68,6 +68,8 @@ class Health:
     @torch.no_grad()
     def _measure(self, generators: Generators, discriminators: Discriminators | None) -> Values:
         values = self.of_scores()
+        if not self.config.loss.adversarial_weight:
+            discriminators = None  # which learn nothing
         with chance_untouched(), at_rest(discriminators):
             torch.manual_seed(self.config.train.seed)  # the same noise each time
             for direction in generators.directions:

@@ -127,6 +127,11 @@ def cycle(reconstruction: Tensor, original: Tensor) -> Tensor:
     return F.l1_loss(reconstruction, original)
 
 
+def distance_to_truth(translation: Tensor, truth: Tensor) -> Tensor:
+    """‖G_ab(a) − b‖₁ per value, of a pair; Isola et al. 2017, equation 3."""
+    return F.l1_loss(translation, truth)
+
+
 def identity(translation: Tensor, original: Tensor) -> Tensor:
     """‖G_ab(b) − b‖₁ per value; Zhu et al. 2017, section 5.2."""
     return F.l1_loss(translation, original)

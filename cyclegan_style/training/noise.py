@@ -20,8 +20,8 @@ from cyclegan_style.training.cyclegan import (
     Generators,
     Images,
     build_discriminators,
-    frozen,
 )
+from cyclegan_style.training.passes import frozen
 from cyclegan_style.training.step import Losses, TrainingStep, means_of
 
 MADE = "b"

@@ -178,14 +178,16 @@ class Watching:
         where = self.accelerator.device.type + (f" × {processes}" if processes > 1 else "")
         beginning = f"going on from step {progress.step}" if progress.step else "starting"
         sizes = " and ".join(str(len(domain)) for domain in self.dataset.domains.values())
+        pairs = f" and {len(self.dataset.pairs)} pairs" if self.dataset.pairs else ""
         say(
-            f"{beginning} in {self.run}: {sizes} pictures, {progress.total_steps} steps of"
+            f"{beginning} in {self.run}: {sizes} pictures{pairs}, {progress.total_steps} steps of"
             f" {progress.images_per_step} on {where}, precision {self.accelerator.mixed_precision}"
         )
 
     def say_what_was_skipped(self) -> None:
         """Count the pictures that could not be read, at the start or since."""
-        for domain in self.dataset.domains.values():
+        pairs = self.dataset.pairs
+        for domain in (*self.dataset.domains.values(), *(pairs.domains.values() if pairs else ())):
             if domain.unreadable_count:
                 say(f"{domain.field}: {domain.unreadable_count} unreadable images skipped")
 
