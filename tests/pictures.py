@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from cyclegan_style.data.domains import ImageDomain, open_pictures
+from cyclegan_style.data.domains import ImageDomain
 from cyclegan_style.data.images import write_image
+from cyclegan_style.data.listing import open_pictures
 
 
 def make_images(folder: Path, count: int, height: int = 40, width: int = 48) -> list[Path]:

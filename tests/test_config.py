@@ -1,6 +1,7 @@
 """Every rule of the configuration names its field, and files say again what they were told."""
 
 import dataclasses
+import types
 import typing
 from pathlib import Path
 
@@ -383,16 +384,19 @@ def any_value(hint: typing.Any) -> st.SearchStrategy:
         # What the command line takes for a path; words such as null and 1e3 would be read as such.
         text = st.from_regex(r"[a-zé/~]{2}[\w/ .*:äöü-]*[^\W_0-9]x", fullmatch=True)
         return text if hint is str else st.none() | text
-    if hint == float | None:
-        return st.none() | any_value(float)
     if hint == int | str:  # a size; a square is stored as a number
         side = st.integers(1, 999)
         pairs = st.tuples(side, side).filter(lambda size: size[0] != size[1])
         return side | pairs.map(lambda size: f"{size[0]}x{size[1]}")
     if hint == bool | typing.Literal["horizontal", "both", "none"]:
         return st.sampled_from([True, False, "both"])  # as which all are stored
+    kinds = typing.get_args(hint)
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
+        return st.one_of(any_value(kind) for kind in kinds)
     if typing.get_origin(hint) is tuple:
-        return st.lists(st.from_type(typing.get_args(hint)[0]), max_size=3).map(tuple)
+        if Ellipsis not in kinds:
+            return st.tuples(*map(any_value, kinds))
+        return st.lists(any_value(kinds[0]), max_size=3).map(tuple)
     return st.from_type(hint)
 
 

@@ -101,7 +101,7 @@ def test_both_domains_and_both_orders_begin_above_the_bound(monkeypatch):
     monkeypatch.undo()
 
     assert small == keys_of(UnpairedBatchSampler((50, 20), 1, 0, 1), 0, 0, 50)
-    assert [tuple(key) for key in large] == list(islice(large_order((51, 20), 0, 0, 0), 51))
+    assert [key[:3] for key in large] == list(islice(large_order((51, 20), 0, 0, 0), 51))
     assert sorted(key.first for key in large) == list(range(51))
     assert sampling.LARGEST_DRAWN_AT_ONCE == 1_000_000
 

@@ -102,7 +102,7 @@ def test_pictures_are_those_of_the_files(root, place, memory_budget):
     files = open_domain(root / "a", memory_budget=memory_budget)
     domain = open_domain(f"{root}/shards-a/{place}", memory_budget=memory_budget)
 
-    assert domain.in_memory == files.in_memory == (memory_budget > 0)
+    assert domain.held_count == files.held_count == (len(files) if memory_budget else 0)
     assert_same_pictures(domain, files)
     assert root / "shards-a" / "s-00.tar" not in domain.paths
     found = domain.pictures
@@ -381,7 +381,7 @@ def test_pictures_in_stores_are_those_of_the_files(root, memory, server, capsys)
     files = open_domain(root / "a")
     for place in (memory, server.url):
         domain = open_domain(f"{place}/shards-a/s-{{00..02}}.tar", progress=True)
-        assert not domain.in_memory
+        assert domain.held_count == 0
         assert_same_pictures(domain, files)
         assert "5 of 5 images were looked at" in capsys.readouterr().err
     assert_same_pictures(open_domain(f"{memory}/shards-a/*.tar"), files)
@@ -551,7 +551,7 @@ def test_of_very_many_pictures_only_some_are_looked_at(root, tmp_path, monkeypat
 
     domain = open_domain(write_shards(tmp_path, [*paths, *paths[:3], broken]))
     assert sorted(read) == [0, 3, 6]
-    assert (len(domain), domain.in_memory, caplog.text) == (9, False, "")
+    assert (len(domain), domain.held_count, caplog.text) == (9, 0, "")
     assert (domain.pixels(8) == domain.pixels(0)).all()
     assert domain.unreadable_count == 1
 

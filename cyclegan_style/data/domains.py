@@ -268,8 +268,9 @@ def _none_of(count: int) -> torch.Tensor:
 
     In shared memory, so that the warnings and the count are one for all workers.
     """
-    notes: torch.Tensor = torch.zeros(min(count, _MOST_REMEMBERED), dtype=torch.bool)
-    return notes.share_memory_()  # type: ignore[no-untyped-call]
+    notes = torch.zeros(min(count, _MOST_REMEMBERED), dtype=torch.bool)
+    notes.share_memory_()
+    return notes
 
 
 def _try_each(
