@@ -38,8 +38,8 @@ def pairs(tmp_path_factory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("pairs")
     return {
         "weights": write_random_weights(root / "torch"),
-        "real": write_soft_pictures(root / "real", 4, seed=1),
-        "fake": write_soft_pictures(root / "fake", 3, seed=2),
+        "real": write_soft_pictures(root / "real", 3, seed=1),
+        "fake": write_soft_pictures(root / "fake", 2, seed=2),
     }
 
 
