@@ -221,9 +221,9 @@ def test_statistics_of_other_features_are_refused(capsys, sets, tmp_path):
     direct = run(capsys, *of(sets, "--metrics", "fd", "--no-intervals"))
     assert by_file["fd_squeezenet"] == pytest.approx(direct["fd_squeezenet"], rel=1e-7)
 
-    np.savez(file, mu=np.zeros(2048), sigma=np.eye(2048))  # as pytorch-fid writes them
+    np.savez(file, mu=np.zeros(192), sigma=np.eye(192))  # as pytorch-fid writes them
     told = complaint(capsys, *of(sets | {"real": file}, "--metrics", "fd"))
-    assert "features of 2048 and of 768 dimensions are of different networks" in told
+    assert "features of 192 and of 768 dimensions are of different networks" in told
 
 
 def test_scores_of_the_demo_need_nothing(capsys, sets):
