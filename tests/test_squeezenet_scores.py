@@ -38,7 +38,7 @@ from cyclegan_style.evaluation.squeezenet import (
     load_squeezenet_distance,
 )
 from cyclegan_style.features.squeezenet import SQUEEZENET
-from cyclegan_style.synthetic import demo_folder
+from cyclegan_style.synthetic import DEMO_COUNTS, demo_folder
 
 pytestmark = pytest.mark.numeric
 
@@ -226,7 +226,9 @@ def test_statistics_of_other_features_are_refused(capsys, sets, tmp_path):
     assert "features of 192 and of 768 dimensions are of different networks" in told
 
 
-def test_scores_of_the_demo_need_nothing(capsys, sets):
+def test_scores_of_the_demo_need_nothing(capsys, sets, tmp_path, monkeypatch):
+    monkeypatch.setenv("CYCLEGAN_STYLE_CACHE", str(tmp_path))
+    monkeypatch.setitem(DEMO_COUNTS, "test", 4)
     folders = ["folders", "--real", "demo:painting", "--fake", sets["fake"], "--no-intervals"]
     scores = run(capsys, *folders)
     assert {"fd_squeezenet", "kid", "swd"} <= scores.keys()
