@@ -1,23 +1,31 @@
 """What test_distributed.py runs on two processes: steps on every process's share of fixed batches.
 
 Arguments: where the weights go, then the configurations of runs to be trained after the steps, the
-last of which is then tried once more with a changed field, which is to be refused.
+last of which is then tried once more with a changed field, which is to be refused. Beside the
+weights lie the pictures and the model of other commands, which come first.
 """
 
+import io
+import json
 import os
 import sys
+from contextlib import redirect_stdout
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from runs_in_tests import remember_bfloat16
 from safetensors.torch import save_file
+from small_network import SmallNetwork
 from tiny import enlarge_weights, random_batch, tiny_config
 from torch.distributed import ProcessGroup
 
 from cyclegan_style.commands.main import main
+from cyclegan_style.evaluation.collect import collect_features
+from cyclegan_style.evaluation.definitions import DEFINITIONS
 from cyclegan_style.system.hardware import LONGEST_STEP, LONGEST_WAIT, build_accelerator
 from cyclegan_style.system.launch import launched_as_asked, leave
 from cyclegan_style.system.processes import patient_group
@@ -62,6 +70,41 @@ def weights_after_steps(accelerator: Accelerator, **fields: Any) -> dict[str, to
     return moments | step.generators.state_dict() | step.discriminators.state_dict()
 
 
+def run_commands(folder: Path, index: int) -> None:
+    """Let this process take its part in commands, and write how each ended and what it printed."""
+    real, fake = str(folder / "real"), str(folder / "fake")
+    options = ["--model", str(folder / "model"), "--input", str(folder / "untranslated")]
+    ended = {}
+    for name, command in {
+        "folders": ["--real", real, "--fake", fake, "--metrics", "swd", "--no-cache"],
+        "paired": ["--truth", real, "--fake", real],
+        "translate": [*options, "--output", str(folder / "translated")],
+    }.items():
+        words = [name] if name == "translate" else ["evaluate", name]
+        with redirect_stdout(io.StringIO()) as printed:
+            status = main([*words, *command, "--json"])
+        ended[name] = (status, printed.getvalue())
+    (folder / f"commands-{index}.json").write_text(json.dumps(ended))
+
+
+def collect_shared(folder: Path, is_main_process: bool) -> None:
+    """Write the features that the processes have found together."""
+    whole = collect_features(
+        sorted((folder / "real").iterdir()),
+        SmallNetwork(),
+        DEFINITIONS["pytorch-fid"].prepare,
+        with_thumbnails=True,
+        batch_size=2,
+    )
+    if is_main_process:
+        np.savez(
+            folder / "features.npz",
+            indices=whole.indices,
+            features=whole.features,
+            thumbnails=whole.thumbnails,
+        )
+
+
 def patience(group: ProcessGroup | None) -> timedelta:
     """How long the processes of a group wait for each other."""
     assert group is not None
@@ -73,6 +116,8 @@ if __name__ == "__main__" and launched_as_asked(__file__, sys.argv[1:]):
     accelerator = build_accelerator(tiny_config(), "no")
     assert patience(torch.distributed.group.WORLD) == LONGEST_STEP
     assert patience(patient_group()) == LONGEST_WAIT
+    run_commands(Path(sys.argv[1]).parent, accelerator.process_index)
+    collect_shared(Path(sys.argv[1]).parent, accelerator.is_main_process)
     for beginning, fields in (
         (sys.argv[1], {}),
         (f"{sys.argv[1]}-one-sided", ONE_SIDED),

@@ -53,7 +53,13 @@ def everything_learned(step: CycleGanStep) -> dict[str, Tensor]:
     return states[0] | states[1] | step.discriminators.state_dict() | moments
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name in ("resnet", "padded")))
+        for name in NETWORKS
+    ],
+)
 def test_the_same_is_learned_to_the_last_bit(name):
     learned, losses = [], []
     for recomputing in (False, True):

@@ -18,6 +18,7 @@ from cyclegan_style.config import (
     Config,
     DiscriminatorConfig,
     GeneratorConfig,
+    from_yaml,
     parse_bytes,
     to_yaml,
     with_values,
@@ -414,6 +415,13 @@ def test_a_written_configuration_is_read_back_as_it_was(config, tmp_path_factory
     _, again = parse_training_options(["--config", str(path)])
 
     assert again == config
+
+
+@pytest.mark.parametrize(("opening", "end"), [("[", "]"), ("{a: ", "}"), ("- ", "")])
+def test_yaml_that_nests_without_end_is_refused(opening, end):
+    assert from_yaml(100 * opening + "x" + 100 * end)
+    with pytest.raises(yaml.YAMLError, match="more than 100 sections in each other"):
+        from_yaml(200_000 * opening)
 
 
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "tb": 10**12, " gb ": 10**9}

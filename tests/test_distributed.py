@@ -8,19 +8,26 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 import torch
 import yaml
 from accelerate import Accelerator
 from distributed_steps import ONE_SIDED, weights_after_steps
+from inception_weights import write_soft_pictures
 from runs_in_tests import assert_equal_state
 from safetensors.torch import load_file
+from small_network import SmallNetwork
 from tiny import equal_tensors, largest_difference, make_pictures, tiny_config
 from two_processes import ROOT, outputs_of_two_processes
 
+from cyclegan_style.commands.main import main
 from cyclegan_style.config import Config, to_yaml
 from cyclegan_style.data.training_data import open_test_domains
+from cyclegan_style.evaluation.collect import collect_features
+from cyclegan_style.evaluation.definitions import DEFINITIONS
+from cyclegan_style.models.export import export_model
 from cyclegan_style.system.launch import missing_processes
 from cyclegan_style.training.cyclegan import build_generators
 from cyclegan_style.training.validation import Validation
@@ -184,9 +191,9 @@ def buckets_file(folder: Path, name: str, max_steps: int) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Path:
-    """A folder with two runs of two processes, and the steps' weights.
+    """A folder with runs and other commands of two processes, and the steps' weights.
 
-    The launcher of the run in parts is killed; three steps later it ends, like the whole one.
+    The launcher of a run in parts is killed; three steps later it ends, like the whole one.
     All in two starts, since starting processes takes longer than what they do here.
     """
     folder = tmp_path_factory.mktemp("distributed")
@@ -195,6 +202,11 @@ def trained(tmp_path_factory) -> Path:
     make_pictures(folder / "test-a", 3, seed=3)
     make_pictures(folder / "mixed/low", 9, 30, 42)
     make_pictures(folder / "mixed/tall", 7, 44, 26)
+    for name, count, seed in (("real", 9, 3), ("fake", 7, 4)):
+        write_soft_pictures(folder / name, count, seed=seed, longest=160)
+    (make_pictures(folder / "untranslated", 5) / "bad.png").write_bytes(b"")
+    config = tiny_config()
+    export_model(folder / "model", build_generators(config), to_yaml(config))
     train_until_the_launcher_is_killed(
         config_file(folder, "parts", 100_000), folder / "parts", folder / "told-first"
     )
@@ -360,6 +372,47 @@ def test_two_processes_find_the_scores_that_one_finds(trained):
 
     assert {"swd_ab", "swd_ba", "structure_ab"} <= scores.keys()
     assert {name: metrics[-1][name] for name in scores} == pytest.approx(scores, rel=1e-6)
+
+
+def ended(folder: Path, name: str) -> list[tuple[int, str]]:
+    """Exit statuses and stdout of a command's two processes."""
+    return [json.loads((folder / f"commands-{index}.json").read_text())[name] for index in (0, 1)]
+
+
+def test_two_processes_count_each_image_once(trained, capsys):
+    (status, said), other = ended(trained, "folders")
+    assert (status, other) == (0, [0, ""])
+    options = ["--real", trained / "real", "--fake", trained / "fake", "--metrics", "swd"]
+    command = ["evaluate", "folders", *map(str, options), "--no-cache", "--json"]
+    assert main(command) == 0
+    scores = json.loads(said)
+    assert scores == json.loads(capsys.readouterr().out)
+    (status, said), other = ended(trained, "paired")
+    assert (status, other) == (0, [0, ""])
+    pairs = json.loads(said)
+    assert (scores["n_real"], pairs["n"]) == (9, 9)
+    assert pairs["ssim"] == pytest.approx(1)
+    alone = collect_features(
+        sorted((trained / "real").iterdir()),
+        SmallNetwork(),
+        DEFINITIONS["pytorch-fid"].prepare,
+        with_thumbnails=True,
+    )
+
+    with np.load(trained / "features.npz") as two:
+        assert two["indices"].tolist() == list(range(9))
+        # Batches of another size may sum the 300 products in another order.
+        np.testing.assert_allclose(two["features"], alone.features, atol=1e-6)
+        assert np.array_equal(two["thumbnails"], alone.thumbnails)
+
+
+def test_two_processes_share_the_files_they_translate(trained):
+    (status, printed), other = ended(trained, "translate")
+    assert (status, other) == (1, [0, ""])
+    result = json.loads(printed)
+    assert (result["translated"], result["skipped"]) == (5, 0)
+    assert [Path(failure["path"]).name for failure in result["failed"]] == ["bad.png"]
+    assert len([*(trained / "translated").glob("*.png")]) == 5
 
 
 @pytest.mark.slow

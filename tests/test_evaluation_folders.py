@@ -11,12 +11,11 @@ import lpips
 import numpy as np
 import pytest
 import torch
-from evaluation_processes import FEATURE_COUNT, SmallNetwork
 from inception_weights import soft_picture, write_soft_pictures
 from lpips_weights import distance_of_files, random_lpips, write_alexnet
 from PIL import Image
+from small_network import FEATURE_COUNT, SmallNetwork
 from tiny import tiny_config
-from two_processes import outputs_of_two_processes
 
 from cyclegan_style.benchmarks.recipe_scores import truth_readers
 from cyclegan_style.commands.main import main
@@ -30,8 +29,6 @@ from cyclegan_style.data.images import (
 )
 from cyclegan_style.data.training_data import open_test_domains
 from cyclegan_style.evaluation import evaluator
-from cyclegan_style.evaluation.collect import collect_features
-from cyclegan_style.evaluation.definitions import DEFINITIONS
 from cyclegan_style.evaluation.folders import evaluate_folders
 from cyclegan_style.evaluation.model import evaluate_model
 from cyclegan_style.evaluation.pairs import evaluate_pairs
@@ -450,27 +447,6 @@ def test_a_ranking(capsys, sets, network, tmp_path):
     (near / "000.png").unlink()
     told = complaint(capsys, "compare", "--real", sets["real"], *fakes)
     assert "the same pictures of each" in told
-
-
-def test_several_processes_count_each_image_once(capsys, tmp_path, sets):
-    script = Path(__file__).with_name("evaluation_processes.py")
-    outputs = outputs_of_two_processes(script, sets["real"], sets["fake"], tmp_path / "two.npz")
-    (said, _), (nothing, _) = outputs
-    scores, pairs = map(json.loads, said.splitlines())
-    assert not nothing
-    assert scores == run(capsys, *of(sets), "--metrics", "swd", "--no-cache")
-    assert (scores["n_real"], pairs["n"]) == (9, 9)
-    assert pairs["ssim"] == pytest.approx(1)
-    paths = sorted(sets["real"].iterdir())
-    alone = collect_features(
-        paths, SmallNetwork(), DEFINITIONS["pytorch-fid"].prepare, with_thumbnails=True
-    )
-
-    with np.load(tmp_path / "two.npz") as two:
-        assert two["indices"].tolist() == list(range(9))
-        # Batches of another size may sum the 300 products in another order.
-        np.testing.assert_allclose(two["features"], alone.features, atol=1e-6)
-        assert np.array_equal(two["thumbnails"], alone.thumbnails)
 
 
 def test_the_truth_of_the_demo_is_known_by_name(tmp_path, monkeypatch):

@@ -147,7 +147,7 @@ def test_the_documented_network_of_ones_own(tmp_path, monkeypatch, capsys):
     file = tmp_path / "torch" / "hub" / "checkpoints" / Path(weights.url).name
     file.parent.mkdir(parents=True)
     torch.save(network.state_dict(), file)
-    folders = [write_soft_pictures(tmp_path / name, 3, len(name)) for name in ("photos", "fakes")]
+    folders = [write_soft_pictures(tmp_path / name, 2, len(name)) for name in ("photos", "fakes")]
     (example,) = re.findall(
         r"## Features of your own.*?```python\n(.*?)```",
         (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8"),

@@ -225,7 +225,7 @@ SEPARATED = {
 """Mean verdicts near what the objective asks for; those of cross-entropy mean 60 %."""
 
 
-@pytest.mark.parametrize("size", [32, 64])
+@pytest.mark.parametrize("size", [32, pytest.param(64, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("objective", "penalty"), OBJECTIVES_AND_PENALTIES)
 def test_a_discriminator_learns_to_tell_bright_from_dark(objective, penalty, size):
     torch.manual_seed(0)

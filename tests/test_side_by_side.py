@@ -49,8 +49,16 @@ def train(step: CycleGanStep, steps: int) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.numeric
-@pytest.mark.parametrize("precision", ["no", "bf16"])
-@pytest.mark.parametrize("fields", [{}, ALL_TERMS], ids=["defaults", "all terms"])
+@pytest.mark.parametrize(
+    ("fields", "precision"),
+    [
+        (ALL_TERMS, "no"),
+        ({}, "bf16"),
+        pytest.param({}, "no", marks=pytest.mark.slow),
+        pytest.param(ALL_TERMS, "bf16", marks=pytest.mark.slow),
+    ],
+    ids=["all terms", "defaults in 16 bits", "defaults", "all terms in 16 bits"],
+)
 def test_a_step_has_the_bits_of_one_after_the_other(two_threads, fields, precision):
     config = tiny_config(**fields)
     accelerator = Accelerator(cpu=True, mixed_precision=precision)

@@ -5,6 +5,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -18,7 +19,8 @@ from cyclegan_style.config import to_yaml
 from cyclegan_style.models.export import export_model
 from cyclegan_style.training.cyclegan import build_generators
 
-pytest.importorskip("gradio")
+# Not imported here, since it takes seconds, also in processes that run other tests.
+pytestmark = pytest.mark.skipif(find_spec("gradio") is None, reason="needs gradio")
 
 
 @pytest.fixture(scope="module")

@@ -38,7 +38,7 @@ from cyclegan_style.evaluation.squeezenet import (
     load_squeezenet_distance,
 )
 from cyclegan_style.features.squeezenet import SQUEEZENET
-from cyclegan_style.synthetic import demo_folder
+from cyclegan_style.synthetic import DEMO_COUNTS, demo_folder
 
 pytestmark = pytest.mark.numeric
 
@@ -217,16 +217,18 @@ def test_without_the_inception_an_error_names_what_needs_no_download(capsys, set
 def test_statistics_of_other_features_are_refused(capsys, sets, tmp_path):
     file = tmp_path / "real.npz"
     run(capsys, "stats", "--images", sets["real"], "--output", file, "--definition", "squeezenet")
-    by_file = run(capsys, *of(sets | {"real": file}, "--metrics", "fd"))
+    by_file = run(capsys, *of(sets | {"real": file}, "--metrics", "fd", "--no-intervals"))
     direct = run(capsys, *of(sets, "--metrics", "fd", "--no-intervals"))
     assert by_file["fd_squeezenet"] == pytest.approx(direct["fd_squeezenet"], rel=1e-7)
 
-    np.savez(file, mu=np.zeros(2048), sigma=np.eye(2048))  # as pytorch-fid writes them
+    np.savez(file, mu=np.zeros(192), sigma=np.eye(192))  # as pytorch-fid writes them
     told = complaint(capsys, *of(sets | {"real": file}, "--metrics", "fd"))
-    assert "features of 2048 and of 768 dimensions are of different networks" in told
+    assert "features of 192 and of 768 dimensions are of different networks" in told
 
 
-def test_scores_of_the_demo_need_nothing(capsys, sets):
+def test_scores_of_the_demo_need_nothing(capsys, sets, tmp_path, monkeypatch):
+    monkeypatch.setenv("CYCLEGAN_STYLE_CACHE", str(tmp_path))
+    monkeypatch.setitem(DEMO_COUNTS, "test", 4)
     folders = ["folders", "--real", "demo:painting", "--fake", sets["fake"], "--no-intervals"]
     scores = run(capsys, *folders)
     assert {"fd_squeezenet", "kid", "swd"} <= scores.keys()

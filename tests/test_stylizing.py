@@ -105,7 +105,7 @@ def test_every_step_is_told(usual):
     ids=str,
 )
 def test_all_ways_lead_towards_the_style(fields, photo, style, network):
-    result = painted(photo, style, steps=30, **fields)
+    result = painted(photo, style, steps=15, **fields)
 
     before, after = (losses_of(p, photo, style, network) for p in (photo, result.pixels))
     assert after.style < 0.8 * before.style

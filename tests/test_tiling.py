@@ -126,7 +126,10 @@ def test_every_residual_unet(norm, upsampling):
 @pytest.mark.parametrize("upsampling", ["transposed", "nearest", "bilinear"])
 @pytest.mark.parametrize("downsampling", ["strided", "blurred"])
 @pytest.mark.parametrize("skip", [False, True])
-@pytest.mark.parametrize("stripe_height", [1, 7, 26])
+@pytest.mark.parametrize(
+    "stripe_height",
+    [pytest.param(1, marks=pytest.mark.slow), 7, pytest.param(26, marks=pytest.mark.slow)],
+)
 def test_every_halving_and_doubling(upsampling, downsampling, skip, stripe_height):
     options = {"upsampling": upsampling, "downsampling": downsampling, "skip": skip}
     image = picture(64, 32).double()

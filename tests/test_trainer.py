@@ -183,8 +183,8 @@ def test_samples_show_test_pictures_at_their_size(configured, pictures):
     ("fields", "stop"),
     [
         ({}, 3),
-        ({}, 4),
-        (EVERYTHING_RANDOM, 3),
+        pytest.param({}, 4, marks=pytest.mark.slow),
+        pytest.param(EVERYTHING_RANDOM, 3, marks=pytest.mark.slow),
         (EVERYTHING_RANDOM | WITH_HEADS, 4),
         (EVERYTHING_RANDOM | {"train__identity_steps": 4}, 3),
     ],

@@ -407,7 +407,8 @@ def test_killed_in_the_middle_the_same_command_goes_on(model, tmp_path, capsys):
     assert [path.name for path in output.glob(".*")] == [ORIGIN_FILE]
 
 
-def test_processes_share_the_files(model, tmp_path):
+@pytest.mark.slow
+def test_processes_of_the_script_share_the_files(model, tmp_path):
     folder = make_pictures(tmp_path / "in", 5)
     (folder / "bad.png").write_bytes(b"")
     processes = start_two_processes(SCRIPT, *command(model, folder, tmp_path / "out"))

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from evaluation_processes import SmallNetwork
 from runs_in_tests import assert_equal_state, metrics_of, run_training
 from safetensors.torch import load_file
+from small_network import SmallNetwork
 from tiny import make_pictures
 
 from cyclegan_style.applying.predictor import Predictor

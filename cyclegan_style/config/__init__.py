@@ -17,6 +17,7 @@ from cyclegan_style.config.fields import (
 from cyclegan_style.config.sizes import Size, parse_size, square_side
 from cyclegan_style.config.values import (
     flat_fields,
+    from_yaml,
     model_yaml,
     noise_model_yaml,
     parse_bytes,
@@ -45,6 +46,7 @@ __all__ = [
     "TrainConfig",
     "ValueRange",
     "flat_fields",
+    "from_yaml",
     "model_yaml",
     "noise_model_yaml",
     "parse_bytes",

@@ -59,6 +59,24 @@ def parse_bytes(text: str) -> int:
     return int(size)
 
 
+DEEPEST_YAML = 100
+"""Sections in sections. The parser in C would overflow the stack where the other raises."""
+
+
+def from_yaml(text: str) -> Any:
+    """What YAML says, or a YAMLError; a model's file may be anybody's."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    depth = 0
+    for event in yaml.parse(text, Loader=loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > DEEPEST_YAML:
+            raise yaml.YAMLError(f"more than {DEEPEST_YAML} sections in each other")
+    return yaml.load(text, Loader=loader)
+
+
 def to_yaml(config: Config) -> str:
     """The whole configuration as YAML that ``--config`` reads back."""
     return yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)

@@ -18,7 +18,7 @@ import yaml
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from cyclegan_style.config import DataConfig, GeneratorConfig, RunConfig, TaskName
+from cyclegan_style.config import DataConfig, GeneratorConfig, RunConfig, TaskName, from_yaml
 from cyclegan_style.data.levels import Range, is_range
 from cyclegan_style.errors import UserError, printable
 from cyclegan_style.models.configurations import depth_of
@@ -255,7 +255,7 @@ def _range_of(path: Path, values: object) -> Range | None:
 def read_sections(path: Path) -> dict[str, Any]:
     """A configuration file as nested dictionaries."""
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = from_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         values = None
     if not isinstance(values, dict):

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from cyclegan_style.config import Config, to_dict
+from cyclegan_style.config import Config, from_yaml, to_dict
 from cyclegan_style.models.export import CONFIG_FILE
 from cyclegan_style.runs.report_charts import build_charts, charts_html
 from cyclegan_style.runs.report_health import health_charts, health_html
@@ -71,7 +71,7 @@ def written_at(state: str) -> str:
 def read_config(path: Path) -> dict[str, Any]:
     """The sections of config.yaml, none if there is no such file."""
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        config = from_yaml(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError):
         return {}
     return config if isinstance(config, dict) else {}

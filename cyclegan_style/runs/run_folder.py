@@ -9,7 +9,7 @@ from typing import IO, Any
 
 import yaml
 
-from cyclegan_style.config import Config, GeneratorConfig, to_dict, to_yaml
+from cyclegan_style.config import Config, GeneratorConfig, from_yaml, to_dict, to_yaml
 from cyclegan_style.errors import UserError
 from cyclegan_style.models.configurations import as_built
 from cyclegan_style.models.export import CONFIG_FILE
@@ -127,7 +127,7 @@ def is_locked(folder: Path) -> bool | None:
 def refuse_differences(folder: Path, saved: Path, config: Config) -> None:
     """Raise a UserError that lists what differs from the configuration the run began with."""
     try:
-        before = flatten(yaml.safe_load(saved.read_text(encoding="utf-8")))
+        before = flatten(from_yaml(saved.read_text(encoding="utf-8")))
     except (yaml.YAMLError, UnicodeDecodeError, AttributeError):
         raise UserError(f"{saved} is not a configuration; choose another run.dir") from None
     # Without a single measured or saved step there is nothing that the change could contradict.
