@@ -186,24 +186,24 @@ def test_the_task_is_killed_and_resumed_to_the_same_bits_and_its_model_is_applie
         "train__accumulation_steps": 2,
         "train__ema_decay": 0.9,
         "train__epochs": 100,
-        "train__max_steps": 8,
-        "checkpoint__every_steps": 3,
-        "evaluation__every_steps": 4,
+        "train__max_steps": 20,
+        "checkpoint__every_steps": 8,
+        "evaluation__every_steps": 10,
         "evaluation__metrics": ("fd", "precision_recall"),
-        "tracking__sample_every_steps": 4,
-        "tracking__log_every_steps": 2,
+        "tracking__sample_every_steps": 10,
+        "tracking__log_every_steps": 5,
     }
     whole, parts = (noise_config(run__dir=str(tmp_path / n), **fields) for n in ("whole", "parts"))
 
     run_training(whole)
-    with killed_in_step(6, monkeypatch):
+    with killed_in_step(13, monkeypatch):
         run_training(parts)
     result = run_training(parts)
 
-    assert result.step == 8
-    assert_equal_state(tmp_path / "whole", tmp_path / "parts", 8)
+    assert result.step == 20
+    assert_equal_state(tmp_path / "whole", tmp_path / "parts", 20)
     rows = metrics_of(tmp_path / "whole")
-    assert [row["step"] for row in rows] == [2, 4, 6, 8]
+    assert [row["step"] for row in rows] == [5, 10, 15, 20]
     assert {"adversarial_b", "discriminator_b"} < rows[0].keys()
     expected = {"fd_squeezenet_b", "precision_b", "recall_b", "health_diversity_b"}
     assert expected < rows[1].keys()
@@ -217,7 +217,7 @@ def test_the_task_is_killed_and_resumed_to_the_same_bits_and_its_model_is_applie
     # What the samples show is what the command makes.
     assert main(["generate", "--model", str(tmp_path / "whole"), "--output", str(tmp_path / "o"),
                  "--count", "36", "--device", "cpu"]) == 0  # fmt: skip
-    sample = read_image(tmp_path / "whole" / "samples" / "step-00000008.png")
+    sample = read_image(tmp_path / "whole" / "samples" / "step-00000020.png")
     assert np.array_equal(sample, read_image(tmp_path / "o" / "grid.png"))
 
 

@@ -210,17 +210,17 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path, monkeypatch, fields):
         return style_config(
             tmp_path,
             run__dir=str(tmp_path / name),
-            train__max_steps=8,
-            checkpoint__every_steps=3,
+            train__max_steps=20,
+            checkpoint__every_steps=5,
             **fields,
         )
 
     run_training(config("whole"))
-    with killed_in_step(6, monkeypatch):
+    with killed_in_step(14, monkeypatch):
         run_training(config("parts"))
     run_training(config("parts"))
 
-    assert_equal_state(tmp_path / "whole", tmp_path / "parts", 8)
+    assert_equal_state(tmp_path / "whole", tmp_path / "parts", 20)
     assert metrics_of(tmp_path / "parts")[-1]["style_ab"] > 0
 
 

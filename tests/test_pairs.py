@@ -183,6 +183,29 @@ def test_pairs_change_nothing_of_the_order_of_unpaired_pictures():
     assert second != whole
 
 
+def test_pairs_have_the_shape_of_the_batch_that_they_are_in(paired, tmp_path):
+    for seed, (name, size) in enumerate((("wide", (30, 60)), ("tall", (60, 30)))):
+        for domain in "ab":
+            make_pictures(tmp_path / domain / name, 3, *size, seed=seed)
+    config = paired(
+        data__a=str(tmp_path / "a"),
+        data__b=str(tmp_path / "b"),
+        data__buckets=True,
+        data__resize="shortest",
+    )
+    accelerator = Accelerator(cpu=True)
+    sampler, loader = open_batches(config, accelerator, open_dataset(config, accelerator))
+    batches = list(loader)
+    assert len(batches) == sampler.batches_per_epoch == 6
+    assert len({batch["a"].shape for batch in batches}) == 2
+    for batch in batches:
+        assert len({images.shape for images in batch.values()}) == 1
+        assert torch.equal(batch["paired_a"], batch["paired_b"].flip(1))
+    sampler.set_position(0, 4)
+    for resumed, batch in zip(loader, batches[4:], strict=True):
+        assert equal_tensors(resumed, batch)
+
+
 # Losses
 
 

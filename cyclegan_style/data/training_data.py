@@ -70,7 +70,7 @@ def open_dataset(config: Config, processes: Accelerator | PartialState) -> Unpai
     domains: dict[str, ImageDomain] = {}
     for domain, spec in specs.items():
         field, values_range = f"data.{domain}", in_numbers(data.ranges[domain])
-        found = open_pictures(spec, field=field, values_range=values_range)
+        found = open_pictures(spec, "train", field, processes.is_main_process, values_range)
         domains[domain] = opened(domain, spec, field, found, sizes)
         if data.buckets:  # a batch has the shape of its pictures of the first domain
             sizes = sorted(set(domains[domain].shapes))
