@@ -190,6 +190,7 @@ def test_a_pool_swaps_only_images_of_one_shape_and_remembers_each():
         ({"data__resize": "square"}, "data.buckets needs data.resize shortest, not square"),
         ({"data__crop_size": "128x256"}, r"data.crop_size must be one number with data\.buckets"),
         ({"data__load_size": "286x256"}, r"data.load_size must be one number with data\.buckets"),
+        ({"train__compile": True}, "train.compile must not be true with data.buckets"),
         (
             {"discriminator__architecture": "whole", "discriminator__layers": 6},
             "data.buckets is not for task noise or discriminator.architecture whole",

@@ -80,6 +80,11 @@ def problems_of_buckets(config: Config) -> list[str]:
             "data.buckets is not for task noise or discriminator.architecture whole, which need"
             " squares"
         )
+    if config.train.compile is True:
+        problems.append(
+            "train.compile must not be true with data.buckets, of which each shape would be compiled"
+            " by itself: take blocks or false"
+        )
     return problems
 
 
