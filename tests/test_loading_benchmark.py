@@ -28,6 +28,7 @@ def test_every_source_is_measured_and_the_pixels_are_torchvisions(capsys, monkey
     for name in ("jpeg", "png", "webp"):
         assert {(name, loader) for loader in ("torchvision", "folder", "memory")} <= measured
     assert ("jpeg", "list") in measured
+    assert ("jpeg", "shard") in measured
     assert all(each["images_per_second"] > 0 for each in found["loading"])
     wanted = found["wanted"]
     assert wanted["images_per_second"] == pytest.approx(

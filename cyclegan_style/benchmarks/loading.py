@@ -2,6 +2,7 @@
 
 import io
 import os
+import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -136,6 +137,7 @@ def ours(folder: Path, format_: str, workers: int, extent: LoadingExtent) -> dic
     sources = {"folder": (str(folder), 0), "memory": (str(folder), EVERYTHING)}
     if format_ == "jpeg":  # how the file is found does not depend on its format
         sources["list"] = str(listed), 0
+        sources["shard"] = str(shard_of(folder)), 0
         if find_spec("datasets") is not None:
             sources["hf"] = hub_set(folder), 0
     return {
@@ -151,6 +153,15 @@ def write_files(folder: Path, extent: LoadingExtent, ending: str) -> Path:
         pixels = resize(read_image(path), (extent.side, extent.side))
         write_image(folder / "all" / f"{path.stem}{ending}", pixels)
     return folder
+
+
+def shard_of(folder: Path) -> Path:
+    """The same files in a tar beside them."""
+    place = folder.with_suffix(".tar")
+    with tarfile.open(place, "w") as shard:
+        for path in sorted(folder.rglob("*.*")):
+            shard.add(path, path.name)
+    return place
 
 
 def hub_set(folder: Path) -> str:
