@@ -82,8 +82,8 @@ def problems_of_buckets(config: Config) -> list[str]:
         )
     if config.train.compile is True:
         problems.append(
-            "train.compile must not be true with data.buckets, of which each shape would be compiled"
-            " by itself: take blocks or false"
+            "train.compile must not be true with data.buckets, of which each shape would be"
+            " compiled by itself: take blocks or false"
         )
     return problems
 
