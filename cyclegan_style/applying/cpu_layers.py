@@ -227,10 +227,12 @@ class FewOutputsConvolution(FasterConvolution):
         """Map N×C×H×W to N×K and sides shorter by the kernel's less one."""
         kernel_height = self.kernel_size[0]
         parts = F.conv2d(x, self.rows).unflatten(1, (self.out_channels, kernel_height))
+        # So that 16 bits round each part once, and not every sum of them.
+        parts = parts.to(torch.promote_types(x.dtype, torch.float32))
         height = x.shape[2] - kernel_height + 1
         output: Tensor = parts[:, :, 0, :height]
         if self.bias is not None:
             output = output + self.bias.view(-1, 1, 1)
         for row in range(1, kernel_height):
             output = output + parts[:, :, row, row : row + height]
-        return output
+        return output.to(x.dtype)
