@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 from tiny import forget_accelerator, make_pictures, tiny_config
 
 from cyclegan_style.config import Config
+from cyclegan_style.system.measured import SWITCH
 
 # No example fails for being slow: that is the machine's doing.
 settings.register_profile(
@@ -75,6 +76,21 @@ def own_cache(tmp_path_factory) -> Iterator[None]:
             base = base.parent  # which the workers share, so that demo pictures are drawn once
         patched.setenv("CYCLEGAN_STYLE_CACHE", str(base / "cache"))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def usual_ways() -> Iterator[None]:
+    """What is fastest differs from machine to machine, and with it the last digits."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv(SWITCH, "0")
+        yield
+
+
+@pytest.fixture
+def measuring(usual_ways, tmp_path, monkeypatch) -> None:
+    """Let ways be chosen by measuring, and remembered for this test alone."""
+    monkeypatch.delenv(SWITCH)
+    monkeypatch.setenv("CYCLEGAN_STYLE_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture(autouse=True)

@@ -28,6 +28,7 @@ from cyclegan_style.evaluation.collect import collect_features
 from cyclegan_style.evaluation.definitions import DEFINITIONS
 from cyclegan_style.system.hardware import LONGEST_STEP, LONGEST_WAIT, build_accelerator
 from cyclegan_style.system.launch import launched_as_asked, leave
+from cyclegan_style.system.measured import SWITCH
 from cyclegan_style.system.processes import patient_group
 from cyclegan_style.training.cyclegan_step import CycleGanStep
 from cyclegan_style.training.number_format import precision_of_run, settled
@@ -129,6 +130,7 @@ if __name__ == "__main__" and launched_as_asked(__file__, sys.argv[1:]):
             f"{beginning}.{accelerator.process_index}.safetensors",
         )
     # Each would choose another number format; the first decides.
+    del os.environ[SWITCH]
     os.environ["CYCLEGAN_STYLE_CACHE"] = f"{sys.argv[1]}.cache-{accelerator.process_index}"
     undecided, run = tiny_config(train__mixed_precision="auto"), Path(f"{sys.argv[1]}.run")
     remember_bfloat16(undecided, (2.0, 0.5)[accelerator.process_index])

@@ -4,8 +4,6 @@ import json
 
 import pytest
 import torch
-from runs_in_tests import remember_bfloat16
-from tiny import configure
 
 from cyclegan_style.benchmarks import training
 from cyclegan_style.benchmarks.arithmetic import convolution_speed, matrix_speed, operations_of
@@ -81,18 +79,13 @@ def test_a_batch_has_room(gigabytes, of_one, of_two, expected):
 
 
 @pytest.mark.slow
-def test_steps_are_measured_in_the_format_that_is_fastest_here(monkeypatch, tmp_path):
-    monkeypatch.setenv("CYCLEGAN_STYLE_CACHE", str(tmp_path))
+def test_steps_are_measured_in_the_format_that_is_fastest_here(measuring, monkeypatch):
     monkeypatch.setattr(training, "in_own_process", lambda function, *given: function(*given))
     cost = training.measure_steps(32, 1, TINY.generator, 1, recomputing=True)
     assert cost.seconds > 0 and cost.peak_gigabytes > 0.01
 
 
 def test_everything_is_measured(capsys):
-    # Under load a measurement may choose bf16, which some processors only emulate.
-    remember_bfloat16(
-        configure(generator__channels=2, generator__blocks=1, train__channels_last=True), 0.5
-    )
     sizes = ["--size", "32", "--images", "2", "--runs", "1", "--channels", "2", "--blocks", "1"]
 
     assert main(["benchmark", "all", *sizes, "--definition", "squeezenet", "--json"]) == 0

@@ -94,10 +94,9 @@ def test_blocks_are_compiled_once_however_many_there_are():
 
 
 @pytest.fixture
-def worth_a_trial(tmp_path, monkeypatch) -> None:
+def worth_a_trial(measuring, monkeypatch) -> None:
     """Every run is long enough, and nothing that was measured before is known."""
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
-    monkeypatch.setenv("CYCLEGAN_STYLE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(compile_choice, "LONG_ENOUGH_SECONDS", 0.0)
 
 

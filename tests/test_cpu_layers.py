@@ -84,8 +84,7 @@ def test_winograd_in_16_bits_errs_about_as_a_convolution_does(dtype, size):
 
 
 @pytest.mark.parametrize("faster", [True, False])
-def test_in_16_bits_winograd_is_taken_where_it_is_faster(faster, tmp_path, monkeypatch):
-    monkeypatch.setenv("CYCLEGAN_STYLE_CACHE", str(tmp_path))
+def test_in_16_bits_winograd_is_taken_where_it_is_faster(faster, measuring):
     network = ResnetGenerator(3, 3, GeneratorConfig(channels=32, blocks=1)).to(torch.bfloat16)
     quicken_16_bits(deepcopy(network))
     remember_speed("convolutions in translation", "winograd", 2.0 if faster else 0.5)

@@ -9,11 +9,13 @@ import torch
 
 from cyclegan_style.system.measured import (
     MEASURED_FILE,
+    SWITCH,
     Speeds,
     Trial,
     fastest_here,
     measured_speeds,
 )
+from cyclegan_style.system.user_cache import cache_folder
 
 
 def at_once() -> None:
@@ -28,9 +30,8 @@ QUICK, SLOW = Trial(at_once, at_once), Trial(partial(time.sleep, 0.01), partial(
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("CYCLEGAN_STYLE_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
+def cache(measuring):
+    return cache_folder()
 
 
 def measured_again(*what: str) -> bool:
@@ -83,6 +84,16 @@ def test_what_was_measured_is_remembered_for_the_same_work_on_the_same_machine(m
     monkeypatch.delenv("ONEDNN_MAX_CPU_ISA")
     monkeypatch.setattr(torch, "__version__", "9.0")
     assert measured_again("training", "small")
+
+
+def test_the_usual_way_is_taken_without_measuring_where_that_is_switched_off(monkeypatch):
+    assert measured_again("work")
+    monkeypatch.setenv(SWITCH, "0")
+
+    speeds = fastest_here(["work"], ["slow", "quick"], never)
+
+    assert speeds.best == "slow"
+    assert speeds.reasons() == "the usual way, since CYCLEGAN_STYLE_MEASURE is 0"
 
 
 def test_damaged_and_foreign_files_are_measured_over(cache):

@@ -11,16 +11,15 @@ from cyclegan_style.applying.number_format import choose_dtype
 from cyclegan_style.errors import UserError
 from cyclegan_style.models.model_files import LoadedGenerator
 from cyclegan_style.networks import build_generator
-from cyclegan_style.runs.run_folder import FORMAT_FILE, keep_choice, kept_choice
+from cyclegan_style.runs.run_folder import FORMAT_FILE, METRICS_FILE, keep_choice, kept_choice
 from cyclegan_style.system.hardware import PRECISIONS, format_of_earlier_versions
-from cyclegan_style.system.measured import MEASURED_FILE
-from cyclegan_style.training.number_format import training_speeds
+from cyclegan_style.system.measured import MEASURED_FILE, SWITCH
+from cyclegan_style.training.number_format import precision_of_run, training_speeds
 
 
 @pytest.fixture(autouse=True)
-def on_a_cpu(tmp_path, monkeypatch):
+def on_a_cpu(measuring, monkeypatch):
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
-    monkeypatch.setenv("CYCLEGAN_STYLE_CACHE", str(tmp_path / "cache"))
 
 
 def test_a_run_keeps_the_format_that_it_began_with(configured, capsys):
@@ -62,6 +61,22 @@ def test_a_run_keeps_the_format_that_it_began_with(configured, capsys):
     assert "computing in" not in chosen
     with pytest.raises(UserError, match="mixed_precision was no and is now bf16"):
         told(6, "bf16")
+
+
+def test_without_measuring_a_run_goes_on_in_what_it_began_with(configured, capsys, monkeypatch):
+    config = configured(train__mixed_precision="auto", train__max_steps=1)
+    run = Path(config.run.dir)
+    run.mkdir()
+    monkeypatch.setenv(SWITCH, "0")
+
+    assert precision_of_run(config, run) == "no"
+    assert "computing in float32: the usual way, since" in capsys.readouterr().err
+
+    keep_choice(run, FORMAT_FILE, "bfloat16")
+    (run / METRICS_FILE).touch()
+    assert precision_of_run(config, run) == "bf16"
+    told = capsys.readouterr().err
+    assert "computing in bfloat16, as the run began, though float32 is the usual way, since" in told
 
 
 @pytest.mark.parametrize("fields", [{}, {"architecture": "unet", "levels": 5}], ids=str)

@@ -36,10 +36,9 @@ WIDE = {"generator__channels": 24, "train__convolutions": "winograd"}
 
 
 @pytest.fixture(autouse=True)
-def on_a_cpu(tmp_path, monkeypatch):
+def on_a_cpu(monkeypatch):
     monkeypatch.setattr(winograd, "FEWEST_PIXELS", 1)
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
-    monkeypatch.setenv("CYCLEGAN_STYLE_CACHE", str(tmp_path / "cache"))
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
@@ -164,7 +163,7 @@ def test_generators_and_their_average_are_trained_by_winograd():
     assert step.generators.state_dict().keys() == plain.generators.state_dict().keys()
 
 
-def test_a_run_keeps_the_convolutions_that_it_began_with(configured, capsys):
+def test_a_run_keeps_the_convolutions_that_it_began_with(measuring, configured, capsys):
     def told(max_steps: int) -> str:
         config = configured(**undecided, train__max_steps=max_steps)
         assert run_training(config).step == max_steps

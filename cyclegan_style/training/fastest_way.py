@@ -35,11 +35,8 @@ def say_what_is_chosen(
 ) -> None:
     """One line of the way and why; where nothing was measured, no more than what is unusual."""
     if chosen != fastest:
-        by = "" if speeds is None else f": {speeds.compared(fastest, chosen)}{speeds.source}"
-        say(
-            f"{doing} {chosen}, as the run began, though {fastest} is faster here{by};"
-            f" to go on in it: {to_change}"
-        )
+        why = f"{fastest} is faster here" if speeds is None else speeds.better_than(chosen)
+        say(f"{doing} {chosen}, as the run began, though {why}; to go on in it: {to_change}")
     elif speeds is not None:
         say(f"{doing} {chosen}: {speeds.reasons()}")
 
