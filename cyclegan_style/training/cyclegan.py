@@ -88,17 +88,16 @@ class Generators(Networks):
         real: Images,
         discriminators: "Discriminators",
         projections: Projections | None = None,
+        directions: Sequence[Direction] | None = None,
     ) -> GeneratorTurn:
-        """Losses of the generators against discriminators that stand still.
+        """Losses of some directions, or of all, against discriminators that stand still.
 
         Only a contrastive loss needs projections.
         """
-        if self.give_back:
-            return GeneratorTurn(self._of_giving_back(real, projections), {}, {})
         with frozen(discriminators):
             return merged(
                 self.turn_of(direction, real, discriminators, projections)
-                for direction in self.directions
+                for direction in directions or self.directions
             )
 
     def turn_of(
@@ -109,6 +108,8 @@ class Generators(Networks):
         projections: Projections | None = None,
     ) -> GeneratorTurn:
         """What one direction contributes; discriminators are meant to be frozen."""
+        if self.give_back:
+            return GeneratorTurn(self._of_giving_back(direction, real, projections), {}, {})
         turn = GeneratorTurn({}, {}, {})
         fake, unchanged, of_pair = self._translate(direction, real)
         if fake is None:
@@ -122,30 +123,30 @@ class Generators(Networks):
             turn.losses[f"paired_{direction.name}"] = self.paired_weight * distance
         return turn
 
-    def _of_giving_back(self, real: Images, projections: Projections | None) -> dict[str, Tensor]:
-        """‖G(x) − x‖ for each domain, the mean of all generators', under the usual names.
+    def _of_giving_back(
+        self, direction: Direction, real: Images, projections: Projections | None
+    ) -> dict[str, Tensor]:
+        """‖G(x) − x‖ for the target, the mean of all generators', under the usual names.
 
         A generator without a way back has the sum of both domains under the name of its target.
         """
-        zero, losses = real["a"].new_zeros(()), {}
-        for name, source, target, reverse in self.directions:
-            losses[f"adversarial_{name}"] = zero
-            if self.matching_weight:
-                losses[f"feature_matching_{name}"] = zero
-            if reverse in self:
-                losses[f"cycle_{source}"] = zero
-            given_back = self._given_back(real[target])
-            if reverse not in self:
-                given_back = given_back + self._given_back(real[source])
-            losses[f"identity_{target}"] = given_back
-            if projections is not None:  # processes wait for a gradient of each
-                losses[f"contrastive_{name}"] = 0 * mean(
-                    [p.sum() for p in projections.parameters()]
-                )
-            if self.contrastive_identity_weight:
-                losses[f"contrastive_identity_{target}"] = zero
-            if self.paired_weight:
-                losses[f"paired_{name}"] = zero
+        name, source, target, reverse = direction
+        zero = real["a"].new_zeros(())
+        losses = {f"adversarial_{name}": zero}
+        if self.matching_weight:
+            losses[f"feature_matching_{name}"] = zero
+        if reverse in self:
+            losses[f"cycle_{source}"] = zero
+        given_back = self._given_back(real[target])
+        if reverse not in self:
+            given_back = given_back + self._given_back(real[source])
+        losses[f"identity_{target}"] = given_back
+        if projections is not None:  # processes wait for a gradient of each
+            losses[f"contrastive_{name}"] = 0 * mean([p.sum() for p in projections.parameters()])
+        if self.contrastive_identity_weight:
+            losses[f"contrastive_identity_{target}"] = zero
+        if self.paired_weight:
+            losses[f"paired_{name}"] = zero
         return losses
 
     def _of_pairs_alone(self, direction: Direction, real: Images) -> dict[str, Tensor]:
@@ -280,9 +281,14 @@ class GeneratorsInTraining(nn.Module):
         self.generators = generators
         self.projections = projections
 
-    def forward(self, real: Images, discriminators: "Discriminators") -> GeneratorTurn:
-        """Losses of the generators' turn."""
-        turn: GeneratorTurn = self.generators(real, discriminators, self.projections)
+    def forward(
+        self,
+        real: Images,
+        discriminators: "Discriminators",
+        directions: Sequence[Direction] | None = None,
+    ) -> GeneratorTurn:
+        """Losses of the generators' turn, of some directions or of all."""
+        turn: GeneratorTurn = self.generators(real, discriminators, self.projections, directions)
         return turn
 
 

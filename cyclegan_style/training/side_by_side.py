@@ -18,6 +18,8 @@ from torch import Tensor
 from cyclegan_style.config import Config
 
 WAYS = 2
+LARGE_MAPS = 256 * 256 * 64
+"""Values of a batch's largest maps from which each operation keeps all cores busy by itself."""
 
 Part = TypeVar("Part")
 
@@ -28,8 +30,11 @@ def goes_side_by_side(config: Config, accelerator: Accelerator) -> bool:
     Threads would draw from torch's one source of chance in any order (only augmentations have their
     own), and each generator's running statistics would change in any order. Compiled code has the
     number of its threads built in, processes exchange gradients in one order, and where memory is
-    short, passes are better made one after the other.
+    short or maps are large, passes are better made one after the other: each way's activations are
+    then freed before the other begins.
     """
+    height, width = config.data.crop
+    values = config.train.batch_size * height * width * config.generator.channels
     draws = config.generator.dropout or config.loss.contrastive or config.loss.penalises_gradients
     remembers = config.generator.norm == "batch"
     return (
@@ -37,6 +42,7 @@ def goes_side_by_side(config: Config, accelerator: Accelerator) -> bool:
         and accelerator.num_processes == 1
         and torch.get_num_threads() >= WAYS
         and len(config.directions) == WAYS
+        and values < LARGE_MAPS
         and not (draws or remembers or config.train.compiles or config.train.checkpoint_activations)
     )
 
@@ -58,11 +64,12 @@ class SideBySide:
         work = partial(self._compute, loss_of=loss_of, parameters=parameters)
         results = list(self.threads.map(work, parts))
         for parameter, *gradients in zip(parameters, *(each for _, each in results), strict=True):
-            gradient = sum_of(gradients, parameter)
+            terms = [gradient for gradient in gradients if gradient is not None]
             if parameter.grad is None:
-                parameter.grad = gradient
-            elif gradient is not None:
-                parameter.grad += gradient
+                parameter.grad = sum_of(terms, parameter)
+            else:
+                for term in terms:  # as one after the other would add them
+                    parameter.grad += term
         return [part for part, _ in results]
 
     def _compute(
@@ -76,9 +83,8 @@ class SideBySide:
         return part, torch.autograd.grad(loss_of(part), parameters, allow_unused=True)
 
 
-def sum_of(gradients: Sequence[Tensor | None], parameter: Tensor) -> Tensor | None:
-    """The sum of those there are, laid out as the parameter is, or None."""
-    terms = [gradient for gradient in gradients if gradient is not None]
+def sum_of(terms: Sequence[Tensor], parameter: Tensor) -> Tensor | None:
+    """The sum, laid out as the parameter is, or None of none."""
     if not terms:
         return None
     if len(terms) == 1:
