@@ -18,8 +18,6 @@ from torch import Tensor
 from cyclegan_style.config import Config
 
 WAYS = 2
-LARGE_MAPS = 256 * 256 * 64
-"""Values of a batch's largest maps from which each operation keeps all cores busy by itself."""
 
 Part = TypeVar("Part")
 
@@ -30,11 +28,9 @@ def goes_side_by_side(config: Config, accelerator: Accelerator) -> bool:
     Threads would draw from torch's one source of chance in any order (only augmentations have their
     own), and each generator's running statistics would change in any order. Compiled code has the
     number of its threads built in, processes exchange gradients in one order, and where memory is
-    short or maps are large, passes are better made one after the other: each way's activations are
-    then freed before the other begins.
+    short, passes are better made one after the other: one way's activations are then freed before
+    the other's are made.
     """
-    height, width = config.data.crop
-    values = config.train.batch_size * height * width * config.generator.channels
     draws = config.generator.dropout or config.loss.contrastive or config.loss.penalises_gradients
     remembers = config.generator.norm == "batch"
     return (
@@ -42,7 +38,6 @@ def goes_side_by_side(config: Config, accelerator: Accelerator) -> bool:
         and accelerator.num_processes == 1
         and torch.get_num_threads() >= WAYS
         and len(config.directions) == WAYS
-        and values < LARGE_MAPS
         and not (draws or remembers or config.train.compiles or config.train.checkpoint_activations)
     )
 
