@@ -1,8 +1,8 @@
 """The generators and the discriminators, each pair as one module.
 
-A pair is what one optimiser updates: its ``forward`` computes all losses of its turn, so that an
-optimiser step is one forward and one backward pass through one (distributed) module. One-sided
-training has generator_ab and discriminator_b alone.
+A pair is what one optimiser updates: its ``forward`` computes the losses of its turn, those of the
+generators a direction at a time if so asked, so that all passes go through one (distributed)
+module. One-sided training has generator_ab and discriminator_b alone.
 Images and fakes are dictionaries by domain, ``"a"`` and ``"b"``; values are in [-1, 1]. Images of
 known pairs are ``"paired_a"`` and ``"paired_b"``.
 """
@@ -90,10 +90,7 @@ class Generators(Networks):
         projections: Projections | None = None,
         directions: Sequence[Direction] | None = None,
     ) -> GeneratorTurn:
-        """Losses of some directions, or of all, against discriminators that stand still.
-
-        Only a contrastive loss needs projections.
-        """
+        """Losses of some directions, or of all; only a contrastive loss needs projections."""
         with frozen(discriminators):
             return merged(
                 self.turn_of(direction, real, discriminators, projections)
@@ -113,7 +110,7 @@ class Generators(Networks):
         turn = GeneratorTurn({}, {}, {})
         fake, unchanged, of_pair = self._translate(direction, real)
         if fake is None:
-            turn.losses.update(self._of_pairs_alone(direction, real))
+            turn.losses.update(self._of_none(direction, real))
         else:
             self._judge_and_return(direction, real, fake, unchanged, discriminators, turn)
             if projections is not None:
@@ -131,12 +128,9 @@ class Generators(Networks):
         A generator without a way back has the sum of both domains under the name of its target.
         """
         name, source, target, reverse = direction
-        zero = real["a"].new_zeros(())
-        losses = {f"adversarial_{name}": zero}
+        zero, losses = real[source].new_zeros(()), self._of_none(direction, real)
         if self.matching_weight:
             losses[f"feature_matching_{name}"] = zero
-        if reverse in self:
-            losses[f"cycle_{source}"] = zero
         given_back = self._given_back(real[target])
         if reverse not in self:
             given_back = given_back + self._given_back(real[source])
@@ -149,7 +143,7 @@ class Generators(Networks):
             losses[f"paired_{name}"] = zero
         return losses
 
-    def _of_pairs_alone(self, direction: Direction, real: Images) -> dict[str, Tensor]:
+    def _of_none(self, direction: Direction, real: Images) -> dict[str, Tensor]:
         """Losses of unpaired images of which none counts."""
         name, source, target, reverse = direction
         names = [f"adversarial_{name}"]

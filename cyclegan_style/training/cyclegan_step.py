@@ -135,13 +135,17 @@ class CycleGanStep(TrainingStep):
         turns, ways = [], self._ways()
         for way in ways:
             with self._gradient_exchange(self.wrapped_generators, last and way is ways[-1]):
-                turn: GeneratorTurn = self.wrapped_generators(batch, self.discriminators, way)
-                loss = total(turn.losses)
-                if loss.requires_grad:  # a way whose weights are all 0 teaches nothing
-                    self.accelerator.backward(loss / batch_count)
-            losses = {name: each.detach() for name, each in turn.losses.items()}
-            turns.append(turn._replace(losses=losses))
+                turns.append(self._learn_way(way, batch, batch_count))
         return merged(turns)
+
+    def _learn_way(
+        self, way: tuple[Direction, ...], batch: Images, batch_count: int
+    ) -> GeneratorTurn:
+        turn: GeneratorTurn = self.wrapped_generators(batch, self.discriminators, way)
+        loss = total(turn.losses)
+        if loss.requires_grad:  # a way whose weights are all 0 teaches nothing
+            self.accelerator.backward(loss / batch_count)
+        return turn._replace(losses={name: each.detach() for name, each in turn.losses.items()})
 
     def _ways(self) -> list[tuple[Direction, ...]]:
         """The directions, each by itself, or together where processes need them so.
