@@ -43,6 +43,7 @@ ONE_SIDED = {
     "loss__cycle_a": 0.0,
     "loss__cycle_b": 0.0,
 }
+ONE_WAY_BACK = {"loss__cycle_b": 0.0}
 
 
 def weights_after_steps(accelerator: Accelerator, **fields: Any) -> dict[str, torch.Tensor]:
@@ -122,6 +123,7 @@ if __name__ == "__main__" and launched_as_asked(__file__, sys.argv[1:]):
     for beginning, fields in (
         (sys.argv[1], {}),
         (f"{sys.argv[1]}-one-sided", ONE_SIDED),
+        (f"{sys.argv[1]}-one-way-back", ONE_WAY_BACK),
         (f"{sys.argv[1]}-again", {"train__checkpoint_activations": True}),
     ):
         weights = weights_after_steps(accelerator, **fields)

@@ -14,7 +14,7 @@ import pytest
 import torch
 import yaml
 from accelerate import Accelerator
-from distributed_steps import ONE_SIDED, weights_after_steps
+from distributed_steps import ONE_SIDED, ONE_WAY_BACK, weights_after_steps
 from inception_weights import write_soft_pictures
 from runs_in_tests import assert_equal_state
 from safetensors.torch import load_file
@@ -227,7 +227,13 @@ def trained(tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("name", "fields"), [("weights", {}), ("weights-one-sided", ONE_SIDED)], ids=["", "one-sided"]
+    ("name", "fields"),
+    [
+        ("weights", {}),
+        ("weights-one-sided", ONE_SIDED),
+        ("weights-one-way-back", ONE_WAY_BACK),
+    ],
+    ids=["", "one-sided", "one way back"],
 )
 def test_two_processes_take_the_steps_of_one_with_twice_the_batch(trained, name, fields):
     expected = weights_after_steps(Accelerator(cpu=True), **fields)

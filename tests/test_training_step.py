@@ -22,7 +22,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from cyclegan_style.training.average import MovingAverage
 from cyclegan_style.training.cyclegan import build_generators
 from cyclegan_style.training.cyclegan_step import CycleGanStep
-from cyclegan_style.training.step import Losses
+from cyclegan_style.training.step import Losses, means_of, total
 
 pytestmark = pytest.mark.numeric
 
@@ -444,3 +444,41 @@ def test_the_seed_decides_the_weights():
     assert largest_difference(
         same.generators["ab"].state_dict(), same.generators["ba"].state_dict()
     ) > 0.01  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("progress", "fields"),
+    [
+        (1, {"loss__cycle_noise": 0.1, "generator__norm": "batch", "generator__dropout": True}),
+        (1, {"loss__contrastive": 1.0, "data__crop_size": 16}),
+        (1, {"loss__adversarial_weight": 0, "loss__cycle_b": 0, "loss__identity_a": 0}),
+        (0, {"train__identity_steps": 1}),
+    ],
+    ids=["noise, dropout and batch norm", "contrastive", "one way counts", "giving back"],
+)
+def test_one_way_after_the_other_has_the_gradients_of_both_at_once(progress, fields):
+    step = build_step(train__accumulation_steps=2, **fields)
+    step.set_progress(0.0, progress)
+    parameters = list(step.generators_in_training.parameters())
+    batches = [random_batch(2, 16, 16, seed=seed) for seed in range(2)]
+    torch.manual_seed(5)
+    losses = []
+    for batch in batches:
+        step.generators.seed_noise(torch.device("cpu"))
+        turn = step.generators_in_training(batch, step.discriminators)
+        (total(turn.losses) / len(batches)).backward()
+        losses.append(turn.losses)
+    expected = [parameter.grad for parameter in parameters]
+    for parameter in parameters:
+        parameter.grad = None
+
+    torch.manual_seed(5)
+    found = step.run(batches)
+
+    for name, loss in means_of(losses).items():
+        torch.testing.assert_close(found[name], loss, rtol=1e-12, atol=0)
+    moments = step.optimizers["generator_optimizer"].state_dict()["state"]
+    assert len(moments) == sum(gradient is not None for gradient in expected) > 0
+    for place, state in moments.items():
+        # Adam's first mean is a half of the gradient.
+        torch.testing.assert_close(state["exp_avg"], expected[place] / 2, rtol=1e-9, atol=1e-12)

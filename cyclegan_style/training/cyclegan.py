@@ -1,8 +1,8 @@
 """The generators and the discriminators, each pair as one module.
 
-A pair is what one optimiser updates: its ``forward`` computes all losses of its turn, so that an
-optimiser step is one forward and one backward pass through one (distributed) module. One-sided
-training has generator_ab and discriminator_b alone.
+A pair is what one optimiser updates: its ``forward`` computes the losses of its turn, those of the
+generators a direction at a time if so asked, so that all passes go through one (distributed)
+module. One-sided training has generator_ab and discriminator_b alone.
 Images and fakes are dictionaries by domain, ``"a"`` and ``"b"``; values are in [-1, 1]. Images of
 known pairs are ``"paired_a"`` and ``"paired_b"``.
 """
@@ -88,17 +88,13 @@ class Generators(Networks):
         real: Images,
         discriminators: "Discriminators",
         projections: Projections | None = None,
+        directions: Sequence[Direction] | None = None,
     ) -> GeneratorTurn:
-        """Losses of the generators against discriminators that stand still.
-
-        Only a contrastive loss needs projections.
-        """
-        if self.give_back:
-            return GeneratorTurn(self._of_giving_back(real, projections), {}, {})
+        """Losses of some directions, or of all; only a contrastive loss needs projections."""
         with frozen(discriminators):
             return merged(
                 self.turn_of(direction, real, discriminators, projections)
-                for direction in self.directions
+                for direction in directions or self.directions
             )
 
     def turn_of(
@@ -109,10 +105,12 @@ class Generators(Networks):
         projections: Projections | None = None,
     ) -> GeneratorTurn:
         """What one direction contributes; discriminators are meant to be frozen."""
+        if self.give_back:
+            return GeneratorTurn(self._of_giving_back(direction, real, projections), {}, {})
         turn = GeneratorTurn({}, {}, {})
         fake, unchanged, of_pair = self._translate(direction, real)
         if fake is None:
-            turn.losses.update(self._of_pairs_alone(direction, real))
+            turn.losses.update(self._of_none(direction, real))
         else:
             self._judge_and_return(direction, real, fake, unchanged, discriminators, turn)
             if projections is not None:
@@ -122,33 +120,30 @@ class Generators(Networks):
             turn.losses[f"paired_{direction.name}"] = self.paired_weight * distance
         return turn
 
-    def _of_giving_back(self, real: Images, projections: Projections | None) -> dict[str, Tensor]:
-        """‖G(x) − x‖ for each domain, the mean of all generators', under the usual names.
+    def _of_giving_back(
+        self, direction: Direction, real: Images, projections: Projections | None
+    ) -> dict[str, Tensor]:
+        """‖G(x) − x‖ for the target, the mean of all generators', under the usual names.
 
         A generator without a way back has the sum of both domains under the name of its target.
         """
-        zero, losses = real["a"].new_zeros(()), {}
-        for name, source, target, reverse in self.directions:
-            losses[f"adversarial_{name}"] = zero
-            if self.matching_weight:
-                losses[f"feature_matching_{name}"] = zero
-            if reverse in self:
-                losses[f"cycle_{source}"] = zero
-            given_back = self._given_back(real[target])
-            if reverse not in self:
-                given_back = given_back + self._given_back(real[source])
-            losses[f"identity_{target}"] = given_back
-            if projections is not None:  # processes wait for a gradient of each
-                losses[f"contrastive_{name}"] = 0 * mean(
-                    [p.sum() for p in projections.parameters()]
-                )
-            if self.contrastive_identity_weight:
-                losses[f"contrastive_identity_{target}"] = zero
-            if self.paired_weight:
-                losses[f"paired_{name}"] = zero
+        name, source, target, reverse = direction
+        zero, losses = real[source].new_zeros(()), self._of_none(direction, real)
+        if self.matching_weight:
+            losses[f"feature_matching_{name}"] = zero
+        given_back = self._given_back(real[target])
+        if reverse not in self:
+            given_back = given_back + self._given_back(real[source])
+        losses[f"identity_{target}"] = given_back
+        if projections is not None:  # processes wait for a gradient of each
+            losses[f"contrastive_{name}"] = 0 * mean([p.sum() for p in projections.parameters()])
+        if self.contrastive_identity_weight:
+            losses[f"contrastive_identity_{target}"] = zero
+        if self.paired_weight:
+            losses[f"paired_{name}"] = zero
         return losses
 
-    def _of_pairs_alone(self, direction: Direction, real: Images) -> dict[str, Tensor]:
+    def _of_none(self, direction: Direction, real: Images) -> dict[str, Tensor]:
         """Losses of unpaired images of which none counts."""
         name, source, target, reverse = direction
         names = [f"adversarial_{name}"]
@@ -280,9 +275,14 @@ class GeneratorsInTraining(nn.Module):
         self.generators = generators
         self.projections = projections
 
-    def forward(self, real: Images, discriminators: "Discriminators") -> GeneratorTurn:
-        """Losses of the generators' turn."""
-        turn: GeneratorTurn = self.generators(real, discriminators, self.projections)
+    def forward(
+        self,
+        real: Images,
+        discriminators: "Discriminators",
+        directions: Sequence[Direction] | None = None,
+    ) -> GeneratorTurn:
+        """Losses of the generators' turn, of some directions or of all."""
+        turn: GeneratorTurn = self.generators(real, discriminators, self.projections, directions)
         return turn
 
 

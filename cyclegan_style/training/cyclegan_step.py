@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from cyclegan_style.config import Config
-from cyclegan_style.config.directions import DOMAINS
+from cyclegan_style.config.directions import DOMAINS, Direction
 from cyclegan_style.training.activations import look_again
 from cyclegan_style.training.contrastive import Projections
 from cyclegan_style.training.cyclegan import (
@@ -96,8 +96,7 @@ class CycleGanStep(TrainingStep):
             self.generators.seed_noise(self.accelerator.device)
             if self.side_by_side is not None:
                 self.discriminators.seed_augmentations(self.accelerator.device)
-            with self._gradient_exchange(self.wrapped_generators, index == len(batches) - 1):
-                turns.append(self._learn_to_translate(batch, len(batches)))
+            turns.append(self._learn_to_translate(batch, len(batches), index == len(batches) - 1))
         self._update(self.generators_in_training, self.optimizers["generator_optimizer"])
         return turns
 
@@ -118,13 +117,11 @@ class CycleGanStep(TrainingStep):
         self._update(self.discriminators, self.optimizers["discriminator_optimizer"])
         return all_losses
 
-    def _learn_to_translate(self, batch: Images, batch_count: int) -> GeneratorTurn:
+    def _learn_to_translate(self, batch: Images, batch_count: int, last: bool) -> GeneratorTurn:
         """Add the gradients of the generators' losses on a batch."""
         generators, judges = self.generators, self.discriminators
-        if self.side_by_side is None or generators.give_back:
-            turn: GeneratorTurn = self.wrapped_generators(batch, judges)
-            self.accelerator.backward(total(turn.losses) / batch_count)
-            return turn
+        if self.side_by_side is None:
+            return self._learn_way_by_way(batch, batch_count, last)
         with frozen(judges):
             turns = self.side_by_side.add_gradients(
                 [partial(generators.turn_of, way, batch, judges) for way in generators.directions],
@@ -132,6 +129,36 @@ class CycleGanStep(TrainingStep):
                 list(generators.parameters()),
             )
         return merged(turns)
+
+    def _learn_way_by_way(self, batch: Images, batch_count: int, last: bool) -> GeneratorTurn:
+        """The same, one way after the other, whose activations are freed in between."""
+        turns, ways = [], self._ways()
+        for way in ways:
+            with self._gradient_exchange(self.wrapped_generators, last and way is ways[-1]):
+                turns.append(self._learn_way(way, batch, batch_count))
+        return merged(turns)
+
+    def _learn_way(
+        self, way: tuple[Direction, ...], batch: Images, batch_count: int
+    ) -> GeneratorTurn:
+        turn: GeneratorTurn = self.wrapped_generators(batch, self.discriminators, way)
+        loss = total(turn.losses)
+        if loss.requires_grad:  # a way whose weights are all 0 teaches nothing
+            self.accelerator.backward(loss / batch_count)
+        return turn._replace(losses={name: each.detach() for name, each in turn.losses.items()})
+
+    def _ways(self) -> list[tuple[Direction, ...]]:
+        """The directions, each by itself, or together where processes need them so.
+
+        Those wait for a gradient of every weight in the last backward pass. A translation that does
+        not go back has none for the other generator, and contrasts have them for the projections of
+        the target alone.
+        """
+        generators = self.generators
+        touch_all = self.projections is None and all(generators.cycle_weight.values())
+        if self.accelerator.num_processes > 1 and not touch_all:
+            return [generators.directions]
+        return [(direction,) for direction in generators.directions]
 
     def _learn_to_judge(self, batch: Images, shown: Images, batch_count: int) -> Losses:
         """Add the gradients of the discriminators' losses on real images and translations."""

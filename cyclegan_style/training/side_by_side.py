@@ -28,7 +28,8 @@ def goes_side_by_side(config: Config, accelerator: Accelerator) -> bool:
     Threads would draw from torch's one source of chance in any order (only augmentations have their
     own), and each generator's running statistics would change in any order. Compiled code has the
     number of its threads built in, processes exchange gradients in one order, and where memory is
-    short, passes are better made one after the other.
+    short, passes are better made one after the other: one way's activations are then freed before
+    the other's are made.
     """
     draws = config.generator.dropout or config.loss.contrastive or config.loss.penalises_gradients
     remembers = config.generator.norm == "batch"
@@ -58,11 +59,12 @@ class SideBySide:
         work = partial(self._compute, loss_of=loss_of, parameters=parameters)
         results = list(self.threads.map(work, parts))
         for parameter, *gradients in zip(parameters, *(each for _, each in results), strict=True):
-            gradient = sum_of(gradients, parameter)
+            terms = [gradient for gradient in gradients if gradient is not None]
             if parameter.grad is None:
-                parameter.grad = gradient
-            elif gradient is not None:
-                parameter.grad += gradient
+                parameter.grad = sum_of(terms, parameter)
+            else:
+                for term in terms:  # as one after the other would add them
+                    parameter.grad += term
         return [part for part, _ in results]
 
     def _compute(
@@ -76,9 +78,8 @@ class SideBySide:
         return part, torch.autograd.grad(loss_of(part), parameters, allow_unused=True)
 
 
-def sum_of(gradients: Sequence[Tensor | None], parameter: Tensor) -> Tensor | None:
-    """The sum of those there are, laid out as the parameter is, or None."""
-    terms = [gradient for gradient in gradients if gradient is not None]
+def sum_of(terms: Sequence[Tensor], parameter: Tensor) -> Tensor | None:
+    """The sum, laid out as the parameter is, or None of none."""
     if not terms:
         return None
     if len(terms) == 1:
