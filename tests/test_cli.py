@@ -127,8 +127,9 @@ def test_a_failed_start_over_its_data_leaves_the_folder_free(empty_folder):
 TINY = [
     *("--data.load_size", "32", "--data.crop_size", "24", "--data.num_workers", "0"),
     *("--generator.architecture", "resnet", "--generator.channels", "2"),
-    *("--generator.blocks", "1", "--train.cpu_threads", "1"),
+    *("--generator.blocks", "1", "--generator.full_size_channels", "0"),
     *("--discriminator.channels", "2", "--discriminator.layers", "1"),
+    *("--discriminator.feature_layers", "[]", "--train.cpu_threads", "1"),
     *("--train.max_steps", "1", "--train.mixed_precision", "no"),
 ]
 
