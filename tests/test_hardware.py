@@ -37,12 +37,45 @@ page_faults()
 print(usual, page_faults())
 """
 
+COUNT_HEAPS = """
+import ctypes
+import sys
+from threading import Barrier, Thread
+from cyclegan_style.system.memory import share_heaps
+
+if sys.argv[1] == "shared":
+    share_heaps()
+library, all_hold_memory = ctypes.CDLL(None), Barrier(5)
+library.malloc.restype = library.fdopen.restype = ctypes.c_void_p
+
+def hold() -> None:
+    assert library.malloc(1000)
+    all_hold_memory.wait()
+
+threads = [Thread(target=hold) for _ in range(5)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+library.malloc_info(0, ctypes.c_void_p(library.fdopen(1, b"w")))
+library.fflush(None)
+"""
+
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's own settings")
 def test_freed_memory_is_used_again():
     result = subprocess.run([sys.executable, "-c", COUNT_FAULTS], capture_output=True, text=True)
     usual, afterwards = map(int, result.stdout.split())
     assert afterwards < usual / 10
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's own settings")
+def test_threads_share_heaps():
+    usual, shared = (
+        subprocess.run([sys.executable, "-c", COUNT_HEAPS, which], capture_output=True, text=True)
+        for which in ("usual", "shared")
+    )
+    assert usual.stdout.count("<heap nr=") > shared.stdout.count("<heap nr=") == 2
 
 
 def test_processes_share_the_memory(monkeypatch):

@@ -19,7 +19,7 @@ from cyclegan_style.models.configurations import beyond_the_reference, differing
 from cyclegan_style.models.export import export_model
 from cyclegan_style.models.model_files import load_generator
 from cyclegan_style.networks import build_generator
-from cyclegan_style.networks.layers import Padding
+from cyclegan_style.networks.layers import Border, Padding
 from cyclegan_style.networks.resampling import EnlargingConvolution, halving, last_layer
 from cyclegan_style.networks.sizes import LARGEST_KERNEL, SMALLEST_SIDE
 from cyclegan_style.runs.run_folder import refuse_differences
@@ -66,6 +66,16 @@ def network(config: GeneratorConfig) -> nn.Module:
     generator = build_generator(config).double().eval()
     enlarge_weights(generator)
     return generator.requires_grad_(False)
+
+
+@pytest.mark.parametrize("padding", PADDINGS)
+def test_a_border_keeps_the_number_format(padding):
+    torch.manual_seed(0)
+    x = torch.randn(1, 3, 5, 6).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        bordered = Border(2, padding)(x)
+    assert bordered.dtype == torch.bfloat16
+    assert bordered.float().equal(F.pad(x.float(), (2, 2, 2, 2), MODES[padding]))
 
 
 @pytest.mark.parametrize("name", GENERATORS)

@@ -54,7 +54,9 @@ class Border(nn.Module):
 
 def extended(x: Tensor, widths: tuple[int, int, int, int], padding: Padding) -> Tensor:
     """A map with so many pixels more to the left, to the right, above and below."""
-    return F.pad(x, widths, "constant" if padding == "zero" else padding)
+    # It computes nothing, but autocast on a CPU would make and keep float32 of 16 bits.
+    with torch.autocast(x.device.type, enabled=False):
+        return F.pad(x, widths, "constant" if padding == "zero" else padding)
 
 
 def padding_mode(padding: Padding) -> Literal["zeros", "reflect", "replicate"]:

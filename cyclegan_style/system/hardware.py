@@ -20,6 +20,7 @@ from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined
 from cyclegan_style.config import Config, TrainConfig
 from cyclegan_style.errors import UserError
 from cyclegan_style.system.cores import processes_here, usable_cores
+from cyclegan_style.system.memory import share_heaps
 
 PrecisionName = Literal["auto", "fp32", "bf16", "fp16"]
 TrainingPrecision = Literal["no", "bf16", "fp16"]
@@ -52,6 +53,7 @@ def join_training(train: TrainConfig) -> PartialState:
 
 def build_accelerator(config: Config, precision: str) -> Accelerator:
     """The Accelerator through which everything that depends on the hardware goes."""
+    share_heaps()
     join_training(config.train)
     torch.backends.cuda.matmul.allow_tf32 = config.train.tf32
     torch.backends.cudnn.allow_tf32 = config.train.tf32

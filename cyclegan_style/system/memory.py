@@ -13,6 +13,7 @@ from cyclegan_style.system.cores import processes_here
 # Of malloc.h.
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
+_M_ARENA_MAX = -8
 
 
 def free_memory(device: torch.device) -> int:
@@ -84,3 +85,13 @@ def reuse_freed_memory() -> None:
                 if library.mallopt(_M_MMAP_THRESHOLD, threshold):
                     library.mallopt(_M_TRIM_THRESHOLD, 2 * threshold)
                     return
+
+
+def share_heaps() -> None:
+    """Let threads that are yet to start take memory from two heaps, where they find what is free.
+
+    By default glibc gives each thread a heap of its own, which keeps what it held at its peak.
+    """
+    if sys.platform == "linux":
+        with suppress(AttributeError):  # another C library
+            ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
