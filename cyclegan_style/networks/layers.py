@@ -54,8 +54,8 @@ class Border(nn.Module):
 
 def extended(x: Tensor, widths: tuple[int, int, int, int], padding: Padding) -> Tensor:
     """A map with so many pixels more to the left, to the right, above and below."""
-    # It computes nothing, but autocast on a CPU would make and keep float32 of 16 bits.
-    with torch.autocast(x.device.type, enabled=False):
+    # It computes nothing, but autocast on a CPU makes and keeps float32 of 16 bits.
+    with torch.autocast("cpu", enabled=False):
         return F.pad(x, widths, "constant" if padding == "zero" else padding)
 
 
