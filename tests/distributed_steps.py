@@ -48,8 +48,8 @@ ONE_WAY_BACK = {"loss__cycle_b": 0.0}
 
 def weights_after_steps(accelerator: Accelerator, **fields: Any) -> dict[str, torch.Tensor]:
     """All weights after steps on this process's part of the images of each step."""
-    heads = {"discriminator__feature_layers": ("fire3",)}
-    config = tiny_config(generator__norm="none", **heads, **fields)
+    beside = {"discriminator__feature_layers": ("fire3",), "loss__detail": 0.5}
+    config = tiny_config(generator__norm="none", **beside, **fields)
     step = CycleGanStep(config, accelerator, torch.float64)
     enlarge_weights(step.generators, 1)
     enlarge_weights(step.discriminators, 2)

@@ -59,6 +59,7 @@ BAD_VALUES = [
     ("loss.identity_b", -0.5),
     ("loss.penalty_weight", -1.0),
     ("loss.feature_matching", -1.0),
+    ("loss.detail", -1.0),
     ("loss.cycle_decay", 1.5),
     ("loss.cycle_noise", -0.1),
     ("discriminator.scales", 0),

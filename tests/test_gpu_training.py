@@ -48,6 +48,7 @@ EVERY_OPTION = {
     "generator__upsampling": "bilinear",
     "loss__contrastive": 1.0,
     "loss__cycle_features": ("conv1",),
+    "loss__detail": 0.5,
     "loss__gradient_penalty": "r1",
     "optimizer__clip_norm": 1.0,
     "train__ema_decay": 0.9,

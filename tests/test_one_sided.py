@@ -38,6 +38,7 @@ ONE_SIDED = {
 BESIDE = {
     "loss__contrastive_identity": 3.0,
     "loss__feature_matching": 1.0,
+    "loss__detail": 0.5,
     "train__pool_size": 2,
     "train__ema_decay": 0.9,
     "generator__dropout": True,
@@ -151,7 +152,13 @@ def test_only_what_is_trained_is_saved_shown_and_measured(trained):
     assert {path.name for path in (run / "best").iterdir()} == {"swd_ab"}
     assert {path.name for path in (run / "best/swd_ab").iterdir()} == files | {"score.json"}
     measured = {name for line in metrics_of(run) for name in line}
-    beside = {"contrastive_identity_b", "feature_matching_ab", "swd_ab", "structure_ab"}
+    beside = {
+        "contrastive_identity_b",
+        "feature_matching_ab",
+        "detail_ab",
+        "swd_ab",
+        "structure_ab",
+    }
     health = {"health_change_ab", "health_spread_b"}
     assert measured >= {"adversarial_ab", "contrastive_ab", "discriminator_b"} | beside | health
     assert not {name for name in measured if name.endswith(("_ba", "_a")) or "hidden" in name}

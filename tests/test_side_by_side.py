@@ -15,6 +15,7 @@ ALL_TERMS = {
     "generator__skip": True,
     "discriminator__scales": 2,
     "discriminator__feature_layers": ("fire3",),
+    "loss__detail": 0.5,
     "loss__feature_matching": 1.0,
     "optimizer__clip_norm": 1.0,
     "loss__cycle_noise": 0.1,

@@ -43,6 +43,7 @@ WITH_HEADS = {
     "loss__contrastive": 1.0,
     "loss__cycle_decay": 0.5,
     "loss__cycle_noise": 0.05,
+    "loss__detail": 0.5,
     "generator__attention": True,
 }
 
@@ -104,7 +105,7 @@ def test_weights_follow_the_schedule_that_is_stretched_to_so_many_steps(configur
 
 
 def test_first_steps_may_teach_generators_to_give_back_their_input_alone(configured):
-    options = {"loss__contrastive": 1.0, "loss__feature_matching": 1.0}
+    options = {"loss__contrastive": 1.0, "loss__feature_matching": 1.0, "loss__detail": 1.0}
     config = configured(
         train__identity_steps=3, train__max_steps=5, checkpoint__every_steps=1, **options
     )
@@ -114,7 +115,9 @@ def test_first_steps_may_teach_generators_to_give_back_their_input_alone(configu
 
     run = Path(config.run.dir)
     beside = {
-        f"{name}_{way}" for name in ("contrastive", "feature_matching") for way in ("ab", "ba")
+        f"{name}_{way}"
+        for name in ("contrastive", "detail", "feature_matching")
+        for way in ("ab", "ba")
     }
     first, mixed, last = metrics_of(run)
     for name in LOSSES | beside:

@@ -230,6 +230,7 @@ OPTIONS = {
     "scales": {"discriminator__scales": 2},
     "scales wgan_gp": {"discriminator__scales": 2, "loss__adversarial": "wgan_gp"},
     "feature_matching": {"loss__feature_matching": 1.0},
+    "detail": {"loss__detail": 1.0},
     "cycle_features": {"loss__cycle_features": ("conv1",), "data__crop_size": 32},
     "contrastive": {"loss__contrastive": 1.0, "loss__cycle_a": 0.0, "loss__cycle_b": 0.0},
     "pixel": {"discriminator__architecture": "pixel"},
@@ -237,6 +238,7 @@ OPTIONS = {
 }
 LOSSES_OF_OPTIONS = {
     "contrastive": ("contrastive_ab", "contrastive_ba"),
+    "detail": ("detail_ab", "detail_ba"),
     "feature_matching": ("feature_matching_ab", "feature_matching_ba"),
 }
 

@@ -244,6 +244,10 @@ class LossConfig:
     feature_matching: float = 0.0
     """Weight of the distance between the mean activations that real and translated images have in
     the discriminator (Salimans et al., 2016); 0 leaves the term out."""
+    detail: float = 0.0
+    """Weight of (log e_ab − log e)², where e_ab is the energy of the gradients of generator_ab(a)
+    over that of a, and e that of pictures of B over those of A: translations become as sharp as
+    the pictures of their domain; 0 leaves the term out."""
     gradient_penalty: Literal["none", "r1", "r1_r2", "zero_centred"] = "none"
     """Penalty on the discriminators' gradients: r1 on real images, r1_r2 on real and on translated
     ones, zero_centred between the two. wgan_gp brings its own."""

@@ -51,6 +51,7 @@ _LEAST = {
     "loss.contrastive": 0,
     "loss.contrastive_identity": 0,
     "loss.feature_matching": 0,
+    "loss.detail": 0,
     "loss.penalty_weight": 0,
     "style.paintings": 1,
     "style.content_weight": 0,

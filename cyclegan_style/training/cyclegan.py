@@ -25,6 +25,7 @@ from cyclegan_style.networks.feature_heads import scaled
 from cyclegan_style.system.constants import constant
 from cyclegan_style.training.augment import augment
 from cyclegan_style.training.contrastive import Projections, build_projections, contrastive
+from cyclegan_style.training.detail import distance_of_detail
 from cyclegan_style.training.frozen_features import Networks
 from cyclegan_style.training.losses import (
     cycle,
@@ -70,6 +71,9 @@ class Generators(Networks):
         self.adversarial_weight = loss.adversarial_weight
         self.paired_weight = loss.paired
         self.matching_weight = loss.feature_matching
+        self.detail_weight = loss.detail
+        self.wanted_detail: dict[str, Tensor] = {}
+        """What translations should gain over their inputs, by direction."""
         self.contrastive_weight = loss.contrastive
         self.contrastive_identity_weight = loss.contrastive_identity
         self.cycle_weight = {"a": loss.cycle_a, "b": loss.cycle_b}
@@ -131,6 +135,8 @@ class Generators(Networks):
         zero, losses = real[source].new_zeros(()), self._of_none(direction, real)
         if self.matching_weight:
             losses[f"feature_matching_{name}"] = zero
+        if self.detail_weight:
+            losses[f"detail_{name}"] = zero
         given_back = self._given_back(real[target])
         if reverse not in self:
             given_back = given_back + self._given_back(real[source])
@@ -165,7 +171,7 @@ class Generators(Networks):
         turn: GeneratorTurn,
     ) -> None:
         """Note the translation and all losses of it that need no projections."""
-        _, source, target, reverse = direction
+        name, source, target, reverse = direction
         turn.fakes[target] = fake.detach()
         of_cycle = fake.new_zeros(())
         if self.cycle_weight[source]:
@@ -173,6 +179,9 @@ class Generators(Networks):
             turn.reconstructions[source] = reconstruction.detach()
             of_cycle = self._cycle_weight_now(source) * self._distance(reconstruction, real[source])
         turn.losses.update(self._judged(direction, real, fake, discriminators))
+        if self.detail_weight:
+            distance = distance_of_detail(fake, real[source], self.wanted_detail[name])
+            turn.losses[f"detail_{name}"] = self.detail_weight * distance
         if reverse in self:
             turn.losses[f"cycle_{source}"] = of_cycle
         weight = self.identity_weight[target]
@@ -256,7 +265,12 @@ class Generators(Networks):
         _, source, target, _ = direction
         inputs = {}
         identity_counts = self.identity_weight[target] or self.contrastive_identity_weight
-        weights = (self.adversarial_weight, self.cycle_weight[source], self.contrastive_weight)
+        weights = (
+            self.adversarial_weight,
+            self.cycle_weight[source],
+            self.contrastive_weight,
+            self.detail_weight,
+        )
         if identity_counts or any(weights):
             inputs["fake"] = real[source]
         if identity_counts:

@@ -26,6 +26,7 @@ from cyclegan_style.training.cyclegan import (
     merged,
     projections_for,
 )
+from cyclegan_style.training.detail import DomainDetail, detail_of
 from cyclegan_style.training.passes import frozen
 from cyclegan_style.training.pool import ImagePool
 from cyclegan_style.training.side_by_side import SideBySide, goes_side_by_side
@@ -51,6 +52,7 @@ class CycleGanStep(TrainingStep):
         in_training = GeneratorsInTraining(self.generators, projections).to(**self.place)
         self.generators_in_training = in_training
         self.pools = build_pools(config, accelerator.process_index)
+        self.detail = DomainDetail().to(**self.place) if config.loss.detail else None
         self._prepare_generators(config.train)
         if config.train.checkpoint_activations and projections is not None:
             projections.look = look_again
@@ -65,9 +67,10 @@ class CycleGanStep(TrainingStep):
 
     @property
     def trained(self) -> dict[str, nn.Module]:
-        """Generators, discriminators and a contrastive loss's projections."""
+        """Generators, discriminators and what losses of options learn beside them."""
+        beside = {"projections": self.projections, "detail": self.detail}
         networks = {"generators": self.generators, "discriminators": self.discriminators}
-        return networks | ({} if self.projections is None else {"projections": self.projections})
+        return networks | {name: each for name, each in beside.items() if each is not None}
 
     @property
     def projections(self) -> Projections | None:
@@ -93,12 +96,20 @@ class CycleGanStep(TrainingStep):
     def _generators_turn(self, batches: Sequence[Images]) -> list[GeneratorTurn]:
         turns = []
         for index, batch in enumerate(batches):
+            self._measure_detail(batch)
             self.generators.seed_noise(self.accelerator.device)
             if self.side_by_side is not None:
                 self.discriminators.seed_augmentations(self.accelerator.device)
             turns.append(self._learn_to_translate(batch, len(batches), index == len(batches) - 1))
         self._update(self.generators_in_training, self.optimizers["generator_optimizer"])
         return turns
+
+    def _measure_detail(self, batch: Images) -> None:
+        """Let the generators know how much detail the domains have, on every process the same."""
+        if self.detail is not None:
+            found = torch.stack([detail_of(batch[domain]).mean() for domain in DOMAINS])
+            self.detail.add(self.accelerator.reduce(found, "mean"))
+            self.generators.wanted_detail = self.detail.wanted()
 
     def _discriminators_turn(
         self, batches: Sequence[Images], turns: Sequence[GeneratorTurn]

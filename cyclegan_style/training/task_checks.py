@@ -21,6 +21,7 @@ OF_ONE_TASK = {
     "loss.identity_": ("cyclegan",),
     "loss.contrastive": ("cyclegan",),
     "loss.feature_matching": ("cyclegan",),
+    "loss.detail": ("cyclegan",),
     "loss.adversarial_weight": ("cyclegan",),
     "loss.paired": ("cyclegan",),
     "data.pairs": ("cyclegan",),
