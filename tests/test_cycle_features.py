@@ -6,8 +6,9 @@ from accelerate import Accelerator
 from tiny import enlarge_weights, equal_tensors, random_batch, tiny_config
 
 from cyclegan_style.features.squeezenet import SQUEEZENET
-from cyclegan_style.training.cyclegan import build_discriminators, build_generators
+from cyclegan_style.training.cyclegan import build_generators
 from cyclegan_style.training.cyclegan_step import CycleGanStep
+from cyclegan_style.training.discriminators import build_discriminators
 
 pytestmark = pytest.mark.numeric
 

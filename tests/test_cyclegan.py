@@ -6,12 +6,8 @@ from tiny import enlarge_weights, random_batch, tiny_config
 from torch import Tensor, nn
 
 from cyclegan_style.config import Config
-from cyclegan_style.training.cyclegan import (
-    Discriminators,
-    Generators,
-    build_discriminators,
-    build_generators,
-)
+from cyclegan_style.training.cyclegan import Generators, build_generators
+from cyclegan_style.training.discriminators import Discriminators, build_discriminators
 from cyclegan_style.training.passes import apply_to_each
 
 pytestmark = pytest.mark.numeric

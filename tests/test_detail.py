@@ -9,9 +9,10 @@ from accelerate import Accelerator
 from tiny import enlarge_weights, forget_accelerator, random_batch, tiny_config
 from torch import Tensor
 
-from cyclegan_style.training.cyclegan import build_discriminators, build_generators
+from cyclegan_style.training.cyclegan import build_generators
 from cyclegan_style.training.cyclegan_step import CycleGanStep
 from cyclegan_style.training.detail import FAINTEST, DomainDetail, detail_of, distance_of_detail
+from cyclegan_style.training.discriminators import build_discriminators
 
 pytestmark = pytest.mark.numeric
 

@@ -20,8 +20,9 @@ from cyclegan_style.models.export import export_model
 from cyclegan_style.networks.feature_heads import SQUEEZENET_LAYERS, FeatureHeads
 from cyclegan_style.runs.discriminators import load_discriminators
 from cyclegan_style.training.augment import augment
-from cyclegan_style.training.cyclegan import Discriminators, build_discriminators, build_generators
+from cyclegan_style.training.cyclegan import build_generators
 from cyclegan_style.training.cyclegan_step import CycleGanStep
+from cyclegan_style.training.discriminators import Discriminators, build_discriminators
 from cyclegan_style.training.fine_tuning import begin_from
 
 pytestmark = pytest.mark.numeric

@@ -18,7 +18,8 @@ from cyclegan_style.data.training_data import open_dataset, open_test_domains
 from cyclegan_style.networks.discriminators import PatchDiscriminator
 from cyclegan_style.runs.best import BestScores
 from cyclegan_style.runs.health import DETECTORS, findings, new_complaints
-from cyclegan_style.training.cyclegan import Discriminators, Generators
+from cyclegan_style.training.cyclegan import Generators
+from cyclegan_style.training.discriminators import Discriminators
 from cyclegan_style.training.health import Health
 from cyclegan_style.training.progress import Progress
 

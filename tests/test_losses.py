@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from tiny import random_batch, tiny_config
 from torch import Tensor, nn
 
-from cyclegan_style.training.cyclegan import build_discriminators, build_generators
+from cyclegan_style.training.cyclegan import build_generators
+from cyclegan_style.training.discriminators import build_discriminators
 from cyclegan_style.training.losses import (
     cycle,
     discriminator_adversarial,

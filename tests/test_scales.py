@@ -18,8 +18,8 @@ from cyclegan_style.models.discriminator_files import read_discriminator_file
 from cyclegan_style.models.export import export_model
 from cyclegan_style.networks import build_discriminator
 from cyclegan_style.runs.discriminators import load_discriminators
-from cyclegan_style.training.cyclegan import Discriminators, build_discriminators
 from cyclegan_style.training.cyclegan_step import CycleGanStep
+from cyclegan_style.training.discriminators import Discriminators, build_discriminators
 from cyclegan_style.training.fine_tuning import begin_from
 
 pytestmark = pytest.mark.numeric

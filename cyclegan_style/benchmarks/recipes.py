@@ -36,9 +36,9 @@ from cyclegan_style.system.hardware import build_accelerator, forget_number_form
 from cyclegan_style.system.processes import say
 from cyclegan_style.system.whole_files import write_durably
 from cyclegan_style.training.config_checks import ConfigError, validate
-from cyclegan_style.training.cyclegan import Images
 from cyclegan_style.training.cyclegan_step import CycleGanStep
 from cyclegan_style.training.number_format import settled
+from cyclegan_style.training.passes import Images
 from cyclegan_style.training.trainer import DivergenceError, train
 
 STATE_FILE = "recipes.json"

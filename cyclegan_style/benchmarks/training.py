@@ -26,8 +26,9 @@ from cyclegan_style.data.sampling import UnpairedBatchSampler, training_loader
 from cyclegan_style.data.training_data import open_dataset
 from cyclegan_style.errors import UserError
 from cyclegan_style.system.hardware import build_accelerator, format_of
-from cyclegan_style.training.cyclegan import build_discriminators, build_generators
+from cyclegan_style.training.cyclegan import build_generators
 from cyclegan_style.training.cyclegan_step import CycleGanStep
+from cyclegan_style.training.discriminators import build_discriminators
 from cyclegan_style.training.number_format import settled
 
 

@@ -1,10 +1,7 @@
-"""The generators and the discriminators, each pair as one module.
+"""The generators as one module, which is what one optimiser updates.
 
-A pair is what one optimiser updates: its ``forward`` computes the losses of its turn, those of the
-generators a direction at a time if so asked, so that all passes go through one (distributed)
-module. One-sided training has generator_ab and discriminator_b alone.
-Images and fakes are dictionaries by domain, ``"a"`` and ``"b"``; values are in [-1, 1]. Images of
-known pairs are ``"paired_a"`` and ``"paired_b"``.
+Its ``forward`` computes the losses of the generators' turn, a direction at a time if so asked, so
+that all passes go through one (distributed) module. One-sided training has generator_ab alone.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,32 +10,22 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from cyclegan_style.config import Config, DiscriminatorConfig, LossConfig
+from cyclegan_style.config import Config, LossConfig
 from cyclegan_style.config.directions import DIRECTIONS, Direction, paired
-from cyclegan_style.networks import build_discriminator, build_generator
-from cyclegan_style.networks.discriminators import (
-    PatchDiscriminator,
-    PixelDiscriminator,
-    WholeDiscriminator,
-)
+from cyclegan_style.networks import build_generator
 from cyclegan_style.networks.feature_heads import scaled
-from cyclegan_style.system.constants import constant
-from cyclegan_style.training.augment import augment
 from cyclegan_style.training.contrastive import Projections, build_projections, contrastive
 from cyclegan_style.training.detail import distance_of_detail
+from cyclegan_style.training.discriminators import Discriminators
 from cyclegan_style.training.frozen_features import Networks
 from cyclegan_style.training.losses import (
     cycle,
-    discriminator_adversarial,
     distance_to_truth,
     feature_matching,
-    generator_adversarial,
-    gradient_penalty,
     identity,
+    mean,
 )
-from cyclegan_style.training.passes import apply_to_each, frozen
-
-Images = Mapping[str, Tensor]
+from cyclegan_style.training.passes import Images, apply_to_each, frozen
 
 
 class GeneratorTurn(NamedTuple):
@@ -90,7 +77,7 @@ class Generators(Networks):
     def forward(
         self,
         real: Images,
-        discriminators: "Discriminators",
+        discriminators: Discriminators,
         projections: Projections | None = None,
         directions: Sequence[Direction] | None = None,
     ) -> GeneratorTurn:
@@ -105,7 +92,7 @@ class Generators(Networks):
         self,
         direction: Direction,
         real: Images,
-        discriminators: "Discriminators",
+        discriminators: Discriminators,
         projections: Projections | None = None,
     ) -> GeneratorTurn:
         """What one direction contributes; discriminators are meant to be frozen."""
@@ -167,7 +154,7 @@ class Generators(Networks):
         real: Images,
         fake: Tensor,
         unchanged: Tensor | None,
-        discriminators: "Discriminators",
+        discriminators: Discriminators,
         turn: GeneratorTurn,
     ) -> None:
         """Note the translation and all losses of it that need no projections."""
@@ -242,7 +229,7 @@ class Generators(Networks):
         direction: Direction,
         real: Images,
         fake: Tensor,
-        discriminators: "Discriminators",
+        discriminators: Discriminators,
     ) -> dict[str, Tensor]:
         """Losses of a translation before the discriminator of its domain."""
         name, target = direction.name, direction.target
@@ -292,132 +279,12 @@ class GeneratorsInTraining(nn.Module):
     def forward(
         self,
         real: Images,
-        discriminators: "Discriminators",
+        discriminators: Discriminators,
         directions: Sequence[Direction] | None = None,
     ) -> GeneratorTurn:
         """Losses of the generators' turn, of some directions or of all."""
         turn: GeneratorTurn = self.generators(real, discriminators, self.projections, directions)
         return turn
-
-
-class Discriminators(Networks):
-    """``discriminators["b"]`` judges domain B: real paintings against generator_ab's.
-
-    Each judges images and, where it has PatchGANs for coarser pictures or heads, the same images
-    halved and SqueezeNet's features of them. The adversarial loss is the weighted mean of theirs.
-    Gradient penalties are on the PatchGANs' verdicts alone, the mean over scales.
-    """
-
-    def __init__(
-        self, networks: Mapping[str, nn.Module], loss: LossConfig, config: DiscriminatorConfig
-    ) -> None:
-        super().__init__(networks, config.feature_layers)
-        self.objective = loss.adversarial
-        self.penalises_gradients = loss.penalises_gradients
-        self.penalty = loss.gradient_penalty
-        self.penalty_weight = loss.penalty_weight
-        self.augmentations = config.augment
-        self.weights = [1.0] * config.scales + [config.feature_weight] * len(config.feature_layers)
-        self.chance: dict[str, torch.Generator] = {}
-        """What the augmentations before each discriminator are drawn by instead of torch's own."""
-
-    def seed_augmentations(self, device: torch.device) -> None:
-        """Give each its own draws, so that it does not matter which of them is asked first."""
-        if self.augmentations:
-            for domain in self:
-                seed = int(torch.randint(2**62, ()))
-                self.chance[domain] = torch.Generator(device).manual_seed(seed)
-
-    def together(self, losses: Sequence[Tensor]) -> Tensor:
-        """One loss of those by each verdict, in the order of ``judge``."""
-        if set(self.weights) == {1.0}:
-            return mean(losses)
-        weights = constant(tuple(self.weights), losses[0])
-        return (weights * torch.stack(list(losses))).sum() / weights.sum()
-
-    def judge(self, domain: str, images: Tensor) -> list[Tensor]:
-        """Verdicts on images that claim to be of the domain, seen through the augmentations.
-
-        The first are the PatchGAN's, then come those of coarser scales and of the heads.
-        """
-        seen = self._augmented(domain, images)
-        return [self[domain](seen), *self._beside_the_first(domain, seen)]
-
-    def generator_loss(self, domain: str, fake: Tensor, real: Tensor) -> Tensor:
-        """The loss of a generator that made ``fake``."""
-        verdicts = self.judge(domain, fake)
-        on_real: Sequence[Tensor | None] = [None] * len(verdicts)
-        if self.objective == "relativistic":
-            on_real = self.judge(domain, real)
-        return self.persuaded(verdicts, on_real)
-
-    def persuaded(self, verdicts: Sequence[Tensor], on_real: Sequence[Tensor | None]) -> Tensor:
-        """The same loss, of what is said of its images and, where that counts, of real ones."""
-        pairs = zip(verdicts, on_real, strict=True)
-        return self.together([generator_adversarial(self.objective, *pair) for pair in pairs])
-
-    def examine(self, domain: str, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """What ``judge`` returns, and the activations of all PatchGANs that led to it."""
-        seen, judge = self._augmented(domain, images), self._judge(domain)
-        looks = [judge.activations(seen), *judge.scales.activations(seen)]
-        verdicts = [verdict for _, verdict in looks]
-        activations = [each for found, _ in looks for each in found]
-        return [*verdicts, *self._of_heads(domain, seen)], activations
-
-    def forward(self, real: Images, fakes: Images) -> dict[str, Tensor]:
-        """Losses of the discriminators on real images and (pooled) translations."""
-        return {
-            f"discriminator_{domain}": self.loss(domain, real[domain], fakes[domain])
-            for domain in self
-        }
-
-    def loss(self, domain: str, real: Tensor, fake: Tensor) -> Tensor:
-        """The loss of one discriminator on real images and translations."""
-        real = self._augmented(domain, real)
-        fake = self._augmented(domain, fake.detach())
-        real_verdict, fake_verdict = apply_to_each(self[domain], [real, fake])
-        verdicts = [(real_verdict, fake_verdict)]
-        beside = [self._beside_the_first(domain, images) for images in (real, fake)]
-        verdicts += zip(*beside, strict=True)
-        losses = [discriminator_adversarial(self.objective, *pair) for pair in verdicts]
-        loss = self.together(losses)
-        if self.penalises_gradients:
-            # Squared gradients leave the range of 16 bits, so the penalty is kept out of autocast.
-            with torch.autocast(real.device.type, enabled=False):
-                penalty = self._gradient_penalty(domain, real, fake)
-            loss = loss + self.penalty_weight * penalty
-        # Halved, which slows the discriminators relative to the generators (Zhu et al., sec. 7.2).
-        return 0.5 * loss
-
-    def _augmented(self, domain: str, images: Tensor) -> Tensor:
-        return augment(images, self.augmentations, self.chance.get(domain))
-
-    def _gradient_penalty(self, domain: str, real: Tensor, fake: Tensor) -> Tensor:
-        """The mean over the scales; each has the gradient by the pictures that it sees."""
-        scales = self._judge(domain).scales
-        seen = [(real, fake), *zip(scales.pictures(real), scales.pictures(fake), strict=True)]
-        return mean(
-            [
-                gradient_penalty(self.objective, self.penalty, judge, *images)
-                for judge, images in zip((self[domain], *scales.values()), seen, strict=True)
-            ]
-        )
-
-    def _beside_the_first(self, domain: str, images: Tensor) -> list[Tensor]:
-        """Verdicts on halved images, and on the features of images."""
-        return [*self._judge(domain).scales(images), *self._of_heads(domain, images)]
-
-    def _of_heads(self, domain: str, images: Tensor) -> list[Tensor]:
-        """Verdicts on the features of images."""
-        if self.features is None:
-            return []
-        verdicts: list[Tensor] = self._judge(domain).heads(self.features(images))
-        return verdicts
-
-    def _judge(self, domain: str) -> PatchDiscriminator | PixelDiscriminator | WholeDiscriminator:
-        judge = self[domain]
-        assert isinstance(judge, PatchDiscriminator | PixelDiscriminator | WholeDiscriminator)
-        return judge
 
 
 def build_generators(config: Config) -> Generators:
@@ -441,15 +308,6 @@ def projections_for(config: Config, generators: Generators) -> Projections | Non
     return build_projections(encoders, config.data.crop)
 
 
-def build_discriminators(config: Config) -> Discriminators:
-    """The discriminators that are trained, with fresh weights."""
-    networks = {
-        domain: build_discriminator(config.discriminator, config.data.channels[domain])
-        for domain in config.made_domains
-    }
-    return Discriminators(networks, config.loss, config.discriminator)
-
-
 def merged(turns: Iterable[GeneratorTurn]) -> GeneratorTurn:
     """The turn of several directions."""
     whole = GeneratorTurn({}, {}, {})
@@ -457,8 +315,3 @@ def merged(turns: Iterable[GeneratorTurn]) -> GeneratorTurn:
         for part, contribution in zip(whole, turn, strict=True):
             part.update(contribution)
     return whole
-
-
-def mean(losses: Sequence[Tensor]) -> Tensor:
-    """The mean of numbers, bit for bit the number if there is one."""
-    return torch.stack(list(losses)).mean()

@@ -17,17 +17,15 @@ from cyclegan_style.config.directions import DOMAINS, Direction
 from cyclegan_style.training.activations import look_again
 from cyclegan_style.training.contrastive import Projections
 from cyclegan_style.training.cyclegan import (
-    Discriminators,
     GeneratorsInTraining,
     GeneratorTurn,
-    Images,
-    build_discriminators,
     build_generators,
     merged,
     projections_for,
 )
 from cyclegan_style.training.detail import DomainDetail, detail_of
-from cyclegan_style.training.passes import frozen
+from cyclegan_style.training.discriminators import Discriminators, build_discriminators
+from cyclegan_style.training.passes import Images, frozen
 from cyclegan_style.training.pool import ImagePool
 from cyclegan_style.training.side_by_side import SideBySide, goes_side_by_side
 from cyclegan_style.training.step import Losses, TrainingStep, means_of, total

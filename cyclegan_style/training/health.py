@@ -21,7 +21,8 @@ from cyclegan_style.runs.best import BestScores
 from cyclegan_style.runs.checkpoint import chance_untouched
 from cyclegan_style.runs.health import PREFIX
 from cyclegan_style.system.processes import on_main_process
-from cyclegan_style.training.cyclegan import Discriminators, Generators
+from cyclegan_style.training.cyclegan import Generators
+from cyclegan_style.training.discriminators import Discriminators
 from cyclegan_style.training.noise import MADE, painter_of
 from cyclegan_style.training.progress import Progress
 from cyclegan_style.training.samples import translate_each

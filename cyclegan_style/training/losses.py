@@ -135,3 +135,8 @@ def distance_to_truth(translation: Tensor, truth: Tensor) -> Tensor:
 def identity(translation: Tensor, original: Tensor) -> Tensor:
     """‖G_ab(b) − b‖₁ per value; Zhu et al. 2017, section 5.2."""
     return F.l1_loss(translation, original)
+
+
+def mean(losses: Sequence[Tensor]) -> Tensor:
+    """The mean of numbers, bit for bit the number if there is one."""
+    return torch.stack(list(losses)).mean()

@@ -15,13 +15,9 @@ from cyclegan_style.config import Config, square_side
 from cyclegan_style.data.images import Pixels
 from cyclegan_style.networks import build_noise_generator
 from cyclegan_style.networks.unfilled import unfilled
-from cyclegan_style.training.cyclegan import (
-    Discriminators,
-    Generators,
-    Images,
-    build_discriminators,
-)
-from cyclegan_style.training.passes import frozen
+from cyclegan_style.training.cyclegan import Generators
+from cyclegan_style.training.discriminators import Discriminators, build_discriminators
+from cyclegan_style.training.passes import Images, frozen
 from cyclegan_style.training.step import Losses, TrainingStep, means_of
 
 MADE = "b"

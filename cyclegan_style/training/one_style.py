@@ -16,7 +16,8 @@ from cyclegan_style.data.images import Pixels, to_pixels
 from cyclegan_style.errors import UserError
 from cyclegan_style.networks.styles import choose_styles
 from cyclegan_style.stylizing.place import Place
-from cyclegan_style.training.cyclegan import Generators, Images, build_generators
+from cyclegan_style.training.cyclegan import Generators, build_generators
+from cyclegan_style.training.passes import Images
 from cyclegan_style.training.samples import sheet, translate_each
 from cyclegan_style.training.step import Losses, TrainingStep, means_of, total
 from cyclegan_style.training.style_losses import StyleLosses, numbered_paintings, weights_of

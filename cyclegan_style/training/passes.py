@@ -1,6 +1,6 @@
 """Passes through networks: of several batches at once, and without gradients of the weights."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import accumulate, pairwise
 
@@ -8,6 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from cyclegan_style.networks import mixes_samples
+
+Images = Mapping[str, Tensor]
+"""By domain, ``"a"`` and ``"b"``; values are in [-1, 1]. Those of known pairs are ``"paired_a"``
+and ``"paired_b"``."""
 
 
 def apply_to_each(network: nn.Module, batches: Sequence[Tensor]) -> list[Tensor]:

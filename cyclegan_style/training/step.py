@@ -20,7 +20,9 @@ from cyclegan_style.networks.winograd import train_by_winograd
 from cyclegan_style.training.activations import recompute_activations
 from cyclegan_style.training.average import MovingAverage
 from cyclegan_style.training.compiling import compile_blocks, compile_networks
-from cyclegan_style.training.cyclegan import Discriminators, Generators, Images
+from cyclegan_style.training.cyclegan import Generators
+from cyclegan_style.training.discriminators import Discriminators
+from cyclegan_style.training.passes import Images
 from cyclegan_style.training.pool import ImagePool
 from cyclegan_style.training.samples import sample_sheet
 

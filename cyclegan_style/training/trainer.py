@@ -34,11 +34,11 @@ from cyclegan_style.system.processes import main_process_first, on_main_process,
 from cyclegan_style.training.compile_choice import with_compiling_of_run
 from cyclegan_style.training.config_checks import remarks, validate
 from cyclegan_style.training.convolutions import refuse_convolutions, with_convolutions_of_run
-from cyclegan_style.training.cyclegan import Images
 from cyclegan_style.training.demo import Scores
 from cyclegan_style.training.health import Health
 from cyclegan_style.training.number_format import precision_of_run
 from cyclegan_style.training.one_style import with_styles
+from cyclegan_style.training.passes import Images
 from cyclegan_style.training.progress import NotFiniteError, Progress, RecentLosses
 from cyclegan_style.training.saving import Saving
 from cyclegan_style.training.schedule import learning_rate, share_behind
