@@ -77,14 +77,11 @@ def reuse_freed_memory() -> None:
     of the next with zeros: a quarter of the time of a picture of a megapixel. Blocks of over 256 MB
     are still returned: kept, they would make one pass over a megapixel need half as much again.
     """
-    if sys.platform == "linux":
-        with suppress(AttributeError):  # another C library
-            library = ctypes.CDLL(None)
-            # glibc before 2.35 takes 32 MB at most, and either option alone fixes the other.
-            for threshold in (2**28, 2**25):
-                if library.mallopt(_M_MMAP_THRESHOLD, threshold):
-                    library.mallopt(_M_TRIM_THRESHOLD, 2 * threshold)
-                    return
+    # glibc before 2.35 takes 32 MB at most, and either option alone fixes the other.
+    for threshold in (2**28, 2**25):
+        if _set_malloc(_M_MMAP_THRESHOLD, threshold):
+            _set_malloc(_M_TRIM_THRESHOLD, 2 * threshold)
+            return
 
 
 def share_heaps() -> None:
@@ -92,6 +89,12 @@ def share_heaps() -> None:
 
     By default glibc gives each thread a heap of its own, which keeps what it held at its peak.
     """
+    _set_malloc(_M_ARENA_MAX, 2)
+
+
+def _set_malloc(option: int, value: int) -> bool:
+    """Whether glibc took the value; another C library has no such option."""
     if sys.platform == "linux":
-        with suppress(AttributeError):  # another C library
-            ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
+        with suppress(AttributeError):
+            return bool(ctypes.CDLL(None).mallopt(option, value))
+    return False
