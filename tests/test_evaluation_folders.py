@@ -28,13 +28,14 @@ from cyclegan_style.data.images import (
     write_image,
 )
 from cyclegan_style.data.training_data import open_test_domains
+from cyclegan_style.errors import UserError
 from cyclegan_style.evaluation import evaluator
 from cyclegan_style.evaluation.folders import evaluate_folders
 from cyclegan_style.evaluation.model import evaluate_model
 from cyclegan_style.evaluation.pairs import evaluate_pairs
 from cyclegan_style.evaluation.ranking import rank_models
 from cyclegan_style.evaluation.scores import EvaluationOptions
-from cyclegan_style.evaluation.statistics import Statistics, write_statistics
+from cyclegan_style.evaluation.statistics import Statistics, read_statistics, write_statistics
 from cyclegan_style.features.inception import INCEPTION, WEIGHTS_FILE
 from cyclegan_style.models.export import export_model
 from cyclegan_style.synthetic import DEMO_COUNTS, demo_folder
@@ -215,6 +216,37 @@ def test_statistics_of_pytorch_fid_are_read_and_damaged_ones_refused(
     (tmp_path / "damaged.npz").write_bytes(b"PK")
     told = complaint(capsys, *of(sets | {"real": tmp_path / "damaged.npz"}), "--metrics", "fid")
     assert "not a file of statistics" in told
+
+
+@pytest.mark.parametrize("write", [np.savez, np.savez_compressed])
+def test_damaged_statistics_are_read_or_refused_in_a_line(tmp_path, write):
+    path = tmp_path / "damaged.npz"
+    write(path, mu=np.zeros(4), sigma=np.eye(4))
+    whole, random = path.read_bytes(), np.random.default_rng(0)
+    refused = []
+    for _ in range(400):
+        content = bytearray(whole)
+        content[random.integers(len(content))] = random.integers(256)
+        path.write_bytes(content[: random.integers(len(content) // 2, 2 * len(content))])
+        try:
+            assert read_statistics(path).mean.ndim == 1
+        except UserError as error:
+            refused.append(str(error))
+    assert len(refused) > 100
+    assert all("\n" not in each and "damaged.npz: " in each for each in refused)
+
+
+@pytest.mark.parametrize(
+    "count", [np.arange(3), np.array(np.inf), np.array("three"), np.array(-3), np.array(0)]
+)
+def test_an_odd_count_of_pictures_is_refused_or_unknown(tmp_path, count):
+    path = tmp_path / "odd.npz"
+    np.savez(path, mu=np.zeros(4), sigma=np.eye(4), n=count)
+    if count.dtype.kind == "i" and count.ndim == 0:
+        assert read_statistics(path).count is None
+    else:
+        with pytest.raises(UserError, match="not a file of statistics"):
+            read_statistics(path)
 
 
 def test_features_of_the_real_set_are_kept(capsys, sets, network, tmp_path):

@@ -315,6 +315,7 @@ def test_an_index_is_built_once_and_anew_when_the_shard_has_changed(root, tmp_pa
         lambda content: content[16:],
         lambda content: content.replace(b'"pictures": 2', b'"pictures": 3'),
         lambda content: content.replace(b'"pictures": 2', b'"pictures":[]'),
+        lambda content: content.replace(b'"pictures": 2', b'"pictures": 1e999'),
         lambda content: content.replace(b"index 1", b"index 0"),
         lambda content: b"[" * 511 + content[511:],
         lambda content: b"",

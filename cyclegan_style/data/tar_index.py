@@ -197,7 +197,7 @@ def _opened(shard: Shard, place: str) -> TarIndex | None:
         )
         whole = stamp.size == HEADER + index.pictures * _ROW.size
         return index if values["format"] == _FORMAT and whole else None
-    except (StorageError, ValueError, KeyError, TypeError):
+    except (StorageError, ValueError, KeyError, TypeError, OverflowError):
         return None
 
 

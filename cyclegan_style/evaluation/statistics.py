@@ -1,12 +1,11 @@
 """Statistics of a set of images in a file: what is left of it for the Fréchet distance."""
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from cyclegan_style.errors import UserError
+from cyclegan_style.errors import UserError, printable
 from cyclegan_style.evaluation.frechet import Gaussian, Matrix, gaussian_of_statistics
 from cyclegan_style.system.whole_files import whole_file
 
@@ -52,11 +51,15 @@ def read_statistics(path: Path) -> Statistics:
             definition, weights = (
                 str(file[name]) if name in file else "" for name in ("definition", "weights")
             )
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
-        raise UserError(f"{path}: not a file of statistics with mu and sigma ({error})") from error
+    except Exception as error:  # a damaged file can fail in any part of its reader
+        raise UserError(
+            printable(f"{path}: not a file of statistics with mu and sigma ({error})")
+        ) from None
     if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):
         raise UserError(f"{path}: mu has shape {mean.shape} and sigma {covariance.shape}")
-    return Statistics(mean, covariance, count or None, definition or None, weights or None)
+    return Statistics(
+        mean, covariance, count if count > 0 else None, definition or None, weights or None
+    )
 
 
 def refuse_mismatch(path: str, statistics: Statistics, definition: str, weights: str) -> None:
