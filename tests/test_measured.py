@@ -8,11 +8,13 @@ import pytest
 import torch
 
 from cyclegan_style.system.measured import (
+    MARGIN,
     MEASURED_FILE,
     SWITCH,
     Speeds,
     Trial,
     fastest_here,
+    long_enough,
     measured_speeds,
 )
 from cyclegan_style.system.user_cache import cache_folder
@@ -51,6 +53,24 @@ def test_a_much_slower_way_is_given_up_after_a_small_part():
     speeds = measured_speeds({"quick": QUICK, "slow": slow})
 
     assert (speeds, begun) == ({"quick": 1.0, "slow": 0.0}, [])
+
+
+def test_what_a_first_call_prepares_does_not_count():
+    waits = [0.1]
+
+    def prepare() -> None:
+        time.sleep(waits.pop() if waits else 0)
+
+    speeds = measured_speeds({"slow": SLOW, "prepares": Trial(prepare, at_once)})
+
+    assert speeds["prepares"] > 1
+
+
+def test_ways_that_are_about_as_fast_as_one_must_be_are_measured_for_longer():
+    soon, late = long_enough([1.0, 0.5]), long_enough([1.0, 1.0 / MARGIN])
+    assert late > soon
+    assert long_enough([1.0, 1.5, 0.95]) == long_enough([1.0, 0.5, 0.95]) == late
+    assert long_enough([1.0, 1.5, 0.5]) == soon
 
 
 def test_a_way_that_fails_is_not_chosen():

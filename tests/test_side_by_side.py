@@ -1,6 +1,7 @@
 """Both directions at once give what one after the other gives."""
 
 from collections.abc import Iterator
+from threading import get_ident
 from typing import Any
 
 import pytest
@@ -8,7 +9,9 @@ import torch
 from accelerate import Accelerator
 from tiny import random_batch, tiny_config
 
+from cyclegan_style.networks.layers import typical_convolution
 from cyclegan_style.training.cyclegan_step import CycleGanStep
+from cyclegan_style.training.fastest_way import generator_on_trial, training_trial
 from cyclegan_style.training.side_by_side import goes_side_by_side
 
 ALL_TERMS = {
@@ -106,12 +109,27 @@ def test_augmentations_follow_from_the_seed_in_whatever_order_threads_draw(two_t
     ids=lambda fields: next(iter(fields)),
 )
 def test_what_depends_on_an_order_is_computed_in_one(two_threads, fields: dict[str, Any]):
-    accelerator = Accelerator(cpu=True)
-    assert goes_side_by_side(tiny_config(), accelerator)
-    assert not goes_side_by_side(tiny_config(**fields), accelerator)
+    Accelerator(cpu=True)
+    assert goes_side_by_side(tiny_config())
+    assert not goes_side_by_side(tiny_config(**fields))
 
 
 def test_a_failure_in_a_thread_is_the_step_s(two_threads):
     step = CycleGanStep(tiny_config(), Accelerator(cpu=True))
     with pytest.raises(RuntimeError, match="channels"):
         step.run([{**batch(0), "b": batch(1)["b"][:, :2]}])
+
+
+@pytest.mark.parametrize(("fields", "passes"), [({}, 2), ({"train__one_sided": True}, 1)], ids=str)
+def test_trials_train_as_many_generators_at_once_as_steps(two_threads, fields, passes):
+    Accelerator(cpu=True)
+    config, threads = tiny_config(**fields), []
+    network = generator_on_trial(config)
+    network.register_forward_hook(lambda *_: threads.append((get_ident(), torch.get_num_threads())))
+
+    trial = training_trial(config, typical_convolution(network), network, 32, torch.float32)
+    trial.whole()
+
+    assert len({thread for thread, _ in threads}) == passes
+    assert [cores for _, cores in threads] == [2 // passes] * passes
+    assert torch.get_num_threads() == 2

@@ -27,10 +27,16 @@ HOPELESS = 2.0
 """Times as long as the usual way, after which another is given up."""
 HOPELESS_AT_FIRST = 5.0
 """The same of first calls, in which libraries prepare themselves."""
-TURNS = 4
-LONG_ENOUGH = 1.0
+PREPARING = 0.5
+"""Seconds that preparations alone may take."""
+TURNS = 8
+LONG_ENOUGH = 2.0
 """Seconds of turns after which no other begins: on a machine that others share, a single turn of a
 large network is off by a third."""
+LONG_ENOUGH_IF_CLOSE = 6.0
+"""The same while a way is about as fast as one must be to be chosen."""
+CLOSE = 1.2
+"""Times as fast, or as slow, as that."""
 SWITCH = "CYCLEGAN_STYLE_MEASURE"
 """Variable of the environment that is 0 where every machine shall compute in the usual way."""
 ISA_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")
@@ -130,7 +136,8 @@ def measured_speeds(trials: Mapping[str, Trial]) -> dict[str, float]:
 
 def is_hopeless(usual: Trial, other: Trial) -> bool:
     """Whether a way is so much slower than the usual one that a small part already shows it."""
-    if seconds_of(other.part) > HOPELESS_AT_FIRST * seconds_of(usual.part):
+    usual_at_first, at_first = seconds_of(usual.part), seconds_of(other.part)
+    if at_first > max(PREPARING, HOPELESS_AT_FIRST * usual_at_first):
         return True
     limit = HOPELESS * seconds_of(usual.part)
     # Something else may have had the processor the first time.
@@ -146,9 +153,17 @@ def seconds_in_turns(calls: Mapping[str, Call]) -> dict[str, float]:
     for _ in range(TURNS):
         for name, call in calls.items():
             shortest[name] = min(shortest[name], seconds_of(call))
-        if time.perf_counter() - started > LONG_ENOUGH:
+        if time.perf_counter() - started > long_enough(list(shortest.values())):
             break
     return shortest
+
+
+def long_enough(seconds: Sequence[float]) -> float:
+    """How long turns go on after which the ways, of which the first is the usual one, took so."""
+    usual, *others = seconds
+    ratios = [usual / (MARGIN * other) for other in others]
+    close = any(1 / CLOSE < ratio < CLOSE for ratio in ratios)
+    return LONG_ENOUGH_IF_CLOSE if close else LONG_ENOUGH
 
 
 def seconds_of(call: Call) -> float:

@@ -2,7 +2,6 @@
 
 from copy import deepcopy
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -22,10 +21,8 @@ from cyclegan_style.system.processes import on_main_process, say
 from cyclegan_style.training.fastest_way import (
     begun_with,
     generator_on_trial,
-    map_on_trial,
-    picture_on_trial,
     say_what_is_chosen,
-    train_once,
+    training_trial,
     what_is_trained,
 )
 
@@ -102,13 +99,8 @@ def training_speeds(config: Config, dtype: torch.dtype = torch.float32) -> Speed
         network = generator_on_trial(config)
         networks = {"direct": network, "winograd": deepcopy(network)}
         train_by_winograd(networks["winograd"])
-        small_map = map_on_trial(config, layers_that_gain(network)[0].in_channels)
-        picture = picture_on_trial(config, side)
         return {
-            name: Trial(
-                partial(train_once, layers_that_gain(network)[0], small_map, dtype),
-                partial(train_once, network, picture, dtype),
-            )
+            name: training_trial(config, layers_that_gain(network)[0], network, side, dtype)
             for name, network in networks.items()
         }
 

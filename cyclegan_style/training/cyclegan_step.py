@@ -57,9 +57,7 @@ class CycleGanStep(TrainingStep):
         self._prepare_discriminators(self.discriminators, config)
         self.wrapped_generators = accelerator.prepare_model(self.generators_in_training)
         self.wrapped_discriminators = accelerator.prepare_model(self.discriminators)
-        self.side_by_side = (
-            SideBySide(accelerator) if goes_side_by_side(config, accelerator) else None
-        )
+        self.side_by_side = SideBySide(accelerator) if goes_side_by_side(config) else None
         self._add_optimizer("generator_optimizer", in_training, config.optimizer)
         self._add_optimizer("discriminator_optimizer", self.discriminators, config.optimizer)
 

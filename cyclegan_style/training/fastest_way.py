@@ -1,7 +1,9 @@
 """What it takes to let a run train in the fastest of several ways, and keep to that one."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
+from copy import deepcopy
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,8 +14,9 @@ from cyclegan_style.config.directions import DIRECTIONS
 from cyclegan_style.networks import build_generator, build_noise_generator
 from cyclegan_style.networks.sizes import size_divisor
 from cyclegan_style.runs.run_folder import has_begun, keep_choice, kept_choice
-from cyclegan_style.system.measured import Speeds
+from cyclegan_style.system.measured import Speeds, Trial
 from cyclegan_style.system.processes import say
+from cyclegan_style.training.side_by_side import WAYS, goes_side_by_side, start_threads
 
 SIDE_OF_PART = 32
 """Of the map on which one layer is tried; of a smaller one its weights take most of the time."""
@@ -47,13 +50,38 @@ def say_what_is_chosen(
 def what_is_trained(config: Config) -> tuple[str, ...]:
     """What the time of a generator's training depends on, beside the size of pictures."""
     source, target = _channels(config)
-    if config.task == "noise":
-        return (
-            str(asdict(config.generator)),
-            f"{config.data.crop_size} pixels",
-            str(_layout(config)),
-        )
-    return str(asdict(config.generator)), f"{source} to {target} channels", str(_layout(config))
+    noise = config.task == "noise"
+    made = f"{config.data.crop_size} pixels" if noise else f"{source} to {target} channels"
+    at_once = f"{ways_at_once(config)} at once"
+    return str(asdict(config.generator)), made, str(_layout(config)), at_once
+
+
+def ways_at_once(config: Config) -> int:
+    """How many generators are trained at once, each by its share of the cores."""
+    return WAYS if goes_side_by_side(config) else 1
+
+
+def training_trial(
+    config: Config,
+    layer: nn.Conv2d | nn.ConvTranspose2d,
+    network: nn.Module,
+    side: int,
+    dtype: torch.dtype,
+) -> Trial:
+    """Training of a layer on a small map, and of its generator as a step trains that."""
+    small_map = map_on_trial(config, layer.in_channels)
+    part = partial(train_once, layer, small_map, dtype)
+    networks = [network, *(deepcopy(network) for _ in range(ways_at_once(config) - 1))]
+    picture = picture_on_trial(config, side)
+    passes = [partial(train_once, each, picture, dtype) for each in networks]
+    return Trial(part, passes[0] if len(passes) == 1 else partial(all_at_once, passes))
+
+
+def all_at_once(calls: Sequence[Callable[[], None]]) -> None:
+    """Make all calls, each in a thread with its share of the cores."""
+    with start_threads(len(calls), torch.get_num_threads() // len(calls)) as threads:
+        for done in [threads.submit(call) for call in calls]:
+            done.result()
 
 
 def generator_on_trial(config: Config) -> nn.Module:

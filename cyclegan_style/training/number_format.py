@@ -1,7 +1,6 @@
 """The number format in which a run trains: the fastest where it begins, the same from then on."""
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -24,10 +23,8 @@ from cyclegan_style.training.convolutions import with_fastest_convolutions
 from cyclegan_style.training.fastest_way import (
     begun_with,
     generator_on_trial,
-    map_on_trial,
-    picture_on_trial,
     say_what_is_chosen,
-    train_once,
+    training_trial,
     what_is_trained,
 )
 
@@ -83,13 +80,8 @@ def training_speeds(config: Config) -> Speeds:
     def trials() -> dict[str, Trial]:
         network = generator_on_trial(config)
         layer = typical_convolution(network)
-        small_map = map_on_trial(config, layer.in_channels)
-        picture = picture_on_trial(config, SIDE)
         return {
-            name: Trial(
-                partial(train_once, layer, small_map, dtype),
-                partial(train_once, network, picture, dtype),
-            )
+            name: training_trial(config, layer, network, SIDE, dtype)
             for name, dtype in CANDIDATES.items()
         }
 

@@ -11,19 +11,20 @@ from threading import Barrier
 from typing import TypeVar
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.utils import convert_to_fp32
 from torch import Tensor
 
 from cyclegan_style.config import Config
+from cyclegan_style.system.hardware import training_device
 
 WAYS = 2
 
 Part = TypeVar("Part")
 
 
-def goes_side_by_side(config: Config, accelerator: Accelerator) -> bool:
-    """Whether a step can and should be computed so.
+def goes_side_by_side(config: Config) -> bool:
+    """Whether a step can and should be computed so, by the processes that have joined.
 
     Threads would draw from torch's one source of chance in any order (only augmentations have their
     own), and each generator's running statistics would change in any order. Compiled code has the
@@ -34,8 +35,9 @@ def goes_side_by_side(config: Config, accelerator: Accelerator) -> bool:
     draws = config.generator.dropout or config.loss.contrastive or config.loss.penalises_gradients
     remembers = config.generator.norm == "batch"
     return (
-        accelerator.device.type == "cpu"
-        and accelerator.num_processes == 1
+        config.task == "cyclegan"
+        and training_device() == "cpu"
+        and PartialState().num_processes == 1
         and torch.get_num_threads() >= WAYS
         and len(config.directions) == WAYS
         and not (draws or remembers or config.train.compiles or config.train.checkpoint_activations)
