@@ -78,6 +78,26 @@ def test_a_border_keeps_the_number_format(padding):
     assert bordered.float().equal(F.pad(x.float(), (2, 2, 2, 2), MODES[padding]))
 
 
+@pytest.mark.parametrize("downsampling", ["strided", "blurred"])
+@pytest.mark.parametrize("padding", PADDINGS)
+def test_halvings_keep_maps_of_the_number_format(padding, downsampling):
+    layer = halving(3, 2, 4, GeneratorConfig(padding=padding, downsampling=downsampling))
+    x = torch.randn(1, 3, 8, 6).bfloat16().requires_grad_()
+    kept: list[torch.dtype] = []
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept.append(tensor.dtype)
+        return tensor
+
+    with (
+        torch.autocast("cpu", torch.bfloat16),
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+    ):
+        layer(x)
+
+    assert set(kept) == {torch.bfloat16}
+
+
 @pytest.mark.parametrize("name", GENERATORS)
 def test_keys_and_first_weights_are_the_same_but_not_the_border(name):
     states, outputs = [], []

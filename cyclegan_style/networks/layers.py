@@ -70,7 +70,19 @@ def own_padding(convolution: nn.Conv2d) -> Padding:
     return "zero" if mode == "zeros" else cast(Padding, mode)
 
 
-class DemodulatedConvolution(nn.Conv2d):
+class BorderedConvolution(nn.Conv2d):
+    """A convolution whose own padding, of whatever kind, keeps the number format of the map."""
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if self.padding_mode == "zeros":  # which need no map of their own
+            output: Tensor = super()._conv_forward(input, weight, bias)
+            return output
+        below, beside = cast(tuple[int, int], self.padding)
+        around = extended(input, (beside, beside, below, below), own_padding(self))
+        return F.conv2d(around, weight, bias, self.stride)
+
+
+class DemodulatedConvolution(BorderedConvolution):
     """A convolution whose kernels have a fixed norm, whatever the size of their weights.
 
     Maps then keep their scale, and no norm has to look at them: what leads generators to droplets

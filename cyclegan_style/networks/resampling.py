@@ -11,6 +11,7 @@ from cyclegan_style.config import GeneratorConfig
 from cyclegan_style.networks.layers import (
     GAIN,
     Border,
+    BorderedConvolution,
     DemodulatedConvolution,
     DemodulatedTransposedConvolution,
     Padding,
@@ -34,7 +35,7 @@ FIRST_CHANGE = 0.05
 """What the last layer's first weights are multiplied by where a picture is only changed."""
 
 
-class BlurredConvolution(nn.Conv2d):
+class BlurredConvolution(BorderedConvolution):
     """A strided convolution of a blurred map, which has nothing left for the stride to alias.
 
     Zhang (2019) convolves, blurs and then leaves rows and columns out. Convolution and blur can be
@@ -134,7 +135,7 @@ def halving(
     if blurs:
         kind = DemodulatedBlurredConvolution if demodulated else BlurredConvolution
     else:
-        kind = DemodulatedConvolution if demodulated else nn.Conv2d
+        kind = DemodulatedConvolution if demodulated else BorderedConvolution
     layer = kind(
         in_channels,
         out_channels,
