@@ -16,7 +16,6 @@ from accelerate.utils import convert_to_fp32
 from torch import Tensor
 
 from cyclegan_style.config import Config
-from cyclegan_style.system.hardware import training_device
 
 WAYS = 2
 
@@ -34,10 +33,11 @@ def goes_side_by_side(config: Config) -> bool:
     """
     draws = config.generator.dropout or config.loss.contrastive or config.loss.penalises_gradients
     remembers = config.generator.norm == "batch"
+    processes = PartialState()
     return (
         config.task == "cyclegan"
-        and training_device() == "cpu"
-        and PartialState().num_processes == 1
+        and processes.device.type == "cpu"
+        and processes.num_processes == 1
         and torch.get_num_threads() >= WAYS
         and len(config.directions) == WAYS
         and not (draws or remembers or config.train.compiles or config.train.checkpoint_activations)
