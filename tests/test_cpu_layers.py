@@ -202,7 +202,7 @@ def test_strided_padded_and_narrow_convolutions_stay():
     network = UnetGenerator(3, 3, GeneratorConfig("unet", channels=4, levels=5))
     convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
     quicken(network)
-    assert convolutions == [module for module in network.modules() if type(module) is nn.Conv2d]
+    assert convolutions == [module for module in network.modules() if isinstance(module, nn.Conv2d)]
 
 
 def flat_pictures() -> dict[str, Tensor]:
