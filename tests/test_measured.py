@@ -82,7 +82,11 @@ def test_a_way_that_fails_is_not_chosen():
 
 
 def test_another_way_must_be_faster_by_a_margin():
-    assert Speeds({"float32": 1.0, "bfloat16": 1.05}).best == "float32"
+    kept = Speeds({"float32": 1.0, "bfloat16": 1.05})
+    assert kept.best == "float32"
+    assert kept.reasons() == "bfloat16 is only 1.05 times as fast (measured here)"
+    why = "float32 would be taken here: bfloat16 is only 1.05 times as fast (measured here)"
+    assert kept.better_than("bfloat16") == why
     chosen = Speeds({"float32": 1.0, "bfloat16": 1.9}, remembered=True)
     assert chosen.best == "bfloat16"
     assert chosen.reasons() == "1.9 times as fast as float32 (measured here earlier)"

@@ -79,6 +79,8 @@ class Speeds:
         if not self.by_name[other]:
             return f"over {HOPELESS:g} times as fast as {other}"
         ratio = self.by_name[name] / self.by_name[other]
+        if ratio < 1:  # by less than the margin
+            return f"{other} is only {1 / ratio:.3g} times as fast"
         return f"{ratio:.2g} times as fast as {other}"
 
     def reasons(self) -> str:
@@ -92,7 +94,9 @@ class Speeds:
         """Why the best is better than a way that may not have been tried, for people."""
         if not self.measured:
             return f"{self.best} is {self.reasons()}"
-        return f"{self.best} is faster here: {self.compared(self.best, other)}{self.source}"
+        faster = self.by_name[self.best] > self.by_name[other]
+        why = "is faster here" if faster else "would be taken here"
+        return f"{self.best} {why}: {self.compared(self.best, other)}{self.source}"
 
     @property
     def measured(self) -> bool:
