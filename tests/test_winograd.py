@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from cyclegan_style.errors import UserError
 from cyclegan_style.networks import build_generator, winograd
 from cyclegan_style.networks.winograd import (
-    FOUR,
-    TWO,
+    AT_REAL_POINTS,
+    AT_ROOTS_OF_UNITY,
+    Tiling,
     TrainedWinograd,
     tiling_of,
     train_by_winograd,
@@ -61,7 +62,9 @@ def results(layer: nn.Conv2d, x: Tensor) -> list[Tensor]:
 )
 @pytest.mark.parametrize("size", [(1, 34, 34), (2, 3, 4), (2, 13, 7), (3, 8, 21)], ids=str)
 @pytest.mark.parametrize("bias", [True, False])
-def test_gradients_are_those_of_the_convolution(size, bias, layout):
+@pytest.mark.parametrize("tiling", [AT_REAL_POINTS, AT_ROOTS_OF_UNITY], ids=["real", "unity"])
+def test_gradients_are_those_of_the_convolution(size, bias, layout, tiling, monkeypatch):
+    monkeypatch.setattr(winograd, "tiling_of", lambda dtype: tiling)
     count, height, width = size
     exact = nn.Conv2d(20, 30, 3, bias=bias).double().to(memory_format=layout)
     enlarge_weights(exact)
@@ -100,10 +103,25 @@ def test_in_16_bits_errors_are_about_those_of_a_direct_convolution(size):
 
 
 @pytest.mark.numeric
-def test_all_transforms_of_small_tiles_are_exact_in_16_bits():
-    assert all(torch.equal(matrix, matrix.bfloat16().double()) for matrix in transforms(TWO))
-    assert tiling_of(torch.bfloat16) == tiling_of(torch.float16) == TWO
-    assert tiling_of(torch.float32) == FOUR
+@pytest.mark.parametrize(
+    "tiling",
+    [AT_REAL_POINTS, AT_ROOTS_OF_UNITY, Tiling((0.0, 1.0, -1.0)), Tiling((), imaginary=True)],
+    ids=["real", "unity", "small", "one"],
+)
+def test_products_of_transforms_are_a_convolution(tiling):
+    tile, kernel, patch = transforms(tiling)
+    weights, pixels = noise(3), noise(tiling.patch)
+    expected = torch.stack([(weights * pixels[i : i + 3]).sum() for i in range(tiling.side)])
+    assert torch.allclose(tile @ ((kernel @ weights) * (patch @ pixels)), expected, atol=1e-12)
+
+
+@pytest.mark.numeric
+def test_transforms_of_16_bits_are_exact_there():
+    tile, kernel, patch = transforms(AT_ROOTS_OF_UNITY)
+    assert {*tile.unique().tolist(), *patch.unique().tolist()} == {-1.0, 0.0, 1.0}
+    assert torch.equal(kernel, kernel.bfloat16().double())
+    assert tiling_of(torch.bfloat16) == tiling_of(torch.float16) == AT_ROOTS_OF_UNITY
+    assert tiling_of(torch.float32) == AT_REAL_POINTS
 
 
 def test_small_maps_are_convolved_directly(monkeypatch):

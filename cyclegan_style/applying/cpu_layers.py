@@ -1,7 +1,7 @@
 """Layers that apply a model faster or more exactly than torch's own, for the CPU mostly.
 
 Most of a residual generator's work is 3×3 convolutions of many channels, which take four times
-fewer multiplications by Winograd's algorithm (``cyclegan_style/networks/winograd.py``), and 2.25
+fewer multiplications by Winograd's algorithm (``cyclegan_style/networks/winograd.py``), and three
 times fewer in 16 bits.
 """
 
@@ -18,7 +18,7 @@ from cyclegan_style.networks.winograd import FEWEST_CHANNELS, tiling_of, transfo
 from cyclegan_style.system.hardware import name_of_format
 from cyclegan_style.system.measured import Trial, fastest_here
 
-CHUNK_BYTES = 2**22
+CHUNK_BYTES = 2**23
 """What the transformed patches of a chunk may take, so that they stay in the caches."""
 SIDE_ON_TRIAL = 66
 """Of the map, with its border, on which ways to convolve are timed: pictures of 256 pixels."""
