@@ -28,7 +28,7 @@ from cyclegan_style import Predictor
 from cyclegan_style.applying.jobs import plan
 from cyclegan_style.applying.origin import ORIGIN_FILE
 from cyclegan_style.applying.translate import default_threads, translate_files
-from cyclegan_style.benchmarks.translation import compare_translation
+from cyclegan_style.benchmarks.translation import compare_translation, operations_of_translation
 from cyclegan_style.commands.main import main
 from cyclegan_style.config import GeneratorConfig, to_yaml
 from cyclegan_style.data.images import MAX_PIXELS, read_image
@@ -484,6 +484,20 @@ def test_the_benchmark_compares_the_same_pictures():
     assert exact.images_per_second == pytest.approx(2 / exact.seconds)
     assert exact.largest_difference <= 1
     assert 0 < rounded.mean_difference < 3
+    for found in (exact, rounded):
+        assert found.limit_seconds > 0
+        assert found.share == pytest.approx(found.limit_seconds / found.seconds)
+
+
+def test_operations_of_a_translation_are_those_of_its_convolutions():
+    full, half, quarter = 16**2, 8**2, 4**2
+    outer = 2 * (3 * 4 * 7**2 * full)
+    halvings = 4 * 8 * 3**2 * half + 8 * 16 * 3**2 * quarter
+    doublings = 16 * 8 * 3**2 * quarter + 8 * 4 * 3**2 * half  # as many as of their transposes
+    block = 2 * (16 * 16 * 3**2 * quarter)
+    network = build_generator(GeneratorConfig(channels=4, blocks=1))
+    operations = operations_of_translation(network, 16, torch.device("cpu"))
+    assert operations == 2 * (outer + halvings + doublings + block)
 
 
 @pytest.mark.slow

@@ -30,7 +30,9 @@ def operations_per_second(function: Callable[[], object]) -> float:
     return operations * calls / min(seconds)
 
 
-def convolution_speed(images: int, side: int, device: torch.device, dtype: torch.dtype) -> float:
+def convolution_speed(
+    images: int, side: int, device: torch.device, dtype: torch.dtype, forward_only: bool = False
+) -> float:
     """Operations per second of a 3×3 convolution of 256 channels, forward and backward."""
     # Not a layer, through which the counter cannot follow gradients of its inputs.
     inputs, weight = (
@@ -43,9 +45,11 @@ def convolution_speed(images: int, side: int, device: torch.device, dtype: torch
 
     def there_and_back() -> None:
         outputs = F.conv2d(inputs, weight, padding=1)
-        torch.autograd.grad(outputs, [inputs, weight], gradient)
+        if not forward_only:
+            torch.autograd.grad(outputs, [inputs, weight], gradient)
 
-    return operations_per_second(there_and_back)
+    with torch.set_grad_enabled(not forward_only):
+        return operations_per_second(there_and_back)
 
 
 def matrix_speed(side: int, device: torch.device, dtype: torch.dtype) -> float:

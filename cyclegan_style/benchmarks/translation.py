@@ -12,6 +12,7 @@ from cyclegan_style.applying.jobs import Job
 from cyclegan_style.applying.number_format import choose_dtype
 from cyclegan_style.applying.predictor import Predictor
 from cyclegan_style.applying.translate import translate_files
+from cyclegan_style.benchmarks.arithmetic import convolution_speed, operations_of
 from cyclegan_style.benchmarks.timing import Timings, device_name, time_in_turns
 from cyclegan_style.config import GeneratorConfig
 from cyclegan_style.data.images import (
@@ -38,6 +39,10 @@ class TranslationComparison(Timings):
     mean_difference: float
     """Between the PNG files of the two, in levels of 0 to 255."""
     largest_difference: int
+    limit_seconds: float
+    """What the network's arithmetic would take at this machine's own speed of convolutions."""
+    share: float
+    """``limit_seconds`` over ``seconds``."""
     precision: str
     device: str
 
@@ -72,11 +77,15 @@ def compare_translation(
                 for ours, theirs in zip(jobs, obvious_jobs, strict=True)
             ]
         )
+    speed = convolution_speed(1, max(1, size // 4), device, dtype, forward_only=True)
+    limit = count * operations_of_translation(plain, size, device) / speed
     return TranslationComparison(
         **asdict(timings),
         images_per_second=count / timings.seconds,
         mean_difference=float(differences.mean()),
         largest_difference=int(differences.max()),
+        limit_seconds=limit,
+        share=limit / timings.seconds,
         precision=name_of_format(dtype),
         device=device_name(),
     )
@@ -93,6 +102,12 @@ def picture_jobs(folder: Path, size: int, count: int) -> tuple[list[Job], list[J
         for way, own in zip(("product", "obvious"), jobs, strict=True):
             own.append(Job(folder / name, folder / way / name))
     return jobs
+
+
+@torch.no_grad()
+def operations_of_translation(network: nn.Module, size: int, device: torch.device) -> int:
+    """Floating-point operations of the convolutions for one picture."""
+    return operations_of(lambda: network(torch.zeros(1, 3, size, size, device=device)))
 
 
 @torch.no_grad()

@@ -160,7 +160,9 @@ def translate_command(arguments: list[str]) -> int:
     parser = command_parser(
         "benchmark translate",
         "Time the translation of a folder against the obvious way: float32, one picture"
-        " after the other, decoded and encoded in line. Prints medians, ratio and differences.",
+        " after the other, decoded and encoded in line. Prints medians, ratio and differences, and"
+        " which share of the time (share) the network's arithmetic would take at this machine's own"
+        " speed of convolutions (limit_seconds).",
     )
     parser.add_argument("--images", type=PositiveInt, default=200, help="pictures to translate")
     parser.add_argument(
