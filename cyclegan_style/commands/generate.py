@@ -6,7 +6,12 @@ from pathlib import Path
 from jsonargparse import Namespace
 from jsonargparse.typing import NonNegativeInt
 
-from cyclegan_style.commands.parser import command_parser, prepare_folder, print_result
+from cyclegan_style.commands.parser import (
+    command_parser,
+    prepare_folder,
+    print_result,
+    quick_imports,
+)
 from cyclegan_style.errors import UserError
 
 USUAL_COUNT = 16
@@ -16,15 +21,16 @@ def generate_command(arguments: list[str]) -> int:
     """Write pictures, a grid of them and an animation, and sum up what all processes did."""
     options = parse_generate_options(arguments)
 
-    from cyclegan_style.applying.generate import (
-        NoisePainter,
-        Wanted,
-        generate_files,
-        note_generated,
-    )
-    from cyclegan_style.system.hardware import join_processes
-    from cyclegan_style.system.memory import reuse_freed_memory
-    from cyclegan_style.system.processes import main_process_first, on_main_process
+    with quick_imports():
+        from cyclegan_style.applying.generate import (
+            NoisePainter,
+            Wanted,
+            generate_files,
+            note_generated,
+        )
+        from cyclegan_style.system.hardware import join_processes
+        from cyclegan_style.system.memory import reuse_freed_memory
+        from cyclegan_style.system.processes import main_process_first, on_main_process
 
     reuse_freed_memory()
     processes = join_processes(on_cpu=options.device == "cpu")

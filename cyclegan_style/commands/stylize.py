@@ -10,7 +10,12 @@ from typing import Any, get_args, get_type_hints
 from jsonargparse import ArgumentParser, Namespace
 from jsonargparse.typing import PositiveInt
 
-from cyclegan_style.commands.parser import command_parser, prepare_folder, print_result
+from cyclegan_style.commands.parser import (
+    command_parser,
+    prepare_folder,
+    print_result,
+    quick_imports,
+)
 from cyclegan_style.errors import UserError
 from cyclegan_style.stylizing.recipe import LayerWeights, Recipe
 
@@ -20,21 +25,22 @@ def stylize_command(arguments: list[str]) -> int:
     options = parse_stylize_options(arguments)
     recipe = recipe_of(options)
 
-    from cyclegan_style.applying.origin import note_origin
-    from cyclegan_style.stylizing.files import (
-        Output,
-        gathered,
-        names_a_picture,
-        origin_of_paintings,
-        plan_paintings,
-        read_styles,
-        refuse_overwritten,
-        stylize_files,
-    )
-    from cyclegan_style.stylizing.stylizer import Stylizer
-    from cyclegan_style.system.hardware import join_processes
-    from cyclegan_style.system.memory import reuse_freed_memory
-    from cyclegan_style.system.processes import on_main_process
+    with quick_imports():
+        from cyclegan_style.applying.origin import note_origin
+        from cyclegan_style.stylizing.files import (
+            Output,
+            gathered,
+            names_a_picture,
+            origin_of_paintings,
+            plan_paintings,
+            read_styles,
+            refuse_overwritten,
+            stylize_files,
+        )
+        from cyclegan_style.stylizing.stylizer import Stylizer
+        from cyclegan_style.system.hardware import join_processes
+        from cyclegan_style.system.memory import reuse_freed_memory
+        from cyclegan_style.system.processes import on_main_process
 
     # Which layers were chosen and why is worth a line each.
     logging.getLogger("cyclegan_style.stylizing").setLevel(logging.INFO)

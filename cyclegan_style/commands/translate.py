@@ -13,6 +13,7 @@ from cyclegan_style.commands.parser import (
     command_parser,
     prepare_folder,
     print_result,
+    quick_imports,
 )
 from cyclegan_style.errors import UserError
 
@@ -21,13 +22,14 @@ def translate_command(arguments: list[str]) -> int:
     """Translate what this process has its share of, and sum up what all did."""
     options = parse_translate_options(arguments)
 
-    from cyclegan_style.applying.jobs import plan
-    from cyclegan_style.applying.origin import note_origin, origin_of_translations
-    from cyclegan_style.applying.predictor import Predictor
-    from cyclegan_style.applying.translate import Output, gathered, translate_files
-    from cyclegan_style.system.hardware import join_processes
-    from cyclegan_style.system.memory import reuse_freed_memory
-    from cyclegan_style.system.processes import main_process_first, on_main_process
+    with quick_imports():
+        from cyclegan_style.applying.jobs import plan
+        from cyclegan_style.applying.origin import note_origin, origin_of_translations
+        from cyclegan_style.applying.predictor import Predictor
+        from cyclegan_style.applying.translate import Output, gathered, translate_files
+        from cyclegan_style.system.hardware import join_processes
+        from cyclegan_style.system.memory import reuse_freed_memory
+        from cyclegan_style.system.processes import main_process_first, on_main_process
 
     reuse_freed_memory()
     processes = join_processes(on_cpu=options.device == "cpu")
